@@ -1,0 +1,52 @@
+# Everything a developer, CI or somebody trying the relay types. Needs npm (any Node.js that can
+# run it), make and bash; what else is missing is installed. The project runs on its own Node.js
+# 24, which comes as the npm package `node`.
+
+SHELL := /usr/bin/env bash
+# No globbing by the shell: node expands TESTS.
+.SHELLFLAGS := -euf -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test check build fmt clean deps redis test-tools
+
+BIN := node_modules/.bin
+NODE := $(BIN)/node
+# Tools start with `#!/usr/bin/env node`: let them find ours.
+OURS := PATH="$(CURDIR)/$(BIN):$$PATH"
+TESTS ?= test/**/*.test.ts
+# Tests wait more than they compute: one file more at a time than there are cores.
+JOBS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )))
+REPORTER := --test-reporter=./test/support/reporter.ts
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+
+run: redis build ## start the relay on 127.0.0.1:2525 with an embedded Redis
+	@exec $(NODE) dist/main.js start
+
+test: deps redis test-tools check ## install what is missing, check, run all tests (TESTS=, JOBS=)
+	@$(OURS) $(NODE) --test $(REPORTER) --test-concurrency=$(JOBS) --test-timeout=600000 $(TESTS)
+
+check: deps ## lint, format, types, architecture
+	@$(OURS) biome check --diagnostic-level=warn --error-on-warnings
+	@$(OURS) tsc -p tsconfig.json
+	@$(OURS) $(NODE) --test --test-reporter=dot test/unit/architecture.test.ts
+
+build: deps ## compile src/ to dist/
+	@rm -rf dist
+	@$(OURS) tsc -p tsconfig.build.json
+
+fmt: deps ## format and fix what can be fixed
+	@$(OURS) biome check --write
+
+clean: ## remove what was built and installed
+	rm -rf dist node_modules
+
+deps:
+	@deploy/install-node-packages.sh
+
+redis:
+	@deploy/install-system-packages.sh redis-server
+
+# Tests that need one of these say so and are skipped by name where it cannot be installed.
+test-tools:
+	@deploy/install-system-packages.sh --optional swaks postfix
