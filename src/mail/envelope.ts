@@ -1,0 +1,45 @@
+/**
+ * The envelope: what SMTP said about a message, apart from its content (RFC 5321 §2.3.1),
+ * with the parameters of the extensions we offer. Written to the spool before the message
+ * is acknowledged, never changed afterwards.
+ */
+import type { MessageId } from './message-id.ts';
+
+/** RFC 3461 §4.1: when a sender wants to hear about a recipient. Absent means FAILURE (and DELAY at our choice). */
+export type Notify = 'NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY';
+
+export interface Recipient {
+  /** Forward-path without angle brackets; domain as the client wrote it (may hold U-labels). */
+  readonly address: string;
+  readonly notify?: readonly Notify[];
+  /** ORCPT as `addr-type;address`, xtext decoded (RFC 3461 §4.2). */
+  readonly orcpt?: string;
+}
+
+/** Who handed the message over. */
+export interface ClientFacts {
+  readonly address: string;
+  readonly helo: string;
+  /** Name of the authenticated user. */
+  readonly user?: string;
+  readonly tls: boolean;
+}
+
+export interface Envelope {
+  readonly id: MessageId;
+  /** Reverse-path without angle brackets; empty for the null reverse-path (RFC 5321 §4.5.5). */
+  readonly reversePath: string;
+  /** Order matters: a recipient's index is its name in the spool's records. */
+  readonly recipients: readonly Recipient[];
+  /** Milliseconds since the epoch. */
+  readonly receivedAtMs: number;
+  /** BODY=8BITMIME was declared (RFC 6152). */
+  readonly eightBitMime: boolean;
+  /** SMTPUTF8 was declared (RFC 6531). */
+  readonly smtpUtf8: boolean;
+  /** RET and ENVID (RFC 3461 §4.3, §4.4); ENVID xtext decoded. */
+  readonly ret?: 'FULL' | 'HDRS';
+  readonly envid?: string;
+  /** Absent for messages the relay made itself (DSNs). */
+  readonly client?: ClientFacts;
+}

@@ -1,0 +1,85 @@
+/**
+ * Why something did not work, as values. A reply of the remote server and a failure on our
+ * side are different types: a DSN says `smtp` only for a real reply.
+ * What a failure means (temporary or permanent, this host or the destination) is decided
+ * in outcome/classify.ts and nowhere else.
+ */
+import type { Reply } from '../protocol/smtp/reply.ts';
+
+/** The command whose reply ended things (RFC 5321 §3). */
+export type SmtpStage =
+  | 'greeting'
+  | 'ehlo'
+  | 'starttls'
+  | 'auth'
+  | 'mail'
+  | 'rcpt'
+  | 'data'
+  | 'end-of-data';
+
+export interface RemoteReply {
+  readonly kind: 'reply';
+  readonly stage: SmtpStage;
+  readonly reply: Reply;
+}
+
+/** Failures of the TLS part; each maps to one RFC 8460 result type (protocol/tlsrpt/result-type.ts). */
+export type TlsFailureCause =
+  | 'starttls-not-offered'
+  | 'starttls-refused'
+  | 'tls-handshake-failed'
+  | 'tls-version-too-low'
+  | 'certificate-expired'
+  | 'certificate-not-yet-valid'
+  | 'certificate-self-signed'
+  | 'certificate-untrusted'
+  | 'certificate-host-mismatch'
+  | 'certificate-missing'
+  | 'certificate-invalid'
+  | 'mx-outside-policy';
+
+export type LocalCause =
+  | TlsFailureCause
+  /** DNS answered: there is no such domain. */
+  | 'domain-not-found'
+  /** DNS answered: the domain accepts no mail (RFC 7505). */
+  | 'null-mx'
+  /** DNS did not answer, or answered SERVFAIL, REFUSED or nonsense. */
+  | 'dns-failed'
+  /** MX records exist but none leads to an address. */
+  | 'no-usable-mx'
+  /** We are the best MX ourselves (RFC 5321 §5.1). */
+  | 'mail-loops-back'
+  /** The address is not one that strangers' DNS may send us to. */
+  | 'address-refused'
+  | 'malformed-address'
+  /** The TXT lookup of a domain with nothing cached failed: its policy is unknown. */
+  | 'policy-unknown'
+  | 'connect-refused'
+  | 'connect-unreachable'
+  | 'timeout'
+  | 'connection-lost'
+  /** The connection ended between the end of the message and the reply: it may have arrived. */
+  | 'connection-lost-after-data'
+  | 'protocol-error'
+  | 'smtputf8-not-offered'
+  | 'eightbitmime-not-offered'
+  | 'message-too-large'
+  /** The relay is stopping, or could not read its own spool. */
+  | 'relay-stopping'
+  | 'spool-unreadable'
+  | 'queue-lifetime-over';
+
+export interface LocalFailure {
+  readonly kind: 'local';
+  readonly cause: LocalCause;
+  /** For people: what exactly happened, e.g. what the certificate said. One line, no secrets. */
+  readonly detail: string;
+}
+
+export type Failure = RemoteReply | LocalFailure;
+
+/** A LocalFailure in one line. */
+export function localFailure(cause: LocalCause, detail: string): LocalFailure {
+  return { kind: 'local', cause, detail };
+}

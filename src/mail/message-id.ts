@@ -1,0 +1,30 @@
+/**
+ * The id a message gets when it is accepted: in the reply to DATA, the Received field,
+ * every log line, the spool and every DSN.
+ *
+ * 16 characters of Crockford base32: 9 of milliseconds since 1970 (ids sort by time until
+ * the year 3084), 7 random (35 bits), so that two relays never need to agree on a counter.
+ */
+import { randomBytes } from 'node:crypto';
+
+declare const messageId: unique symbol;
+export type MessageId = string & { readonly [messageId]: true };
+
+const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+const PATTERN = /^[0-9A-HJKMNP-TV-Z]{16}$/;
+
+/** A new id for a message accepted at `nowMs` (milliseconds since the epoch). */
+export function newMessageId(nowMs: number): MessageId {
+  let id = '';
+  for (let i = 0, rest = nowMs; i < 9; i++) {
+    id = ALPHABET[rest % 32] + id;
+    rest = Math.floor(rest / 32);
+  }
+  for (const byte of randomBytes(7)) id += ALPHABET[byte % 32];
+  return id as MessageId;
+}
+
+/** Whether `text` has the form of a message id; nothing else may become a file name in the spool. */
+export function isMessageId(text: string): text is MessageId {
+  return PATTERN.test(text);
+}

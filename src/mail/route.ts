@@ -1,0 +1,36 @@
+/**
+ * A route: where the mail for one destination may go, in order, and whose policy binds it.
+ * Made by routing/, read by policy/ and delivery/.
+ */
+import type { DomainName } from '../protocol/domain.ts';
+
+/** The unit of delivery: a recipient domain, or an address literal such as `[192.0.2.1]`. */
+export type Destination = string & { readonly __destination?: never };
+
+/** One host that may take the mail (RFC 5321 §5.1). */
+export interface MxCandidate {
+  /** The name in the MX record (or the domain itself, or a smart host): what policy and certificate are held against. Absent for an address literal. */
+  readonly host: DomainName | undefined;
+  readonly preference: number;
+  /** The address itself, where the destination is an address literal or an administrator's route names one. */
+  readonly address?: string;
+  readonly port: number;
+  /**
+   * An administrator's route named it: the address guard, which is there against strangers'
+   * DNS, is not asked about its addresses, and DNS trouble with it is never permanent.
+   */
+  readonly trusted?: true;
+}
+
+export interface Route {
+  readonly destination: Destination;
+  /**
+   * The domain whose MTA-STS policy binds the session: the recipient domain, or the next hop
+   * of an administrator's route (RFC 8461 §3.4). Undefined where no policy can apply:
+   * address literals.
+   */
+  readonly policyDomain: DomainName | undefined;
+  readonly kind: 'mx' | 'implicit-mx' | 'literal' | 'configured';
+  /** In the order they are to be tried; equals are shuffled already. Never empty. */
+  readonly candidates: readonly MxCandidate[];
+}

@@ -1,0 +1,54 @@
+/**
+ * What one connection attempt to one address of one candidate gave: the facts that make up
+ * the evidence of a delivery, and either an end before the transaction or a result for
+ * every recipient.
+ */
+import type { Reply } from '../protocol/smtp/reply.ts';
+import type { Failure, TlsFailureCause } from './failure.ts';
+import type { MxCandidate } from './route.ts';
+import type { TlsRequirement } from './tls-requirement.ts';
+
+/** What TLS was reached and what we think of it. */
+export interface TlsFacts {
+  /** e.g. `TLSv1.3` */
+  readonly version: string;
+  readonly cipher: string;
+  /** SHA-256 of the leaf certificate, lower-case hex. */
+  readonly certSha256: string | undefined;
+  /** Our own verdict, reached before MAIL FROM. */
+  readonly verdict: PeerVerdict;
+}
+
+export type PeerVerdict =
+  | { readonly verified: true; readonly matchedName: string }
+  | { readonly verified: false; readonly cause: TlsFailureCause; readonly detail: string };
+
+export interface SessionFacts {
+  readonly candidate: MxCandidate;
+  /** Remote address; undefined when none could be tried. */
+  readonly address: string | undefined;
+  readonly localAddress: string | undefined;
+  readonly requirement: TlsRequirement;
+  /** Undefined while the session is, or stayed, in clear text. */
+  readonly tls: TlsFacts | undefined;
+  /** In clear text under an opportunistic requirement: why TLS was not reached. */
+  readonly clearTextBecause?: { readonly cause: TlsFailureCause; readonly detail: string };
+}
+
+/** One recipient's fate within a transaction. */
+export type RecipientReply =
+  | { readonly kind: 'accepted'; readonly reply: Reply; readonly dsnOffered: boolean }
+  | { readonly kind: 'failed'; readonly failure: Failure };
+
+export type SessionResult =
+  | {
+      readonly kind: 'ended-early';
+      readonly facts: SessionFacts;
+      readonly failure: Failure;
+    }
+  | {
+      readonly kind: 'transacted';
+      readonly facts: SessionFacts;
+      /** By recipient index in the envelope. */
+      readonly recipients: ReadonlyMap<number, RecipientReply>;
+    };

@@ -1,0 +1,68 @@
+/**
+ * What TLS a session must reach before the first byte of a message: a value that is computed
+ * per candidate before connecting and travels with the attempt. A connection may only
+ * carry a message whose requirement is equal to the one it was opened under.
+ */
+import type { DomainName } from '../protocol/domain.ts';
+import type { LocalFailure } from './failure.ts';
+
+/** Who asked for it; kept for the log, the bounce and the report. */
+export type RequirementSource =
+  | { readonly kind: 'default' }
+  | { readonly kind: 'override'; readonly domain: string }
+  | { readonly kind: 'route'; readonly domain: string }
+  | {
+      readonly kind: 'mta-sts';
+      readonly domain: DomainName;
+      readonly policyId: string;
+      readonly mode: 'enforce' | 'testing';
+      /** The candidate matches an mx pattern of the policy; always so where `enforce` allows it. */
+      readonly listed: boolean;
+    };
+
+export type TlsLevel =
+  /** Clear text, by an administrator's decision. */
+  | 'none'
+  /** TLS when offered, clear text otherwise. */
+  | 'opportunistic'
+  /** TLS or nothing; the certificate does not matter. */
+  | 'encrypt'
+  /** TLS with a certificate that chains to a trusted root and names the host in a SAN. */
+  | 'verify';
+
+export interface TlsRequirement {
+  readonly level: TlsLevel;
+  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
+  readonly source: RequirementSource;
+}
+
+/**
+ * A key that is equal only for equal requirements. Two domains on the same MX host with
+ * different policies get different keys.
+ */
+export function requirementKey(requirement: TlsRequirement): string {
+  const { level, minVersion, source } = requirement;
+  switch (source.kind) {
+    case 'default':
+      return `${level}/${minVersion}/default`;
+    case 'override':
+    case 'route':
+      return `${level}/${minVersion}/${source.kind}:${source.domain}`;
+    case 'mta-sts':
+      return `${level}/${minVersion}/sts:${source.domain}:${source.policyId}:${source.mode}`;
+  }
+}
+
+/** Whether a session may go on without TLS. */
+export function allowsClearText(requirement: TlsRequirement): boolean {
+  return requirement.level === 'none' || requirement.level === 'opportunistic';
+}
+
+/** What policy says about one candidate, before it is connected to. */
+export type CandidateVerdict =
+  | { readonly kind: 'allowed'; readonly requirement: TlsRequirement }
+  | {
+      readonly kind: 'refused';
+      readonly requirement: TlsRequirement;
+      readonly failure: LocalFailure;
+    };
