@@ -1,0 +1,90 @@
+/**
+ * Connections to Redis, whoever runs it. Two kinds: one that fails at once while Redis is away
+ * (the relay goes on without it and catches up later), and one that waits (BullMQ's worker).
+ * Every connection reconnects for ever; every error is heard.
+ */
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
+
+export type RedisClient = Redis | Cluster;
+
+/** Where Redis is. */
+export type RedisTarget =
+  | { readonly kind: 'socket'; readonly path: string }
+  | { readonly kind: 'url'; readonly url: string }
+  /** User, password and TLS are those of `url`; its path names the master. */
+  | { readonly kind: 'sentinel'; readonly url: string; readonly sentinels: readonly string[] }
+  /** User, password and TLS are those of `url`. */
+  | { readonly kind: 'cluster'; readonly nodes: readonly string[]; readonly url?: string };
+
+export type RedisPatience =
+  /** Commands fail at once without a connection, and after `COMMAND_TIMEOUT_MS` without an answer. */
+  | 'fail-fast'
+  /** Commands wait until Redis is back, as BullMQ's worker demands. */
+  | 'wait';
+
+const COMMAND_TIMEOUT_MS = 3000;
+const LAST_RETRY_MS = 2000;
+
+/** A connection; `onError` hears every error, so none can end the process. */
+export function connectRedis(
+  target: RedisTarget,
+  patience: RedisPatience,
+  onError: (error: Error) => void,
+): RedisClient {
+  const common: RedisOptions = {
+    maxRetriesPerRequest: null,
+    enableOfflineQueue: patience === 'wait',
+    retryStrategy: (times) => Math.min(50 * times, LAST_RETRY_MS),
+    connectTimeout: 5000,
+    ...(patience === 'fail-fast' ? { commandTimeout: COMMAND_TIMEOUT_MS } : {}),
+  };
+  const client = open(target, common);
+  client.on('error', onError);
+  return client;
+}
+
+function open(target: RedisTarget, options: RedisOptions): RedisClient {
+  switch (target.kind) {
+    case 'socket':
+      return new Redis({ ...options, path: target.path });
+    case 'url':
+      return new Redis(target.url, options);
+    case 'sentinel': {
+      const name =
+        (URL.canParse(target.url) && new URL(target.url).pathname.slice(1)) || 'mymaster';
+      const sentinels = target.sentinels.map(hostAndPort);
+      return new Redis({ ...options, ...credentials(target.url), sentinels, name });
+    }
+    case 'cluster':
+      return new Cluster(
+        target.nodes.map((text) => hostAndPort(text, 6379)),
+        {
+          redisOptions: { ...options, ...credentials(target.url) },
+          enableOfflineQueue: options.enableOfflineQueue ?? false,
+          clusterRetryStrategy: (times) => Math.min(50 * times, LAST_RETRY_MS),
+        },
+      );
+  }
+}
+
+/** What a URL says beyond the host. */
+function credentials(url = ''): RedisOptions {
+  if (!URL.canParse(url)) return {};
+  const { username, password, protocol } = new URL(url);
+  return {
+    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
+    ...(password === '' ? {} : { password: decodeURIComponent(password) }),
+    ...(protocol === 'rediss:' ? { tls: {} } : {}),
+  };
+}
+
+function hostAndPort(text: string, defaultPort: number): { host: string; port: number } {
+  const { hostname, port } = new URL(text.includes('://') ? text : `redis://${text}`);
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || defaultPort };
+}
+
+/** The eviction policy in force; only `noeviction` is safe for a queue. Undefined when Redis hides it. */
+export async function evictionPolicy(client: RedisClient): Promise<string | undefined> {
+  const info = await client.info('memory');
+  return /^maxmemory_policy:(\S+)/m.exec(info)?.[1];
+}

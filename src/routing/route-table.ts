@@ -1,0 +1,32 @@
+/**
+ * Administrators' routes (`routes` in the configuration): which of them is for a destination.
+ * Pure.
+ */
+import { type NextHop, parseNextHop } from '../mail/next-hop.ts';
+import { parseDomain } from '../protocol/domain.ts';
+
+/** One entry of `routes`, as far as routing reads it. */
+export interface ConfiguredRoute {
+  /** A domain, or `*` for every destination that has no route of its own. */
+  readonly domain: string;
+  readonly nextHop: string;
+}
+
+/** The next hop configured for a destination (a canonical domain or an address literal). */
+export type RouteTable = (destination: string) => NextHop | undefined;
+
+/**
+ * A table of `routes`: a domain's own entry before `*`, the first of several. Throws on an
+ * entry that cannot be read: the configuration is checked before anything is built.
+ */
+export function createRouteTable(routes: readonly ConfiguredRoute[]): RouteTable {
+  const byDomain = new Map<string, NextHop>();
+  for (const route of routes) {
+    const domain = route.domain === '*' ? '*' : parseDomain(route.domain);
+    const nextHop = parseNextHop(route.nextHop);
+    if (domain === undefined) throw new Error(`route for no domain: ${route.domain}`);
+    if (nextHop === undefined) throw new Error(`route to no host: ${route.nextHop}`);
+    if (!byDomain.has(domain)) byDomain.set(domain, nextHop);
+  }
+  return (destination) => byDomain.get(destination) ?? byDomain.get('*');
+}

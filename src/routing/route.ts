@@ -1,0 +1,133 @@
+/**
+ * Routing: from a destination to a Route (RFC 5321 §5.1), the first step of an attempt.
+ *
+ * An administrator's route comes first, then address literals, then MX records. The policy
+ * domain is the recipient domain, never a CNAME's target; under an administrator's route it
+ * is the next hop (RFC 8461 §3.4).
+ *
+ * Never throws; a failure names its cause and outcome/ decides what it means. What is wrong
+ * with a route's next hop is `dns-failed` whatever it is: a slip in the configuration must
+ * not bounce everybody's mail.
+ */
+import { type LocalCause, type LocalFailure, localFailure } from '../mail/failure.ts';
+import type { NextHop } from '../mail/next-hop.ts';
+import type { Destination, MxCandidate, Route } from '../mail/route.ts';
+import { type Clock, systemClock } from '../platform/clock.ts';
+import type { Resolver } from '../platform/resolver.ts';
+import { type DomainName, parseDomain } from '../protocol/domain.ts';
+import { quoted } from '../protocol/quote.ts';
+import { isAddressLiteral, parseAddressLiteral } from './address-literal.ts';
+import { decideMx, dropOwn, type MxDecision } from './mx.ts';
+import { createOwnHosts } from './own-hosts.ts';
+import { type ConfiguredRoute, createRouteTable } from './route-table.ts';
+
+export interface RouterOptions {
+  readonly resolver: Resolver;
+  /** Where MX hosts listen: 25 but in tests. */
+  readonly port: number;
+  /** Names under which this relay may stand in MX records. */
+  readonly ownNames: readonly string[];
+  /** Addresses at which this relay takes mail on `port` from anywhere. Empty saves lookups. */
+  readonly ownAddresses?: readonly string[];
+  readonly routes?: readonly ConfiguredRoute[];
+  /** 0 ≤ x < 1. */
+  readonly random?: () => number;
+  readonly clock?: Clock;
+}
+
+export type RouteResult =
+  | { readonly kind: 'route'; readonly route: Route }
+  | { readonly kind: 'failed'; readonly failure: LocalFailure };
+
+export interface Router {
+  /** Where mail for `destination` may go; ends with `signal`. */
+  findRoute(destination: Destination, signal: AbortSignal): Promise<RouteResult>;
+}
+
+/** A router over `resolver`. Throws when a configured route cannot be read. */
+export function createRouter(options: RouterOptions): Router {
+  const { resolver, port, random = Math.random, clock = systemClock } = options;
+  const nextHopFor = createRouteTable(options.routes ?? []);
+  const own = createOwnHosts({ ...options, clock });
+
+  async function lookupMx(domain: DomainName, signal: AbortSignal): Promise<MxDecision> {
+    const answer = await resolver.lookupMx(domain, signal);
+    return decideMx({ domain, answer, isOwn: own.hasName, port, random });
+  }
+
+  async function routeByMx(domain: DomainName, signal: AbortSignal): Promise<RouteResult> {
+    const decision = await lookupMx(domain, signal);
+    if (decision.kind === 'failed') return decision;
+    const ownByAddress = await own.amongByAddress(decision.candidates, signal);
+    const candidates = dropOwn(decision.candidates, (host) => ownByAddress.has(host));
+    if (candidates.length === 0) {
+      return failed('mail-loops-back', `the best MX of ${domain} has an address of this relay`);
+    }
+    const kind = decision.implicit ? 'implicit-mx' : 'mx';
+    return routed({ destination: domain, policyDomain: domain, kind, candidates });
+  }
+
+  async function routeByNextHop(
+    destination: Destination,
+    nextHop: NextHop,
+    signal: AbortSignal,
+  ): Promise<RouteResult> {
+    if (nextHop.kind === 'mx') {
+      const decision = await lookupMx(nextHop.domain, signal);
+      if (decision.kind === 'failed') {
+        return failed('dns-failed', `configured route: ${decision.failure.detail}`);
+      }
+      const candidates = decision.candidates.map((found) => ({ ...found, trusted: true as const }));
+      return configured(destination, nextHop.domain, candidates);
+    }
+    const at = { preference: 0, port: nextHop.port ?? port, trusted: true } as const;
+    if (nextHop.kind === 'address') {
+      return configured(destination, undefined, [
+        { ...at, host: undefined, address: nextHop.address },
+      ]);
+    }
+    return configured(destination, nextHop.host, [{ ...at, host: nextHop.host }]);
+  }
+
+  function routeToLiteral(destination: Destination): RouteResult {
+    const address = parseAddressLiteral(destination);
+    if (address === undefined) {
+      return failed('malformed-address', `${quoted(destination)} is no address literal`);
+    }
+    if (own.hasAddress(address)) {
+      return failed('mail-loops-back', `${address} is an address of this relay`);
+    }
+    const candidates = [{ host: undefined, preference: 0, address, port }];
+    return routed({ destination, policyDomain: undefined, kind: 'literal', candidates });
+  }
+
+  return {
+    async findRoute(destination, signal) {
+      const isLiteral = isAddressLiteral(destination);
+      const domain = isLiteral ? undefined : parseDomain(destination);
+      if (!isLiteral && domain === undefined) {
+        return failed('malformed-address', `${quoted(destination)} is no domain`);
+      }
+      const nextHop = nextHopFor(domain ?? destination);
+      if (nextHop !== undefined) return routeByNextHop(domain ?? destination, nextHop, signal);
+      return domain === undefined ? routeToLiteral(destination) : routeByMx(domain, signal);
+    },
+  };
+}
+
+/** RFC 8461 §3.4: the next hop is the policy domain; an address has none. */
+function configured(
+  destination: Destination,
+  policyDomain: DomainName | undefined,
+  candidates: readonly MxCandidate[],
+): RouteResult {
+  return routed({ destination, policyDomain, kind: 'configured', candidates });
+}
+
+function routed(route: Route): RouteResult {
+  return { kind: 'route', route };
+}
+
+function failed(cause: LocalCause, detail: string): RouteResult {
+  return { kind: 'failed', failure: localFailure(cause, detail) };
+}
