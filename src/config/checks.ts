@@ -1,0 +1,189 @@
+/**
+ * What no single setting can say about itself: settings that only make sense together, and
+ * values that are allowed but rarely meant. Pure; looks only at sections that are well-formed.
+ */
+import { isIP } from 'node:net';
+import type { Settings } from './settings.ts';
+import type { KeyPath } from './structure.ts';
+
+/** A contradiction. `found` is said where the value at `path` does not speak for itself. */
+export interface Conflict {
+  readonly path: KeyPath;
+  readonly found?: string;
+  readonly expected: string;
+}
+
+export interface Doubt {
+  readonly path: KeyPath;
+  readonly text: string;
+}
+
+export type Sections = Partial<Settings>;
+
+/** Whether nothing outside this machine reaches an address somebody listens on. */
+export function isLoopback(address: string): boolean {
+  return isIP(address) === 4 ? address.startsWith('127.') : /^(0*:)*:?0*1$/.test(address);
+}
+
+export function findConflicts(sections: Sections): readonly Conflict[] {
+  return [
+    ...doubleListeners(sections),
+    ...halfCertificate(sections),
+    ...wholeInternet(sections),
+    ...redisConflicts(sections),
+    ...doubleFamilies(sections),
+    ...doubleDomains('overrides', sections.overrides),
+    ...doubleDomains('routes', sections.routes),
+    ...doubleDomains('retry.domains', sections.retry?.domains),
+    ...doubleDomains('destinations.domains', sections.destinations?.domains),
+    ...halfRouteLogin(sections),
+  ];
+}
+
+function doubleListeners({ listeners = [] }: Sections): Conflict[] {
+  const seen = new Set<string>();
+  return listeners.flatMap(({ address, port }, i) => {
+    const place = `${address} port ${port}`;
+    if (port !== 0 && seen.has(place)) {
+      return [
+        { path: ['listeners', i], found: `${place} again`, expected: 'each address and port once' },
+      ];
+    }
+    seen.add(place);
+    return [];
+  });
+}
+
+function halfCertificate({ tls }: Sections): Conflict[] {
+  if (tls === undefined || (tls.certFile === '') === (tls.keyFile === '')) return [];
+  const [missing, given] = tls.certFile === '' ? ['certFile', 'keyFile'] : ['keyFile', 'certFile'];
+  return [{ path: ['tls', missing], expected: `a path, because tls.${given} is set` }];
+}
+
+/** The relay is never an open one: whoever wants everybody in has to list the networks. */
+function wholeInternet({ access }: Sections): Conflict[] {
+  return (access?.trustedNetworks ?? []).flatMap((network, i) =>
+    /\/0+$/.test(network)
+      ? [
+          {
+            path: ['access', 'trustedNetworks', i],
+            expected: 'a network smaller than the whole Internet (this would be an open relay)',
+          },
+        ]
+      : [],
+  );
+}
+
+function redisConflicts({ redis }: Sections): Conflict[] {
+  if (redis === undefined) return [];
+  const external = (['url', 'sentinels', 'cluster'] as const).filter(
+    (key) => redis[key].length > 0,
+  );
+  const conflicts: Conflict[] = [];
+  if (redis.mode === 'embedded' && external.length > 0) {
+    const expected = `external, or no redis.${external.join(', no redis.')}`;
+    conflicts.push({ path: ['redis', 'mode'], expected });
+  }
+  if (redis.mode === 'external' && external.length === 0) {
+    conflicts.push({ path: ['redis', 'mode'], expected: 'embedded, or a redis.url' });
+  }
+  if (redis.sentinels.length > 0 && redis.cluster.length > 0) {
+    const expected = 'nothing, because redis.sentinels is set: Redis is one or the other';
+    conflicts.push({ path: ['redis', 'cluster'], expected });
+  }
+  return conflicts;
+}
+
+function doubleFamilies({ outbound }: Sections): Conflict[] {
+  const families = outbound?.ipFamilies ?? [];
+  if (new Set(families).size === families.length) return [];
+  return [
+    { path: ['outbound', 'ipFamilies'], found: families.join(', '), expected: 'each family once' },
+  ];
+}
+
+function doubleDomains(
+  key: string,
+  entries: readonly { readonly domain: string }[] | undefined,
+): Conflict[] {
+  const seen = new Set<string>();
+  return (entries ?? []).flatMap(({ domain }, i) => {
+    if (seen.has(domain)) {
+      const path = [...key.split('.'), i, 'domain'];
+      return [{ path, found: `"${domain}" again`, expected: 'each domain once' }];
+    }
+    seen.add(domain);
+    return [];
+  });
+}
+
+function halfRouteLogin({ routes = [] }: Sections): Conflict[] {
+  return routes.flatMap(({ user, passwordFile }, i) => {
+    if ((user === '') === (passwordFile === '')) return [];
+    const [missing, given] = user === '' ? ['user', 'passwordFile'] : ['passwordFile', 'user'];
+    return [{ path: ['routes', i, missing], expected: `text, because ${given} is set` }];
+  });
+}
+
+/** Values that are allowed and rarely meant; `nowMs` (since the epoch) tells what has expired. */
+export function findDoubts(sections: Sections, nowMs: number): readonly Doubt[] {
+  return [
+    ...listenerDoubts(sections),
+    ...overrideDoubts(sections, nowMs),
+    ...outboundDoubts(sections),
+    ...httpDoubts(sections),
+  ];
+}
+
+function listenerDoubts({ listeners = [] }: Sections): Doubt[] {
+  return listeners.flatMap(({ address, tls, auth }, i) => {
+    if (tls !== 'none') return [];
+    const doubts: Doubt[] = [];
+    if (auth === 'required') {
+      const text = 'nobody can relay here: AUTH is required, and it is offered over TLS only';
+      doubts.push({ path: ['listeners', i, 'auth'], text });
+    }
+    if (!isLoopback(address)) {
+      const text = 'mail arrives here in clear text; starttls offers TLS to those who can';
+      doubts.push({ path: ['listeners', i, 'tls'], text });
+    }
+    return doubts;
+  });
+}
+
+function overrideDoubts({ overrides = [] }: Sections, nowMs: number): Doubt[] {
+  return overrides.flatMap(({ expires, owner, reason }, i) => {
+    const doubts: Doubt[] = [];
+    if (expires === undefined) {
+      doubts.push({ path: ['overrides', i], text: 'this exception never ends: it has no expires' });
+    } else if (expires <= nowMs) {
+      doubts.push({ path: ['overrides', i, 'expires'], text: 'this exception is over' });
+    }
+    if (owner === '' || reason === '') {
+      const text =
+        'this exception says not who answers for it (owner) and why it is there (reason)';
+      doubts.push({ path: ['overrides', i], text });
+    }
+    return doubts;
+  });
+}
+
+function outboundDoubts({ outbound, security }: Sections): Doubt[] {
+  const doubts: Doubt[] = [];
+  if (outbound?.systemRoots === false && outbound.trustedCaFiles.length === 0) {
+    const text = 'without trustedCaFiles no certificate validates: enforce domains get no mail';
+    doubts.push({ path: ['outbound', 'systemRoots'], text });
+  }
+  if (security?.mtaSts.enabled === false) {
+    const text = "recipient domains' MTA-STS policies are ignored";
+    doubts.push({ path: ['security', 'mtaSts', 'enabled'], text });
+  }
+  return doubts;
+}
+
+function httpDoubts({ http }: Sections): Doubt[] {
+  if (http === undefined || http.tls || isLoopback(http.address)) return [];
+  const text =
+    'off loopback without TLS only /metrics, /healthz and /readyz are served; set http.tls';
+  return [{ path: ['http', 'address'], text }];
+}

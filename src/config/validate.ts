@@ -1,0 +1,150 @@
+/**
+ * Raw values against the declared settings: either settings, or every problem there is. Each
+ * section is looked at on its own, so that one bad value hides no problem of another section.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { z } from 'zod';
+import { findConflicts, findDoubts, type Sections } from './checks.ts';
+import { describeFound, type Place, type Problem, type Warning } from './problems.ts';
+import { type Settings, settingsSchema } from './settings.ts';
+import {
+  allKeys,
+  type Element,
+  elementAt,
+  expectedAt,
+  formatPath,
+  type KeyPath,
+  root,
+} from './structure.ts';
+import { closest } from './suggest.ts';
+
+/** Beyond so many in one section nobody reads on, and finding their lines would take its time. */
+const MAX_ISSUES = 50;
+
+export interface Origin {
+  /** Where the value at `path` comes from. */
+  placeOf(path: KeyPath): Place;
+  /** Milliseconds since the epoch, to tell what has expired. */
+  readonly nowMs: number;
+}
+
+export interface Validation {
+  /** Complete when there are no problems. */
+  readonly settings: Settings | undefined;
+  /** The sections that are well-formed. */
+  readonly sections: Sections;
+  readonly problems: readonly Problem[];
+  readonly warnings: readonly Warning[];
+}
+
+/** Check `values`, as read from the file and the environment. */
+export function validate(values: unknown, origin: Origin): Validation {
+  if (typeof values !== 'object' || values === null || Array.isArray(values)) {
+    const found = describeFound('', values);
+    const problem = { ...origin.placeOf([]), found, expected: expectedAt([]) };
+    return { settings: undefined, sections: {}, problems: [problem], warnings: [] };
+  }
+  const input = withRedisMode(values as Readonly<Record<string, unknown>>);
+  const problems = Object.keys(input)
+    .filter((key) => !Object.hasOwn(settingsSchema.shape, key))
+    .slice(0, MAX_ISSUES)
+    .map((key) => unknownKey([], key, origin));
+  const sections: Record<string, unknown> = {};
+  for (const [key, schema] of Object.entries(settingsSchema.shape)) {
+    const result = schema.safeParse(input[key]);
+    if (result.success) sections[key] = result.data;
+    else {
+      problems.push(
+        ...result.error.issues
+          .slice(0, MAX_ISSUES)
+          .flatMap((issue) => toProblems(issue, [key], { input, origin })),
+      );
+    }
+  }
+  for (const { path, found, expected } of findConflicts(sections as Sections)) {
+    const described = found ?? describeFound(formatPath(path), valueAt(input, path));
+    problems.push({ ...origin.placeOf(path), found: described, expected });
+  }
+  const doubts = findDoubts(sections as Sections, origin.nowMs).map(({ path, text }) => ({
+    ...origin.placeOf(path),
+    text,
+  }));
+  const unused = ineffective(root(), input, []).map((path) => ({
+    ...origin.placeOf(path),
+    text: 'is read but not in effect in this version',
+  }));
+  const settings = problems.length === 0 ? (sections as unknown as Settings) : undefined;
+  return { settings, sections: sections as Sections, problems, warnings: [...doubts, ...unused] };
+}
+
+/** `redis: { url }` means an external Redis without saying so. */
+function withRedisMode(
+  input: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const redis = input['redis'];
+  if (typeof redis !== 'object' || redis === null || Array.isArray(redis) || 'mode' in redis) {
+    return input;
+  }
+  const { url, sentinels, cluster } = redis as Readonly<Record<string, unknown>>;
+  const isSet = (value: unknown) =>
+    (typeof value === 'string' || Array.isArray(value)) && value.length > 0;
+  if (![url, sentinels, cluster].some(isSet)) return input;
+  return { ...input, redis: { ...redis, mode: 'external' } };
+}
+
+interface Context {
+  readonly input: unknown;
+  readonly origin: Origin;
+}
+
+function toProblems(
+  issue: z.core.$ZodIssue,
+  prefix: KeyPath,
+  { input, origin }: Context,
+): Problem[] {
+  const path = [...prefix, ...(issue.path as KeyPath)];
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.slice(0, MAX_ISSUES).map((key) => unknownKey(path, key, origin));
+  }
+  const found = describeFound(formatPath(path), valueAt(input, path));
+  return [{ ...origin.placeOf(path), found, expected: expectedAt(path) }];
+}
+
+function unknownKey(path: KeyPath, key: string, origin: Origin): Problem {
+  const shape = elementAt(path)?.shape;
+  const siblings = shape?.kind === 'section' ? [...shape.keys.keys()] : [];
+  const elsewhere = allKeys().find((keys) => keys.at(-1) === key);
+  const guess = closest(key, siblings) ?? elsewhere?.join('.');
+  const hint = guess === undefined ? `one of ${siblings.join(', ')}` : `did you mean ${guess}?`;
+  const expected = guess === undefined ? hint : `a known key: ${hint}`;
+  return { ...origin.placeOf([...path, key]), found: 'an unknown key', expected };
+}
+
+function valueAt(values: unknown, path: KeyPath): unknown {
+  let at = values;
+  for (const step of path) {
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, step)) return undefined;
+    at = (at as Readonly<Record<string | number, unknown>>)[step];
+  }
+  return at;
+}
+
+/** Paths that somebody set to something else than the default, and whose function is not there yet. */
+function ineffective(element: Element, value: unknown, path: KeyPath): readonly KeyPath[] {
+  if (value === undefined) return [];
+  const { shape, schema, notYet } = element;
+  if (notYet) {
+    const [given, normal] = [value, undefined].map((input) => z.safeParse(schema, input).data);
+    return isDeepStrictEqual(given, normal) ? [] : [path];
+  }
+  if (shape.kind === 'sections' && Array.isArray(value)) {
+    return value.flatMap((child, i) => ineffective(shape.element, child, [...path, i]));
+  }
+  if (shape.kind !== 'section' || typeof value !== 'object' || value === null) return [];
+  return [...shape.keys].flatMap(([key, child]) => {
+    const given = Object.hasOwn(value, key)
+      ? (value as Readonly<Record<string, unknown>>)[key]
+      : undefined;
+    return ineffective(child, given, [...path, key]);
+  });
+}

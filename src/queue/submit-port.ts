@@ -1,0 +1,25 @@
+/**
+ * The one door into the queue, as the stages before it see it: intake hands over what clients
+ * sent, outcome/ hands over the bounces it made.
+ */
+import type { Envelope } from '../mail/envelope.ts';
+import type { MessageId } from '../mail/message-id.ts';
+import type { Draft } from '../spool/store.ts';
+
+export interface Submit {
+  /** A new id and a draft to write the body to. Throws SpoolError, QueueFullError. */
+  begin(): Promise<Draft & { readonly id: MessageId }>;
+  /**
+   * Commit the draft and queue one delivery per destination. When it returns the message is
+   * safe and may be acknowledged, whether Redis is there or not. Throws SpoolError.
+   */
+  commit(draft: Draft, envelope: Envelope): Promise<void>;
+}
+
+/** `limits.queuedMessages` is reached. */
+export class QueueFullError extends Error {
+  constructor(limit: number) {
+    super(`the queue holds ${limit} messages, its limit`);
+    this.name = 'QueueFullError';
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * The spool: the truth about every message the relay answers for. What stands here outlives
+ * SIGKILL, a power cut and the loss of Redis. This file is the interface; the store is
+ * spool/file-store.ts.
+ *
+ * A message is committed (body and envelope, synced) before it is acknowledged. After that its
+ * envelope and body never change; what happens to it is appended as records, each durable
+ * before the call returns. Its state is the fold of its records (spool/message-state.ts).
+ */
+import type { Readable, Writable } from 'node:stream';
+import type { Envelope } from '../mail/envelope.ts';
+import type { MessageId } from '../mail/message-id.ts';
+import type { SpoolRecord } from './message-state.ts';
+
+/** A message being received: nobody can see it until it is committed. */
+export interface Draft {
+  readonly id: MessageId;
+  /** Takes the octets of the message, trace header included, with backpressure. */
+  readonly body: Writable;
+  /** Body and envelope durable on disk; afterwards the message exists. Throws SpoolError. */
+  commit(envelope: Envelope): Promise<StoredMessage>;
+  /** Forget it and free its space; safe to call at any time, also after a failed commit. */
+  discard(): Promise<void>;
+}
+
+/** A message as the spool keeps it. */
+export interface StoredMessage {
+  readonly envelope: Envelope;
+  /** Octets of the body. */
+  readonly sizeBytes: number;
+  readonly records: readonly SpoolRecord[];
+}
+
+export interface Spool {
+  /** Room for a new message; throws SpoolError('full') when the disk is below its reserve. */
+  begin(id: MessageId): Promise<Draft>;
+  /** Append records about one message; durable when it returns. */
+  append(id: MessageId, records: readonly SpoolRecord[]): Promise<void>;
+  read(id: MessageId): Promise<StoredMessage | undefined>;
+  /** The body from its first octet. */
+  openBody(id: MessageId): Promise<Readable>;
+  /** Everything committed; what cannot be read is reported and never hides the rest. */
+  list(): AsyncIterable<StoredMessage>;
+  /** Every recipient has its answer: the message may go. */
+  remove(id: MessageId): Promise<void>;
+  /** Whether a new message may be taken, for /readyz. */
+  health(): { readonly ok: boolean; readonly reason: string };
+}
+
+export class SpoolError extends Error {
+  readonly kind: 'full' | 'failed';
+  constructor(kind: 'full' | 'failed', message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'SpoolError';
+    this.kind = kind;
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * The log: one JSON line an event on stdout, by pino. Stages don't write here themselves:
+ * they call the functions of the *-events.ts files beside this, which write the log line and
+ * the metric together.
+ */
+import { type DestinationStream, pino } from 'pino';
+import { prettyFactory } from 'pino-pretty';
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+export type LogFields = Readonly<Record<string, unknown>>;
+
+export interface Log {
+  /** Write one event; `event` is `stage.event`, e.g. `delivery.deferred`. */
+  write(level: LogLevel, event: string, fields?: LogFields): void;
+  setLevel(level: LogLevel): void;
+  /** The last warnings and errors, oldest first, for the status screen. */
+  recentTroubles(): readonly Trouble[];
+}
+
+export interface Trouble {
+  readonly time: string;
+  readonly event: string;
+  readonly text: string;
+}
+
+const TROUBLES_KEPT = 10;
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  /** `json`: one object a line, but text for people where stdout is a terminal; `pretty`: text always. */
+  readonly format?: 'json' | 'pretty';
+  /** Where the lines go; stdout when absent. */
+  readonly destination?: DestinationStream;
+}
+
+/**
+ * A log that writes JSON lines: `{"level":"info","time":"2026-…Z","event":"intake.accepted",…}`.
+ * Fields that are undefined are left out.
+ */
+export function createLog(options: LogOptions): Log {
+  const logger = pino(
+    {
+      level: options.level,
+      base: null,
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    options.destination ?? stdout(options.format),
+  );
+  const troubles: Trouble[] = [];
+  return {
+    write(level, event, fields = {}) {
+      logger[level]({ event, ...fields });
+      if (level !== 'error' && level !== 'warn') return;
+      const text = String(fields['error'] ?? fields['reason'] ?? fields['warning'] ?? '');
+      troubles.push({ time: new Date().toISOString(), event, text });
+      if (troubles.length > TROUBLES_KEPT) troubles.shift();
+    },
+    recentTroubles: () => troubles,
+    setLevel(level) {
+      logger.level = level;
+    },
+  };
+}
+
+/** Synchronous: a line that was written is not lost with the process. */
+function stdout(format: LogOptions['format']): DestinationStream {
+  const plain = pino.destination({ fd: 1, sync: true });
+  if (format !== 'pretty' && !process.stdout.isTTY) return plain;
+  const colorize = process.stdout.isTTY && !process.env['NO_COLOR'];
+  const prettify = prettyFactory({
+    colorize,
+    messageKey: 'event',
+    translateTime: 'HH:MM:ss',
+    singleLine: true,
+  });
+  return { write: (line) => plain.write(prettify(line)) };
+}

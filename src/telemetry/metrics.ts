@@ -1,0 +1,118 @@
+/**
+ * Every metric family of the relay, declared once. One registry per relay, so that tests can
+ * run several side by side. Labels are closed sets: never an address, a domain or a text
+ * somebody else chose.
+ */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+const PREFIX = 'stsrelay_';
+const LATENCY_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+const DELIVERY_BUCKETS = [
+  0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400, 432000,
+];
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/** All families, registered in a registry of their own. */
+export function createMetrics() {
+  const registry = new Registry();
+  const counter = <L extends string = never>(name: string, help: string, labelNames: L[] = []) =>
+    new Counter<L>({ name: PREFIX + name, help, labelNames, registers: [registry] });
+  const gauge = <L extends string = never>(name: string, help: string, labelNames: L[] = []) =>
+    new Gauge<L>({ name: PREFIX + name, help, labelNames, registers: [registry] });
+  const histogram = <L extends string = never>(
+    name: string,
+    help: string,
+    buckets: number[],
+    labelNames: L[] = [],
+  ) => new Histogram<L>({ name: PREFIX + name, help, buckets, labelNames, registers: [registry] });
+
+  return {
+    registry,
+    // intake
+    messagesReceived: counter('messages_received_total', 'Messages acknowledged with 250.'),
+    refusals: counter('refusals_total', 'Commands, messages and connections refused, by reason.', [
+      'reason',
+    ]),
+    authFailures: counter('auth_failures_total', 'Failed AUTH attempts.'),
+    intakeConnections: gauge('intake_connections_open', 'Client connections open now.'),
+    // spool
+    spoolLatency: histogram(
+      'spool_latency_seconds',
+      'Time of one durable spool operation.',
+      LATENCY_BUCKETS,
+      ['operation'],
+    ),
+    spoolErrors: counter('spool_errors_total', 'Spool operations that failed.', ['operation']),
+    // queue
+    queueMessages: gauge('queue_messages', 'Deliveries (message x destination) in the queue.', [
+      'state',
+    ]),
+    queueOldestDeliverable: gauge(
+      'queue_oldest_deliverable_seconds',
+      'Age of the oldest delivery that is due and not being attempted.',
+    ),
+    queueOverdue: gauge(
+      'queue_overdue_messages',
+      'Deliveries due for over a minute and not being attempted.',
+    ),
+    firstAttemptDelay: histogram(
+      'first_attempt_delay_seconds',
+      'From acknowledgement to the first attempt.',
+      DELIVERY_BUCKETS,
+    ),
+    requeued: counter('queue_requeued_total', 'Jobs put back by the reconciler, by reason.', [
+      'reason',
+    ]),
+    // delivery
+    attempts: counter('attempts_total', 'Delivery attempts, by result.', ['result']),
+    recipientsDelivered: counter('recipients_delivered_total', 'Recipients delivered.'),
+    recipientsDeferred: counter(
+      'recipients_deferred_total',
+      'Recipients deferred, by cause class.',
+      ['cause'],
+    ),
+    recipientsBounced: counter('recipients_bounced_total', 'Recipients bounced, by cause class.', [
+      'cause',
+    ]),
+    deliveryDuration: histogram(
+      'delivery_duration_seconds',
+      'From acknowledgement to delivery.',
+      DELIVERY_BUCKETS,
+    ),
+    connectionsOpen: gauge('connections_open', 'Outgoing SMTP connections open now.'),
+    tlsSessions: counter(
+      'tls_sessions_total',
+      'Outgoing sessions by policy type, mode and RFC 8460 result type (`successful` when none applies).',
+      ['policy_type', 'mode', 'result'],
+    ),
+    tlsHandshakes: counter('tls_handshakes_total', 'Finished outgoing TLS handshakes.', [
+      'version',
+      'cipher',
+    ]),
+    plaintextDeliveries: counter('plaintext_deliveries_total', 'Messages delivered in clear text.'),
+    dsn: counter('dsn_total', 'DSNs sent, by action.', ['action']),
+    // policy
+    mtastsLookups: counter('mtasts_lookups_total', 'MTA-STS policy look-ups, by result.', [
+      'result',
+    ]),
+    mtastsFetches: counter('mtasts_fetches_total', 'Policy fetches over HTTPS, by result.', [
+      'result',
+    ]),
+    mtastsCacheEntries: gauge('mtasts_cache_entries', 'Policies kept, by mode.', ['mode']),
+    downgradeSuspected: counter(
+      'downgrade_suspected_total',
+      'Signs that somebody weakens the TLS of a domain, by signal.',
+      ['signal'],
+    ),
+    // Redis and the process
+    redisLatency: histogram('redis_latency_seconds', 'Round trip of a PING.', LATENCY_BUCKETS),
+    redisErrors: counter('redis_errors_total', 'Redis errors, by kind.', ['kind']),
+    redisUp: gauge('redis_up', '1 while Redis answers.'),
+    configReloads: counter('config_reloads_total', 'Configuration reloads, by result.', ['result']),
+    buildInfo: gauge('build_info', 'Always 1; the version in a label.', [
+      'version',
+      'node_version',
+    ]),
+  };
+}

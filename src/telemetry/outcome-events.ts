@@ -1,0 +1,154 @@
+/**
+ * The answers messages get. One function per event: log line and metric together. A delivery's
+ * line is the evidence of how it went: MX, address, TLS, certificate, policy and verdict.
+ */
+import type { Diagnosis, Outcome } from '../mail/outcome.ts';
+import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
+import type { TlsRequirement } from '../mail/tls-requirement.ts';
+import { tlsResultType } from '../mail/tls-result-type.ts';
+import type { Log } from './log.ts';
+import type { Metrics } from './metrics.ts';
+
+interface RecipientFacts {
+  readonly id: string;
+  readonly recipient: string;
+  readonly destination: string;
+  readonly attempt: number;
+}
+
+export function outcomeEvents(log: Log, metrics: Metrics) {
+  return {
+    /** The first attempt of a delivery begins, `waitedMs` after the message was acknowledged. */
+    firstAttempt(waitedMs: number): void {
+      metrics.firstAttemptDelay.observe(Math.max(0, waitedMs) / 1000);
+    },
+    connection(change: 1 | -1): void {
+      metrics.connectionsOpen.inc(change);
+    },
+    /** A session ended, or a candidate was skipped. */
+    session(id: string, result: SessionResult): void {
+      const { facts } = result;
+      metrics.attempts.inc({ result: result.kind });
+      if (facts.tls)
+        metrics.tlsHandshakes.inc({ version: facts.tls.version, cipher: facts.tls.cipher });
+      const outcome = sessionResultType(result);
+      if (outcome !== undefined)
+        metrics.tlsSessions.inc({ ...policyLabels(facts.requirement), result: outcome });
+      if (result.kind === 'ended-early') {
+        log.write('info', 'delivery.session_failed', {
+          id,
+          ...describeFacts(facts),
+          ...describeFailure(result.failure),
+        });
+      }
+    },
+    delivered(
+      recipient: RecipientFacts,
+      outcome: Outcome & { kind: 'delivered' },
+      afterMs: number,
+    ): void {
+      metrics.recipientsDelivered.inc();
+      metrics.deliveryDuration.observe(Math.max(0, afterMs) / 1000);
+      if (!outcome.facts.tls) metrics.plaintextDeliveries.inc();
+      log.write('info', 'delivery.delivered', {
+        ...recipient,
+        ...describeFacts(outcome.facts),
+        reply: `${outcome.reply.code} ${outcome.reply.text}`,
+        afterMs,
+      });
+    },
+    deferred(recipient: RecipientFacts & { nextAttemptMs: number }, diagnosis: Diagnosis): void {
+      metrics.recipientsDeferred.inc({ cause: diagnosis.causeClass });
+      const { nextAttemptMs, ...rest } = recipient;
+      log.write('info', 'delivery.deferred', {
+        ...rest,
+        ...describeDiagnosis(diagnosis),
+        nextAttempt: new Date(nextAttemptMs).toISOString(),
+      });
+    },
+    bounced(recipient: RecipientFacts & { lifetimeOver: boolean }, diagnosis: Diagnosis): void {
+      metrics.recipientsBounced.inc({ cause: diagnosis.causeClass });
+      log.write('warn', 'outcome.bounced', { ...recipient, ...describeDiagnosis(diagnosis) });
+    },
+    /** A DSN about message `about` is in the queue. */
+    dsnQueued(facts: {
+      id: string;
+      about: string;
+      to: string;
+      failed: number;
+      relayed: number;
+    }): void {
+      if (facts.failed > 0) metrics.dsn.inc({ action: 'failed' });
+      if (facts.relayed > 0) metrics.dsn.inc({ action: 'relayed' });
+      log.write('info', 'outcome.dsn_queued', facts);
+    },
+    /** The DSN could not be stored for now; it stays owed. */
+    dsnDelayed(about: string, error: Error): void {
+      log.write('error', 'outcome.dsn_delayed', { about, error: error.message });
+    },
+    /** The spool does not take the record of an attempt: the delivery waits for it. */
+    recordDelayed(id: string, error: Error): void {
+      log.write('error', 'outcome.record_delayed', { id, error: error.message });
+    },
+    /** Every recipient has its answer. */
+    finished(id: string): void {
+      log.write('info', 'outcome.finished', { id });
+    },
+  };
+}
+export type OutcomeEvents = ReturnType<typeof outcomeEvents>;
+
+function policyLabels({ source }: TlsRequirement): { policy_type: string; mode: string } {
+  if (source.kind === 'mta-sts') return { policy_type: 'sts', mode: source.mode };
+  return { policy_type: 'no-policy-found', mode: source.kind };
+}
+
+/** RFC 8460 §4.3: how the TLS of this session went; undefined when it did not come to TLS at all. */
+function sessionResultType({ kind, ...result }: SessionResult): string | undefined {
+  const { facts } = result;
+  const failure =
+    'failure' in result && result.failure.kind === 'local' ? result.failure : undefined;
+  const cause = failure && isTlsCause(failure.cause) ? failure.cause : undefined;
+  if (cause) return tlsResultType(cause);
+  const { source } = facts.requirement;
+  if (source.kind === 'mta-sts' && !source.listed) return tlsResultType('mx-outside-policy');
+  if (facts.clearTextBecause) return tlsResultType(facts.clearTextBecause.cause);
+  if (!facts.tls) return undefined;
+  const judged = source.kind === 'mta-sts' && !facts.tls.verdict.verified;
+  return judged && !facts.tls.verdict.verified
+    ? tlsResultType(facts.tls.verdict.cause)
+    : 'successful';
+}
+
+function isTlsCause(cause: string): cause is Parameters<typeof tlsResultType>[0] {
+  return /^(starttls|tls|certificate)-|^mx-outside-policy$/.test(cause);
+}
+
+function describeFacts({ candidate, address, requirement, tls, clearTextBecause }: SessionFacts) {
+  const { source, level } = requirement;
+  return {
+    mx: candidate.host,
+    address,
+    required: level,
+    policy: source.kind === 'mta-sts' ? 'sts' : source.kind,
+    policyDomain: 'domain' in source ? source.domain : undefined,
+    policyId: source.kind === 'mta-sts' ? source.policyId : undefined,
+    policyMode: source.kind === 'mta-sts' ? source.mode : undefined,
+    tlsVersion: tls?.version,
+    cipher: tls?.cipher,
+    certSha256: tls?.certSha256,
+    verified: tls?.verdict.verified ?? false,
+    verdict: tls && !tls.verdict.verified ? tls.verdict.detail : undefined,
+    clearText: clearTextBecause?.detail,
+  };
+}
+
+function describeFailure(failure: Diagnosis['failure']) {
+  if (failure.kind === 'local') return { cause: failure.cause, reason: failure.detail };
+  const { code, enhanced, text } = failure.reply;
+  return { cause: failure.stage, reason: [code, enhanced, text].filter(Boolean).join(' ') };
+}
+
+function describeDiagnosis({ failure, host, address, status, causeClass }: Diagnosis) {
+  return { mx: host, address, status, causeClass, ...describeFailure(failure) };
+}

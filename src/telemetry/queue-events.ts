@@ -1,0 +1,55 @@
+/**
+ * What happens in the queue and with Redis. One function per event: log line and metric together.
+ */
+import type { Log } from './log.ts';
+import type { Metrics } from './metrics.ts';
+
+export function queueEvents(log: Log, metrics: Metrics) {
+  return {
+    /** All deliveries of the spool were given a job. */
+    entered(count: number, reason: 'start' | 'redis-emptied'): void {
+      if (reason === 'redis-emptied') metrics.requeued.inc({ reason }, count);
+      log.write(reason === 'start' ? 'info' : 'warn', 'queue.entered', {
+        deliveries: count,
+        reason,
+      });
+    },
+    requeued(
+      reason: 'missing' | 'ended' | 'stuck' | 'abandoned' | 'not-added',
+      count: number,
+    ): void {
+      metrics.requeued.inc({ reason }, count);
+      log.write('warn', 'queue.requeued', { reason, deliveries: count });
+    },
+    /** BullMQ thought a job abandoned; it is attempted again. */
+    stalled(job: string): void {
+      metrics.requeued.inc({ reason: 'stalled' });
+      log.write('warn', 'queue.stalled', { job });
+    },
+    /** A bug: the attempt threw. The delivery stays queued. */
+    attemptCrashed(delivery: { id: string; destination: string }, error: Error): void {
+      log.write('error', 'queue.attempt_crashed', {
+        id: delivery.id,
+        destination: delivery.destination,
+        error: error.message,
+        stack: error.stack,
+      });
+    },
+    redisError(
+      kind: 'worker' | 'reschedule' | 'add' | 'reconcile' | 'connection',
+      error: Error,
+    ): void {
+      metrics.redisErrors.inc({ kind });
+      log.write('warn', 'redis.error', { kind, error: error.message });
+    },
+    redisUp(): void {
+      metrics.redisUp.set(1);
+      log.write('info', 'redis.up');
+    },
+    redisDown(reason: string): void {
+      metrics.redisUp.set(0);
+      log.write('error', 'redis.down', { reason });
+    },
+  };
+}
+export type QueueEvents = ReturnType<typeof queueEvents>;

@@ -1,0 +1,62 @@
+/**
+ * What happens to the relay as a whole. One function per event: log line and metric together.
+ */
+import type { Log } from './log.ts';
+import type { Metrics } from './metrics.ts';
+
+export function relayEvents(log: Log, metrics: Metrics) {
+  return {
+    /** Listeners are open: the relay takes mail. */
+    started(facts: { version: string; node: string; dataDir: string; recovered: number }): void {
+      metrics.buildInfo.set({ version: facts.version, node_version: process.version }, 1);
+      log.write('info', 'relay.started', { ...facts, pid: process.pid });
+    },
+    stopping(signal: string): void {
+      log.write('info', 'relay.stopping', { signal });
+    },
+    stopped(): void {
+      log.write('info', 'relay.stopped');
+    },
+    /** Something an administrator should know, e.g. a setting without effect. */
+    warning(warning: string): void {
+      log.write('warn', 'relay.warning', { warning });
+    },
+    reloaded(facts: { needRestart: readonly string[] }): void {
+      metrics.configReloads.inc({ result: 'applied' });
+      log.write('info', 'config.reloaded', facts);
+    },
+    reloadRefused(problems: readonly string[]): void {
+      metrics.configReloads.inc({ result: 'refused' });
+      log.write('error', 'config.reload_refused', { problems });
+    },
+    /** The private Redis. */
+    redisStarted(program: string, socket: string): void {
+      log.write('info', 'redis.started', { program, socket });
+    },
+    redisDied(reason: string, restartInMs: number): void {
+      log.write('error', 'redis.died', { reason, restartInMs });
+    },
+    redisOutput(line: string): void {
+      const alarming =
+        /error|fail|denied|misconf|oom|corrupt/i.test(line) &&
+        !/WARNING Memory overcommit/.test(line);
+      log.write(alarming ? 'warn' : 'debug', 'redis.output', { line });
+    },
+    /** A memory policy under which Redis may drop what we keep there. */
+    evictionPolicy(policy: string): void {
+      log.write('error', 'redis.eviction_policy', { policy, wanted: 'noeviction' });
+    },
+    spoolTook(operation: 'commit' | 'append' | 'remove', seconds: number): void {
+      metrics.spoolLatency.observe({ operation }, seconds);
+    },
+    spoolFailed(operation: string, error: Error): void {
+      metrics.spoolErrors.inc({ operation });
+      log.write('error', 'spool.failed', { operation, error: error.message });
+    },
+    spoolDamaged(file: string, reason: string): void {
+      metrics.spoolErrors.inc({ operation: 'damaged' });
+      log.write('error', 'spool.damaged', { file, reason });
+    },
+  };
+}
+export type RelayEvents = ReturnType<typeof relayEvents>;
