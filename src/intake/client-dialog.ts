@@ -1,0 +1,204 @@
+/**
+ * What is decided in a session, apart from the wire: who the client is, its mail transaction,
+ * the message it hands over. One object a connection; smtp-session.ts asks it and speaks.
+ *
+ * Every refusal is told to the log and counted here, in one place.
+ */
+import type { CipherNameAndProtocol } from 'node:tls';
+import type { SMTPServerAuthentication } from 'smtp-server';
+import type { Envelope } from '../mail/envelope.ts';
+import type { MessageId } from '../mail/message-id.ts';
+import type { Clock } from '../platform/clock.ts';
+import { formatReceived } from '../protocol/smtp/trace.ts';
+import type { Submit } from '../queue/submit-port.ts';
+import type { IntakeEvents } from '../telemetry/intake-events.ts';
+import { receiveMessage, refusalOf, type Verdict } from './accept.ts';
+import type { User, Users } from './access.ts';
+import { clientKey } from './client-key.ts';
+import type { IntakeLimits } from './intake-limits.ts';
+import { checkLogin } from './login.ts';
+import type { PathCommand } from './path-command.ts';
+import { formatRefusal, REFUSALS, type Refusal } from './replies.ts';
+import { type IntakeRules, refuseMail, refuseUnauthenticated, Transaction } from './transaction.ts';
+
+/** What a session is handed by its listener. */
+export interface SessionParts {
+  readonly auth: 'none' | 'optional' | 'required';
+  readonly rules: () => IntakeRules;
+  readonly limits: IntakeLimits;
+  readonly users: Users;
+  readonly submit: Submit;
+  readonly events: IntakeEvents;
+  readonly clock: Clock;
+}
+
+/** The client as the session knows it at this moment. */
+export interface Client {
+  readonly address: string;
+  readonly secure: boolean;
+  readonly cipher: CipherNameAndProtocol | undefined;
+  readonly user: User | undefined;
+  /** What it said in EHLO or HELO; empty before. */
+  readonly helo: string;
+  readonly esmtp: boolean;
+}
+
+const MAX_FAILED_LOGINS = 3;
+
+export class ClientDialog {
+  readonly #parts: SessionParts;
+  readonly #client: () => Client;
+  #transaction: Transaction | undefined;
+  #draft: Awaited<ReturnType<Submit['begin']>> | undefined;
+  #failedLogins = 0;
+
+  constructor(parts: SessionParts, client: () => Client) {
+    this.#parts = parts;
+    this.#client = client;
+  }
+
+  get inTransaction(): boolean {
+    return this.#transaction !== undefined;
+  }
+
+  /** Forget the transaction (RFC 5321 §4.1.1.5). */
+  reset(): void {
+    this.#transaction = undefined;
+  }
+
+  /** A refusal is about to be sent: log and count it. */
+  tell(
+    refusal: Refusal,
+    more: { readonly recipient?: string; readonly detail?: string } = {},
+  ): void {
+    const sender = this.#transaction?.reversePath;
+    this.#parts.events.refused({
+      reason: refusal.reason,
+      client: this.#client().address,
+      reply: formatRefusal(refusal),
+      ...(sender === undefined ? {} : { sender }),
+      ...more,
+    });
+  }
+
+  /** Decide an AUTH exchange. A 421 among the refusals ends the session. */
+  async login(auth: SMTPServerAuthentication): Promise<User | Refusal> {
+    const result = await checkLogin(auth, this.#client().address, this.#parts);
+    if (result.kind === 'user') return result.user;
+    if (result.refusal === REFUSALS.badCredentials) this.#failedLogins += 1;
+    const isLast = this.#failedLogins >= MAX_FAILED_LOGINS;
+    const refusal = isLast ? REFUSALS.tooManyFailedLogins : result.refusal;
+    this.tell(refusal);
+    return refusal;
+  }
+
+  /** Whether the client has to authenticate first; tells, if so. */
+  refuseUnauthenticated(): Refusal | undefined {
+    const refusal = refuseUnauthenticated({ ...this.#client(), auth: this.#parts.auth });
+    if (refusal) this.tell(refusal);
+    return refusal;
+  }
+
+  /** Begin a transaction, or say why not. */
+  mail(command: PathCommand): Refusal | undefined {
+    const client = this.#client();
+    const refusal =
+      refuseMail(command, { ...client, auth: this.#parts.auth }, this.#parts.rules()) ??
+      this.#chargeMessage(client);
+    if (!refusal) this.#transaction = new Transaction(command);
+    else this.tell(refusal, { detail: `MAIL FROM:<${command.path}>` });
+    return refusal;
+  }
+
+  #chargeMessage({ user, address }: Client): Refusal | undefined {
+    const key = user ? `user ${user.name}` : clientKey(address);
+    return this.#parts.limits.messages.take(key) ? undefined : REFUSALS.rateLimited;
+  }
+
+  /** Add a recipient, or say why not. */
+  rcpt(command: PathCommand): Refusal | undefined {
+    const peer = { ...this.#client(), auth: this.#parts.auth };
+    const refusal = this.#transaction
+      ? this.#transaction.addRecipient(command, peer, this.#parts.rules())
+      : REFUSALS.localError;
+    if (refusal) this.tell(refusal, { recipient: command.path });
+    return refusal;
+  }
+
+  /** Make room for a message, or say why there is none. */
+  async begin(): Promise<Refusal | undefined> {
+    try {
+      this.#draft = await this.#parts.submit.begin();
+      return undefined;
+    } catch (error) {
+      const { refusal, detail } = refusalOf(error);
+      this.#tellOfTrouble(refusal, detail);
+      return refusal;
+    }
+  }
+
+  /** The client left between `begin` and `receive`. */
+  async abandon(): Promise<void> {
+    const draft = this.#draft;
+    this.#draft = undefined;
+    await draft?.discard();
+  }
+
+  /** Take the content of the message that `begin` made room for. */
+  async receive(content: AsyncIterable<Buffer>): Promise<Verdict> {
+    const { submit, events, clock, rules } = this.#parts;
+    const draft = this.#draft;
+    const transaction = this.#transaction;
+    this.#draft = undefined;
+    if (!draft || !transaction) throw new Error('content without a transaction');
+    const receivedAtMs = clock.now();
+    const verdict = await receiveMessage({
+      content,
+      draft,
+      trace: this.#trace(transaction, draft.id, receivedAtMs),
+      limits: rules(),
+      submit,
+      envelope: ({ eightBit }) => ({
+        ...this.#envelope(transaction, eightBit),
+        id: draft.id,
+        receivedAtMs,
+      }),
+    });
+    if (verdict.kind === 'accepted') events.accepted(verdict.envelope, verdict.sizeBytes);
+    if (verdict.kind === 'refused') this.#tellOfTrouble(verdict.refusal, verdict.detail);
+    return verdict;
+  }
+
+  #tellOfTrouble(refusal: Refusal, detail: string | undefined): void {
+    this.tell(refusal, detail === undefined ? {} : { detail });
+    if (refusal !== REFUSALS.localError) return;
+    this.#parts.events.sessionError({ client: this.#client().address, error: detail ?? '' });
+  }
+
+  #trace(transaction: Transaction, id: MessageId, dateMs: number): string {
+    const { helo, address, cipher, secure, esmtp, user } = this.#client();
+    const [only, ...others] = transaction.recipients;
+    return formatReceived({
+      heloName: helo,
+      clientAddress: address,
+      byHost: this.#parts.rules().hostname,
+      protocol: { esmtp, tls: secure, auth: user !== undefined, utf8: transaction.smtpUtf8 },
+      id,
+      ...(cipher
+        ? { tls: { version: cipher.version, cipher: cipher.standardName ?? cipher.name } }
+        : {}),
+      ...(only && others.length === 0 ? { forRecipient: only.address } : {}),
+      dateMs,
+    });
+  }
+
+  #envelope(transaction: Transaction, eightBit: boolean): Omit<Envelope, 'id' | 'receivedAtMs'> {
+    const { address, helo, secure, user } = this.#client();
+    const declared = transaction.envelope();
+    return {
+      ...declared,
+      eightBitMime: declared.eightBitMime || eightBit,
+      client: { address, helo, tls: secure, ...(user ? { user: user.name } : {}) },
+    };
+  }
+}
