@@ -1,0 +1,95 @@
+/**
+ * The command line put together: commander reads the arguments, a command does the work, and
+ * every ending becomes an exit code and, where something is wrong, a message on stderr.
+ */
+import { Command, CommanderError } from 'commander';
+import { VERSION } from '../version.ts';
+import { type CliCommand, CliError, EXIT } from './command.ts';
+import { configCheck, configSchema, configShow } from './config.ts';
+import { reload } from './reload.ts';
+import { start } from './start.ts';
+import { status } from './status.ts';
+import { printError, printJson } from './terminal.ts';
+import { userAdd, userList, userRemove } from './user.ts';
+import { version } from './version.ts';
+
+interface Group {
+  readonly name: string;
+  readonly summary: string;
+  readonly commands: readonly CliCommand[];
+}
+
+const COMMANDS: readonly CliCommand[] = [start, status, reload, version];
+const GROUPS: readonly Group[] = [
+  {
+    name: 'config',
+    summary: 'look at the configuration',
+    commands: [configCheck, configShow, configSchema],
+  },
+  { name: 'user', summary: 'who may log in', commands: [userAdd, userRemove, userList] },
+];
+
+/** Run one command line (without node and the script); the exit code. */
+export async function runCli(argv: readonly string[]): Promise<number> {
+  endQuietlyWithoutReader();
+  const ending: { code: number } = { code: EXIT.done };
+  const program = buildProgram(ending);
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return ending.code;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // Commander has written its message; --help and --version end here too.
+      return error.exitCode === 0 ? EXIT.done : EXIT.wrong;
+    }
+    if (!(error instanceof CliError)) throw error;
+    const { message, facts } = error;
+    if (program.opts()['json'] === true) printJson({ ok: false, error: message, ...facts });
+    printError(`stsrelay: ${message}`);
+    return error.exitCode;
+  }
+}
+
+function buildProgram(ending: { code: number }): Command {
+  const program = new Command('stsrelay')
+    .description('Outbound SMTP relay that enforces MTA-STS.')
+    .option('--config <file>', 'configuration file')
+    .option('--json', 'machine-readable output')
+    .version(VERSION)
+    .showHelpAfterError('(--help shows what there is)')
+    .configureHelp({ showGlobalOptions: true })
+    .exitOverride();
+  for (const command of COMMANDS) add(program, command, ending);
+  for (const { name, summary, commands } of GROUPS) {
+    const group = program.command(name).description(summary);
+    for (const command of commands) add(group, command, ending);
+  }
+  return program;
+}
+
+function add(
+  parent: Command,
+  { usage, summary, notes, options, run }: CliCommand,
+  ending: { code: number },
+): void {
+  const command = parent.command(usage).description(summary);
+  for (const option of options ?? []) command.addOption(option);
+  if (notes !== undefined) command.addHelpText('after', notes);
+  command.action(async () => {
+    const { config, json, ...rest } = command.optsWithGlobals<Record<string, unknown>>();
+    ending.code = await run({
+      args: command.args,
+      options: rest,
+      configFile: typeof config === 'string' ? config : undefined,
+      json: json === true,
+    });
+  });
+}
+
+/** `stsrelay config schema | head -1` is no error. */
+function endQuietlyWithoutReader(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.done);
+    throw error;
+  });
+}

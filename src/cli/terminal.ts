@@ -1,0 +1,23 @@
+/**
+ * Writing to the two streams. Results go to stdout, everything said about them to stderr.
+ */
+
+/** A line, or several, on stdout. */
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** A line, or several, on stderr. */
+export function printError(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+/** A value as JSON on stdout, for `--json`. */
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, undefined, 2));
+}
+
+/** Text of strangers for a terminal: no control characters, which could rewrite the screen. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, '\u{fffd}');
+}

@@ -1,0 +1,28 @@
+/**
+ * The gate before the first byte of a message: does this session satisfy the requirement? It
+ * is asked right before MAIL FROM of every transaction, and its default answer is no.
+ */
+import { type LocalFailure, localFailure } from '../mail/failure.ts';
+import type { TlsFacts } from '../mail/session-result.ts';
+import { allowsClearText, type TlsRequirement } from '../mail/tls-requirement.ts';
+
+/** Undefined when the message may go over this session; otherwise why not. */
+export function refusesSession(
+  requirement: TlsRequirement,
+  tls: TlsFacts | undefined,
+): LocalFailure | undefined {
+  if (allowsClearText(requirement)) return undefined;
+  if (!tls) return localFailure('starttls-not-offered', 'the session is not encrypted');
+  // RFC 8461 §7.2: TLS 1.2 or newer.
+  if (!versionSuffices(tls.version, requirement.minVersion)) {
+    const detail = `${tls.version} was negotiated, ${requirement.minVersion} is the least`;
+    return localFailure('tls-version-too-low', detail);
+  }
+  if (requirement.level === 'encrypt') return undefined;
+  if (tls.verdict.verified) return undefined;
+  return localFailure(tls.verdict.cause, tls.verdict.detail);
+}
+
+function versionSuffices(version: string, least: TlsRequirement['minVersion']): boolean {
+  return version === 'TLSv1.3' || (version === 'TLSv1.2' && least === 'TLSv1.2');
+}

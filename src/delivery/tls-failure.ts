@@ -1,0 +1,28 @@
+/**
+ * Names for what goes wrong on the way to TLS, from the errors of Node's TLS and of the client
+ * library. Pure.
+ */
+import { type LocalFailure, localFailure } from '../mail/failure.ts';
+import type { WireError } from './wire.ts';
+
+/** Not "wrong version number": that is what OpenSSL says to octets that are no TLS at all. */
+const VERSION_TEXT = /unsupported[ _]protocol|protocol[ _]version|no[ _]protocols/i;
+
+/** The failure of a handshake that began and did not finish. */
+export function handshakeFailure(error: WireError): LocalFailure {
+  const text = opensslText(error.message);
+  const cause = VERSION_TEXT.test(error.message) ? 'tls-version-too-low' : 'tls-handshake-failed';
+  const detail =
+    error.code === 'ETIMEDOUT'
+      ? 'the TLS handshake did not finish in time'
+      : `TLS handshake: ${text}`;
+  return localFailure(cause, detail);
+}
+
+/** `…:SSL routines:ssl3_read_bytes:tlsv1 alert protocol version:../deps/…` -> its readable part. */
+function opensslText(message: string): string {
+  const parts = message.split(':');
+  const at = parts.indexOf('SSL routines');
+  const reason = at >= 0 ? parts[at + 2] : undefined;
+  return (reason || message).replace(/\s+/g, ' ').trim().slice(0, 200);
+}

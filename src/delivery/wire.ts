@@ -1,0 +1,306 @@
+/**
+ * One SMTP client connection on a socket we chose: nodemailer's SMTPConnection (RFC 5321 wire
+ * handling, STARTTLS, dot-stuffing, pipelining) with what a relay needs on top. It reports
+ * replies as they came, by command and recipient; it judges nothing.
+ *
+ * The subclass reaches into methods that nodemailer does not document; its version is
+ * pinned. It adds:
+ * - a timeout per command (RFC 5321 §4.5.3.2) instead of one for all,
+ * - the replies to RCPT in order, so that every recipient gets its own,
+ * - DSN parameters per recipient (RFC 3461 §4.1) and SMTPUTF8 when the message needs it,
+ * - an end for sessions in which something follows the reply to STARTTLS in clear text (RFC 3207 §6).
+ */
+import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
+import SMTPConnection from 'nodemailer/lib/smtp-connection';
+import type { Recipient } from '../mail/envelope.ts';
+import type { SmtpStage } from '../mail/failure.ts';
+import { parseReply, type Reply } from '../protocol/smtp/reply.ts';
+
+/** Milliseconds of silence after which a command counts as failed. */
+export interface SmtpTimeouts {
+  readonly greeting: number;
+  readonly helo: number;
+  readonly mail: number;
+  readonly rcpt: number;
+  readonly dataInit: number;
+  readonly dataBlock: number;
+  readonly dataDone: number;
+  readonly tls: number;
+}
+
+export interface WireOptions {
+  /** Connected already. */
+  readonly socket: Socket;
+  readonly heloName: string;
+  readonly timeouts: SmtpTimeouts;
+  /** `required`: STARTTLS is sent even when it is not offered. `never`: it is not used. */
+  readonly startTls: 'required' | 'offered' | 'never';
+  readonly tls: ConnectionOptions;
+}
+
+/** What the client library says when things end badly. */
+export interface WireError extends Error {
+  readonly code?: string;
+  readonly response?: string;
+  /** The connection was in the TLS handshake. */
+  readonly duringHandshake?: boolean;
+}
+
+/** The message as the wire sees it. */
+export interface WireMessage {
+  readonly reversePath: string;
+  readonly recipients: readonly { readonly address: string; readonly dsn: Recipient }[];
+  readonly sizeBytes: number;
+  readonly eightBitMime: boolean;
+  readonly smtpUtf8: boolean;
+  readonly ret?: 'FULL' | 'HDRS' | undefined;
+  readonly envid?: string | undefined;
+}
+
+/** The replies of one transaction; what is missing was never answered. */
+export interface TransactionReplies {
+  mail?: Reply | undefined;
+  rcpt: (Reply | undefined)[];
+  data?: Reply | undefined;
+  /** The reply to the end of the message. */
+  final?: Reply | undefined;
+  /** The final dot was handed to the socket. */
+  messageSent: boolean;
+  /** Why the connection failed, when it did. */
+  error?: WireError | undefined;
+}
+
+/** Members of SMTPConnection that its type declarations leave out. */
+interface Internals {
+  _responseActions: unknown[];
+  _responseQueue: string[];
+  _remainder: string;
+  _supportedExtensions: string[];
+  _maxAllowedSize: number;
+  _ehloLines?: string[];
+  _sendCommand(command: string, logged?: string): void;
+  _onError(error: Error, type: string, data: unknown, command: string): void;
+  _upgradeConnection(callback: (error: Error | null, secured?: boolean) => void): void;
+  _actionGreeting(reply: string): void;
+  _actionEHLO(reply: string): void;
+  _actionMAIL(reply: string, callback: unknown): void;
+  _actionRCPT(reply: string, callback: unknown): void;
+  _actionDATA(reply: string, callback: unknown): void;
+  _actionSMTPStream(reply: string, callback: unknown): void;
+  _createSendStream(callback: unknown): Readable;
+  _getDsnRcptToArgs(): string;
+}
+const Base = SMTPConnection as unknown as new (
+  options: ConstructorParameters<typeof SMTPConnection>[0],
+) => SMTPConnection & Internals;
+
+/** RFC 5321 §4.1.1.10 has us wait for the reply to QUIT; nothing depends on it any more. */
+const QUIT_TIMEOUT_MS = 10_000;
+/** Longest reply taken, all lines together. */
+const MAX_REPLY = 64 * 1024;
+
+export class Wire extends Base {
+  readonly #options: WireOptions;
+  #replies: TransactionReplies = { rcpt: [], messageSent: false };
+  #message: WireMessage | undefined;
+  #rcptSent = 0;
+  /** The last command sent, for error texts. */
+  stageReached: SmtpStage = 'greeting';
+  /** STARTTLS stood in the EHLO reply in clear text. */
+  startTlsOffered = false;
+
+  constructor(options: WireOptions) {
+    const { timeouts } = options;
+    super({
+      connection: options.socket,
+      name: options.heloName,
+      requireTLS: options.startTls === 'required',
+      opportunisticTLS: options.startTls === 'offered',
+      ignoreTLS: options.startTls === 'never',
+      secure: false,
+      tls: options.tls,
+      connectionTimeout: timeouts.greeting + 2 * timeouts.helo + timeouts.tls,
+      greetingTimeout: timeouts.greeting,
+      socketTimeout: timeouts.helo,
+      maxResponseSize: MAX_REPLY,
+    });
+    this.#options = options;
+    this.on('error', () => {}); // told to whoever waits; a late one must not end the process
+  }
+
+  /** Greeting, EHLO, STARTTLS and EHLO again, as far as `startTls` asks. Rejects with a WireError. */
+  open(signal: AbortSignal): Promise<void> {
+    return this.#untilAborted(signal, (resolve, reject) => {
+      this.once('error', reject);
+      this.connect((error) => (error ? reject(error) : resolve()));
+    });
+  }
+
+  /** The TLS socket, once the session is encrypted. */
+  get tlsSocket(): TLSSocket | undefined {
+    return this.secure && this._socket ? (this._socket as TLSSocket) : undefined;
+  }
+
+  /** Whether the last EHLO reply listed `keyword`. */
+  offers(keyword: string): boolean {
+    const wanted = keyword.toUpperCase();
+    return (this._ehloLines ?? []).some(
+      (line) => line.split(/[ =]/, 1)[0]?.toUpperCase() === wanted,
+    );
+  }
+
+  /** The size limit of RFC 1870 §4; undefined when none was declared. */
+  get sizeLimit(): number | undefined {
+    return this._maxAllowedSize || undefined;
+  }
+
+  /** One mail transaction (RFC 5321 §3.3). Never rejects: what went wrong stands in the result. */
+  async transact(
+    message: WireMessage,
+    body: Readable,
+    signal: AbortSignal,
+  ): Promise<TransactionReplies> {
+    this.#message = message;
+    this.#rcptSent = 0;
+    const replies: TransactionReplies = { rcpt: [], messageSent: false };
+    this.#replies = replies;
+    const envelope = {
+      from: message.reversePath,
+      to: message.recipients.map(({ address }) => address),
+      size: message.sizeBytes,
+      use8BitMime: message.eightBitMime,
+      dsn: { ret: message.ret ?? null, envid: message.envid ?? null },
+    };
+    await this.#untilAborted<void>(signal, (resolve, reject) => {
+      this.once('error', reject);
+      this.send(envelope, body, (error) => (error ? reject(error) : resolve()));
+    }).catch((error: WireError) => {
+      if (!replies.final) replies.error = error;
+    });
+    return replies;
+  }
+
+  /** Wait for `work`; an abort ends the connection and the wait. */
+  #untilAborted<T>(
+    signal: AbortSignal,
+    work: (resolve: (value: T) => void, reject: (error: Error) => void) => void,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const onAbort = () => {
+        reject(Object.assign(new Error('the attempt ran out of time'), { code: 'ETIMEDOUT' }));
+        this.close();
+      };
+      if (signal.aborted) return onAbort();
+      signal.addEventListener('abort', onAbort, { once: true });
+      const settle = () => {
+        signal.removeEventListener('abort', onAbort);
+        this.removeListener('error', reject);
+      };
+      work(
+        (value) => {
+          settle();
+          resolve(value);
+        },
+        (error) => {
+          settle();
+          reject(error);
+        },
+      );
+    });
+  }
+
+  override _onError(error: Error, type: string, data: unknown, command: string): void {
+    if (this.upgrading) Object.assign(error, { duringHandshake: true });
+    super._onError(error, type, data, command);
+  }
+
+  override _sendCommand(command: string, logged?: string): void {
+    const verb = command.slice(0, 4).toUpperCase();
+    const { timeouts } = this.#options;
+    const [stage, timeoutMs] = COMMANDS[verb]?.(timeouts) ?? [this.stageReached, timeouts.helo];
+    this.stageReached = stage;
+    super._sendCommand(this.#extended(verb, command), logged);
+    if (this._socket) this._socket.setTimeout(timeoutMs);
+  }
+
+  /** RFC 6531 §3.4: the parameter goes with the message's headers, not only with its addresses. */
+  #extended(verb: string, command: string): string {
+    const wanted = verb === 'MAIL' && this.#message?.smtpUtf8 && !/ SMTPUTF8( |$)/.test(command);
+    return wanted ? `${command} SMTPUTF8` : command;
+  }
+
+  /** RFC 3461 §4.1, §4.2: NOTIFY and ORCPT belong to the recipient, not to the envelope. */
+  override _getDsnRcptToArgs(): string {
+    const recipient = this.#message?.recipients[this.#rcptSent++]?.dsn;
+    if (!recipient || !this.offers('DSN')) return '';
+    const notify = recipient.notify ? ` NOTIFY=${recipient.notify.join(',')}` : '';
+    return recipient.orcpt ? `${notify} ORCPT=${formatOrcpt(recipient.orcpt)}` : notify;
+  }
+
+  override _upgradeConnection(callback: (error: Error | null, secured?: boolean) => void): void {
+    if (this._remainder !== '' || this._responseQueue.length > 0) {
+      // RFC 3207 §6: bytes behind the reply to STARTTLS are somebody else's words.
+      callback(new Error('the server sent data in clear text after its reply to STARTTLS'));
+      return;
+    }
+    super._upgradeConnection(callback);
+    if (this._socket) this._socket.setTimeout(this.#options.timeouts.tls);
+  }
+
+  override _actionEHLO(reply: string): void {
+    if (!this.secure) this.startTlsOffered = /^250[ -]STARTTLS\s*$/im.test(reply);
+    super._actionEHLO(reply);
+  }
+
+  override _actionMAIL(reply: string, callback: unknown): void {
+    this.#replies.mail = parseReply(reply);
+    super._actionMAIL(reply, callback);
+  }
+
+  override _actionRCPT(reply: string, callback: unknown): void {
+    this.#replies.rcpt.push(parseReply(reply));
+    super._actionRCPT(reply, callback);
+  }
+
+  override _actionDATA(reply: string, callback: unknown): void {
+    this.#replies.data = parseReply(reply);
+    super._actionDATA(reply, callback);
+  }
+
+  override _actionSMTPStream(reply: string, callback: unknown): void {
+    this.#replies.final = parseReply(reply);
+    super._actionSMTPStream(reply, callback);
+  }
+
+  override _createSendStream(callback: unknown): Readable {
+    const stream = super._createSendStream(callback);
+    const { timeouts } = this.#options;
+    if (this._socket) this._socket.setTimeout(timeouts.dataBlock);
+    stream.once('end', () => {
+      this.#replies.messageSent = true;
+      this.stageReached = 'end-of-data';
+      if (this._socket) this._socket.setTimeout(timeouts.dataDone);
+    });
+    return stream;
+  }
+}
+
+/** RFC 5321 §4.5.3.2: which stage a command begins, and how long its reply may take. */
+const COMMANDS: Record<string, (t: SmtpTimeouts) => readonly [SmtpStage, number]> = {
+  EHLO: (t) => ['ehlo', t.helo],
+  HELO: (t) => ['ehlo', t.helo],
+  STAR: (t) => ['starttls', t.helo],
+  MAIL: (t) => ['mail', t.mail],
+  RCPT: (t) => ['rcpt', t.rcpt],
+  DATA: (t) => ['data', t.dataInit],
+  QUIT: () => ['end-of-data', QUIT_TIMEOUT_MS],
+};
+
+/** `type;address` with the address in xtext (RFC 3461 §4). */
+function formatOrcpt(orcpt: string): string {
+  const at = orcpt.indexOf(';');
+  const xtext = Buffer.from(orcpt.slice(at + 1)).toString('latin1');
+  return `${orcpt.slice(0, at)};${xtext.replace(/[^!-*,-<>-~]/g, (c) => `+${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)}`;
+}

@@ -1,0 +1,106 @@
+/**
+ * Composition of what the relay tells about itself: metrics and health over HTTP, and the control
+ * socket. Built by relay.ts.
+ */
+import { join } from 'node:path';
+import { createControlServer, createHttpServer, type Readiness } from './admin/http.ts';
+import type { RelayStatus } from './admin/status.ts';
+import type { Settings } from './config/settings.ts';
+import type { Engine } from './engine.ts';
+import type { FrontDoor } from './front-door.ts';
+import type { RedisMonitor } from './platform/redis-monitor.ts';
+import type { Spool } from './spool/store.ts';
+import type { Log } from './telemetry/log.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+import { VERSION } from './version.ts';
+
+export interface EndpointParts {
+  readonly settings: Settings;
+  /** Absolute. */
+  readonly dataDir: string;
+  readonly node: string;
+  readonly engine: Engine;
+  readonly spool: Spool;
+  readonly monitor: RedisMonitor;
+  readonly frontDoor: FrontDoor;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly reload: () => Promise<
+    { readonly ok: true } | { readonly ok: false; readonly problems: readonly string[] }
+  >;
+}
+
+export interface Endpoints {
+  /** Another certificate for HTTPS from now on. */
+  updateTls(pem: { readonly cert: string; readonly key: string }): void;
+  close(): Promise<void>;
+}
+
+/** Open both. Rejects with the system's error. */
+export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
+  const { settings, metrics, engine, frontDoor } = parts;
+  const startedAt = performance.now();
+  const http = await createHttpServer({
+    address: settings.http.address,
+    port: settings.http.port,
+    tls: settings.http.tls ? frontDoor.certificate : undefined,
+    metrics: {
+      contentType: metrics.registry.contentType,
+      metrics: () => {
+        setQueueGauges(metrics, engine);
+        return metrics.registry.metrics();
+      },
+    },
+    ready: async () => readiness(parts),
+  });
+  try {
+    const control = await createControlServer({
+      socketPath: join(parts.dataDir, 'control.sock'),
+      status: async () => status(parts, startedAt),
+      reload: parts.reload,
+    });
+    return {
+      updateTls: http.updateTls,
+      async close() {
+        await control.close();
+        await http.close();
+      },
+    };
+  } catch (error) {
+    await http.close();
+    throw error;
+  }
+}
+
+function setQueueGauges(metrics: Metrics, engine: Engine): void {
+  const { inFlight, due, delayed, overdue, oldestDueSeconds } = engine.summary();
+  metrics.queueMessages.set({ state: 'active' }, inFlight);
+  metrics.queueMessages.set({ state: 'due' }, due);
+  metrics.queueMessages.set({ state: 'delayed' }, delayed);
+  metrics.queueOverdue.set(overdue);
+  metrics.queueOldestDeliverable.set(oldestDueSeconds);
+}
+
+function readiness({ frontDoor, spool, monitor }: EndpointParts): Readiness {
+  const open = frontDoor.open.length;
+  const parts = {
+    listeners: { ok: open > 0, reason: `${open} open` },
+    redis: monitor.status,
+    spool: spool.health(),
+  };
+  return { ready: Object.values(parts).every(({ ok }) => ok), parts };
+}
+
+function status(parts: EndpointParts, startedAt: number): RelayStatus {
+  const { ok, reason } = parts.monitor.status;
+  return {
+    version: VERSION,
+    uptimeSeconds: Math.round((performance.now() - startedAt) / 1000),
+    node: parts.node,
+    listeners: parts.frontDoor.open,
+    queue: parts.engine.summary(),
+    redis: { up: ok, reason },
+    spool: parts.spool.health(),
+    lastErrors: parts.log.recentTroubles().toReversed(),
+  };
+}

@@ -1,0 +1,141 @@
+/**
+ * Composition of the middle: the spool, the queue over it, and the pipeline that empties it.
+ * Built by relay.ts.
+ *
+ * Order matters: the ledger is filled from the spool before anything is queued or accepted, so
+ * that a message is known before its job can run; Redis is never waited for.
+ */
+import type { Settings } from './config/settings.ts';
+import type { MessageId } from './mail/message-id.ts';
+import { destinationOf, type Outbound } from './outbound.ts';
+import { createFinisher } from './outcome/finish.ts';
+import { settle } from './outcome/settle.ts';
+import { attemptDelivery, type Stages } from './pipeline.ts';
+import type { Clock } from './platform/clock.ts';
+import { connectRedis, type RedisTarget } from './platform/redis.ts';
+import { JobQueue, queueNames } from './queue/job-queue.ts';
+import { Ledger, type LedgerEntry } from './queue/ledger.ts';
+import { Reconciler } from './queue/reconciler.ts';
+import { createSubmit } from './queue/submit.ts';
+import type { Submit } from './queue/submit-port.ts';
+import { type AttemptEnd, DeliveryWorker } from './queue/worker.ts';
+import { foldRecords } from './spool/message-state.ts';
+import type { Spool } from './spool/store.ts';
+import type { OutcomeEvents } from './telemetry/outcome-events.ts';
+import type { QueueEvents } from './telemetry/queue-events.ts';
+
+export interface EngineParts {
+  readonly settings: () => Settings;
+  readonly node: string;
+  readonly clock: Clock;
+  readonly spool: Spool;
+  readonly redis: RedisTarget;
+  /** The parts that look outwards, as the settings of the moment have them. */
+  readonly outbound: () => Outbound;
+  readonly queueEvents: QueueEvents;
+  readonly outcomeEvents: OutcomeEvents;
+}
+
+export interface Engine {
+  readonly submit: Submit;
+  /** Messages found in the spool at start. */
+  readonly recovered: number;
+  /** Begin to queue and to deliver. */
+  begin(): void;
+  /** Redis is back: see at once whether it still has everything. */
+  redisIsBack(): void;
+  summary(): ReturnType<Ledger['summary']> & { readonly messages: number };
+  /** Take no more jobs; attempts under way get `graceMs`, then are cut short and stay queued. */
+  drain(graceMs: number): Promise<void>;
+  /** Let go of Redis. */
+  stop(): Promise<void>;
+}
+
+/** Attempts at the same time. */
+const CONCURRENCY = 100;
+/** No attempt takes longer: the timeouts of RFC 5321 §4.5.3.2 for a few hosts in a row. */
+const ATTEMPT_MS = 60 * 60_000;
+/** For attempts that were cut short to put their jobs back. */
+const CUT_SHORT_MS = 2000;
+
+/** Recover the queue from the spool and make everything ready to begin. */
+export async function createEngine(parts: EngineParts): Promise<Engine> {
+  const { clock, spool, queueEvents, outcomeEvents } = parts;
+  const ledger = new Ledger();
+  const ending = new AbortController();
+  const names = queueNames(parts.settings().redis.keyPrefix, parts.node);
+  const onRedisError = (error: Error) => queueEvents.redisError('connection', error);
+  const producer = connectRedis(parts.redis, 'fail-fast', onRedisError);
+  const consumer = connectRedis(parts.redis, 'wait', onRedisError);
+  const jobs = new JobQueue(producer, names, onRedisError);
+  const onEntered = () => startWorker();
+  const reconciler = new Reconciler({ ledger, jobs, clock, events: queueEvents, onEntered });
+  const mostMessages = () => parts.settings().limits.queuedMessages;
+  const submit = createSubmit({ spool, ledger, reconciler, clock, destinationOf, mostMessages });
+  const finish = createFinisher({
+    spool,
+    clock,
+    destinationOf,
+    hostname: parts.settings().hostname,
+    events: outcomeEvents,
+    beginOwn: submit.beginOwn,
+    commit: submit.commit,
+  });
+  const ownStages: Omit<Stages, keyof Outbound> = {
+    spool,
+    destinationOf,
+    settle: (attempt) =>
+      settle(attempt, { spool, clock, retry: () => parts.settings().retry, events: outcomeEvents }),
+    finish,
+    onFirstAttempt: ({ envelope }) =>
+      outcomeEvents.firstAttempt(clock.now() - envelope.receivedAtMs),
+    onSession: outcomeEvents.session,
+  };
+  const recovered = await recover({ spool, ledger, finish });
+  let worker: DeliveryWorker | undefined;
+  const attempt = (entry: LedgerEntry): Promise<AttemptEnd> => {
+    const signal = AbortSignal.any([ending.signal, AbortSignal.timeout(ATTEMPT_MS)]);
+    return attemptDelivery(entry, { ...ownStages, ...parts.outbound() }, signal);
+  };
+  function startWorker(): void {
+    const reenter = (entry: LedgerEntry) => void reconciler.enter([entry]);
+    const options = { connection: consumer, names, concurrency: CONCURRENCY, ledger, clock };
+    worker = new DeliveryWorker({ ...options, events: queueEvents, attempt, reenter });
+  }
+  return {
+    submit,
+    recovered,
+    begin: () => reconciler.start(),
+    redisIsBack: () => reconciler.wake(),
+    summary: () => ({ ...ledger.summary(clock.now()), messages: ledger.messageCount }),
+    async drain(graceMs) {
+      await reconciler.stop();
+      await worker?.drain(graceMs);
+      ending.abort();
+    },
+    async stop() {
+      await reconciler.stop();
+      ending.abort();
+      await worker?.close(CUT_SHORT_MS);
+      await jobs.close();
+      producer.disconnect();
+      consumer.disconnect();
+    },
+  };
+}
+
+/** Enter every message of the spool in the ledger; bring to an end what was about to end. */
+async function recover(parts: {
+  readonly spool: Spool;
+  readonly ledger: Ledger;
+  readonly finish: (id: MessageId) => Promise<void>;
+}): Promise<number> {
+  let messages = 0;
+  for await (const { envelope, records } of parts.spool.list()) {
+    const state = foldRecords(envelope, records, destinationOf);
+    parts.ledger.enter(state);
+    if (state.finished || state.unreported.length > 0) void parts.finish(envelope.id);
+    messages++;
+  }
+  return messages;
+}

@@ -1,0 +1,155 @@
+/**
+ * Composition of the way in: the listeners with their certificate, users and limits. Built by
+ * relay.ts. On a reload, listeners that stay keep their connections; those that are new are
+ * opened, those that are gone are closed once their sessions are through.
+ */
+import type { Settings } from './config/settings.ts';
+import type { Users } from './intake/access.ts';
+import { createIntakeLimits, type IntakeLimits } from './intake/intake-limits.ts';
+import {
+  compileRules,
+  type Listener,
+  type ListenerSettings,
+  openListener,
+} from './intake/smtp-listener.ts';
+import { openTlsMaterial, type PemPair, type TlsMaterial } from './intake/tls-material.ts';
+import type { Clock } from './platform/clock.ts';
+import type { Submit } from './queue/submit-port.ts';
+import type { IntakeEvents } from './telemetry/intake-events.ts';
+import type { RelayEvents } from './telemetry/relay-events.ts';
+
+export interface FrontDoorParts {
+  readonly settings: Settings;
+  /** Absolute. */
+  readonly dataDir: string;
+  readonly users: Users;
+  readonly submit: Submit;
+  readonly clock: Clock;
+  readonly intakeEvents: IntakeEvents;
+  readonly relayEvents: RelayEvents;
+  /** For whoever else uses the listeners' certificate. */
+  readonly certificateChanged: (pem: PemPair) => void;
+}
+
+/** How long a listener that a reload took away waits for its sessions. */
+const CLOSE_REMOVED_MS = 30_000;
+
+export class FrontDoor {
+  readonly #parts: FrontDoorParts;
+  readonly #limits: IntakeLimits;
+  readonly #listeners = new Map<string, { settings: ListenerSettings; listener: Listener }>();
+  #tls: TlsMaterial | undefined;
+  #settings: Settings;
+
+  private constructor(parts: FrontDoorParts) {
+    this.#parts = parts;
+    this.#settings = parts.settings;
+    this.#limits = createIntakeLimits({
+      settings: parts.settings.limits,
+      clock: parts.clock,
+      connectionsOpen: parts.intakeEvents.connectionsOpen,
+    });
+  }
+
+  /** Open every listener. Rejects (with none left open) when one cannot be opened. */
+  static async open(parts: FrontDoorParts): Promise<FrontDoor> {
+    const door = new FrontDoor(parts);
+    try {
+      door.#tls = await door.#openTls(parts.settings);
+      if (door.#tls.warning) parts.relayEvents.warning(door.#tls.warning);
+      for (const listener of parts.settings.listeners) await door.#open(listener);
+      return door;
+    } catch (error) {
+      await door.close(0);
+      throw error;
+    }
+  }
+
+  /** Put changed settings into force. Rejects, with everything as it was, when they cannot be. */
+  async update(settings: Settings): Promise<void> {
+    const before = this.#settings;
+    const tls = sameFiles(before, settings) ? this.#tls : await this.#openTls(settings);
+    this.#settings = settings;
+    if (tls !== this.#tls) {
+      this.#tls?.close();
+      this.#tls = tls;
+      this.#newCertificate();
+    }
+    this.#limits.update(settings.limits);
+    const wanted = new Map(settings.listeners.map((listener) => [keyOf(listener), listener]));
+    for (const [key, { listener }] of this.#listeners) {
+      if (wanted.has(key)) listener.update(compileRules(settings));
+      else {
+        this.#listeners.delete(key);
+        void listener.close(CLOSE_REMOVED_MS);
+      }
+    }
+    for (const [key, listener] of wanted) if (!this.#listeners.has(key)) await this.#open(listener);
+  }
+
+  /** Refuse new connections; wait at most `graceMs` for messages in transit. */
+  async close(graceMs: number): Promise<void> {
+    this.#tls?.close();
+    const closing = [...this.#listeners.values()].map(({ listener }) => listener.close(graceMs));
+    this.#listeners.clear();
+    await Promise.all(closing);
+  }
+
+  /** For the status screen and /readyz. */
+  get open() {
+    return [...this.#listeners.values()].map(({ settings: { tls, auth }, listener }) => ({
+      address: listener.address,
+      port: listener.port,
+      tls,
+      auth,
+      connections: listener.connections(),
+    }));
+  }
+
+  /** Certificate and key in use, for HTTPS of our own. */
+  get certificate(): PemPair | undefined {
+    return this.#tls?.current();
+  }
+
+  async #open(listener: ListenerSettings): Promise<void> {
+    const { users, submit, clock, intakeEvents } = this.#parts;
+    const opened = await openListener({
+      listener,
+      rules: compileRules(this.#settings),
+      pem: listener.tls === 'none' ? undefined : this.#tls?.current(),
+      limits: this.#limits,
+      users,
+      submit,
+      clock,
+      events: intakeEvents,
+    });
+    this.#listeners.set(keyOf(listener), { settings: listener, listener: opened });
+  }
+
+  #openTls(settings: Settings): Promise<TlsMaterial> {
+    const { dataDir, clock, relayEvents } = this.#parts;
+    return openTlsMaterial({
+      files: settings.tls,
+      dataDir,
+      hostname: settings.hostname,
+      clock,
+      changed: () => this.#newCertificate(),
+      failed: (reason) => relayEvents.warning(reason),
+    });
+  }
+
+  #newCertificate(): void {
+    const pem = this.#tls?.current();
+    if (!pem) return;
+    for (const { listener } of this.#listeners.values()) listener.updateTls(pem);
+    this.#parts.certificateChanged(pem);
+  }
+}
+
+function keyOf({ address, port, tls, auth }: ListenerSettings): string {
+  return `${address} ${port} ${tls} ${auth}`;
+}
+
+function sameFiles(a: Settings, b: Settings): boolean {
+  return a.tls.certFile === b.tls.certFile && a.tls.keyFile === b.tls.keyFile;
+}

@@ -1,0 +1,146 @@
+/**
+ * What a failure means, and nothing else: temporary or permanent, whether another host may do
+ * better, which RFC 3463 status it has and which cause class picks its retry schedule. This is
+ * the only file that decides it. Pure.
+ *
+ * The rule for TLS: a policy that is not met is temporary until the message's lifetime ends
+ * (RFC 8461 §5); the status says what was missing.
+ */
+import type { Failure, LocalCause, RemoteReply } from '../mail/failure.ts';
+import type { CauseClass } from '../mail/outcome.ts';
+
+export interface Meaning {
+  readonly permanent: boolean;
+  /** Another address or host of the route may do better. */
+  readonly tryNextHost: boolean;
+  readonly status: string;
+  readonly causeClass: CauseClass;
+}
+
+export function classify(failure: Failure): Meaning {
+  return failure.kind === 'reply' ? classifyReply(failure) : classifyLocal(failure.cause);
+}
+
+/** RFC 5321 §4.2.1: the first digit decides; the enhanced status refines the cause. */
+function classifyReply({ stage, reply }: RemoteReply): Meaning {
+  const permanent = reply.code >= 500 && !isTooManyRecipients(stage, reply.code, reply.enhanced);
+  // Before MAIL a reply is about the host (RFC 5321 §3.1: a 554 greeting: try the next one), and so
+  // is 421 at any point (RFC 5321 §3.8); a 4xx to MAIL is too often about the host to stop at.
+  const aboutHost =
+    stage === 'greeting' || stage === 'ehlo' || stage === 'starttls' || stage === 'auth';
+  const tryNextHost = aboutHost || reply.code === 421 || (stage === 'mail' && !permanent);
+  const status =
+    withoutLeadingZeros(reply.enhanced) ??
+    (permanent ? `5.${SUBJECTS[stage]}` : `4.${SUBJECTS[stage]}`);
+  return { permanent, tryNextHost, status, causeClass: replyCauseClass(status, reply.text) };
+}
+
+/** RFC 3463 §2: `5.1.1`, never `5.01.001`. */
+function withoutLeadingZeros(enhanced: string | undefined): string | undefined {
+  return enhanced?.replace(/\.0+(?=\d)/g, '.');
+}
+
+/** RFC 5321 §4.5.3.1.10: 552 to RCPT with "too many recipients" is meant as 452. */
+function isTooManyRecipients(stage: string, code: number, enhanced: string | undefined): boolean {
+  return stage === 'rcpt' && code === 552 && (enhanced === undefined || enhanced.endsWith('.5.3'));
+}
+
+/** RFC 3463 subject and detail where the reply has none. */
+const SUBJECTS = {
+  greeting: '3.2',
+  ehlo: '5.0',
+  starttls: '7.4',
+  auth: '7.0',
+  mail: '1.0',
+  rcpt: '1.0',
+  data: '3.0',
+  'end-of-data': '3.0',
+} as const;
+
+const GREYLISTING = /gr[ae]y.?list|postgrey|deferred for \d+ sec|try again in \d+/i;
+const RATE =
+  /\brate\b|rate.?limit|throttl|too (many|much|fast)|slow down|limit exceeded|try again later.*limit/i;
+const REPUTATION = /reputation|block.?list|black.?list|spam|policy|RBL|DNSBL|unsolicited/i;
+
+function replyCauseClass(status: string, text: string): CauseClass {
+  if (GREYLISTING.test(text)) return 'greylisted';
+  if (/^\d\.2\.2$/.test(status) || /mailbox (is )?full|over quota|quota exceeded/i.test(text)) {
+    return 'mailboxFull';
+  }
+  if (/^4\.7\.28$|^\d\.4\.5$/.test(status) || RATE.test(text)) return 'rateLimited';
+  if (/^\d\.7\./.test(status) || REPUTATION.test(text)) return 'reputation';
+  return 'other';
+}
+
+function classifyLocal(cause: LocalCause): Meaning {
+  const temporary = (status: string, causeClass: CauseClass, tryNextHost = true): Meaning => ({
+    permanent: false,
+    tryNextHost,
+    status,
+    causeClass,
+  });
+  const permanent = (status: string, tryNextHost = false): Meaning => ({
+    permanent: true,
+    tryNextHost,
+    status,
+    causeClass: 'other',
+  });
+  switch (cause) {
+    case 'starttls-not-offered':
+    case 'starttls-refused':
+      return temporary('4.7.4', 'tlsPolicy');
+    case 'tls-handshake-failed':
+    case 'tls-version-too-low':
+    case 'certificate-expired':
+    case 'certificate-not-yet-valid':
+    case 'certificate-self-signed':
+    case 'certificate-untrusted':
+    case 'certificate-host-mismatch':
+    case 'certificate-missing':
+    case 'certificate-invalid':
+    case 'mx-outside-policy':
+      return temporary('4.7.5', 'tlsPolicy');
+    case 'domain-not-found':
+      return permanent('5.1.2'); // RFC 5321 §5.1
+    case 'null-mx':
+      return permanent('5.1.10'); // RFC 7505 §5
+    case 'no-usable-mx':
+      return permanent('5.4.4', true); // RFC 5321 §5.1
+    case 'mail-loops-back':
+      return permanent('5.4.6');
+    case 'malformed-address':
+      return permanent('5.1.3');
+    case 'dns-failed':
+    case 'policy-unknown':
+      return temporary('4.4.3', 'dns');
+    case 'address-refused':
+      return temporary('4.4.4', 'connection');
+    case 'connect-refused':
+    case 'connect-unreachable':
+      return temporary('4.4.1', 'connection');
+    case 'timeout':
+    case 'connection-lost':
+      return temporary('4.4.2', 'connection');
+    case 'connection-lost-after-data':
+      return temporary('4.4.2', 'connection', false); // it may have arrived: not to another host at once
+    case 'protocol-error':
+      return temporary('4.5.0', 'other');
+    case 'smtputf8-not-offered':
+      return permanent('5.6.7', true); // RFC 6531 §3.2
+    case 'eightbitmime-not-offered':
+      return permanent('5.6.3', true); // RFC 6152 §3
+    case 'message-too-large':
+      return permanent('5.3.4', true); // RFC 1870 §6.1
+    case 'relay-stopping':
+    case 'spool-unreadable':
+      return temporary('4.3.0', 'other', false);
+    case 'queue-lifetime-over':
+      return permanent('5.4.7');
+    default:
+      return unknownCause(cause);
+  }
+}
+
+function unknownCause(cause: never): never {
+  throw new Error(`no meaning for ${String(cause)}`);
+}

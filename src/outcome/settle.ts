@@ -1,0 +1,150 @@
+/**
+ * Turns the outcomes of an attempt into durable facts: one record in the spool with every
+ * recipient's fate and the next attempt, the DSN that is owed, and what the queue shall do.
+ *
+ * The record is on disk before anything else is done about the message. If the disk does not
+ * take it, settling waits and tries again: a delivery that is not recorded would be repeated.
+ */
+import { localFailure } from '../mail/failure.ts';
+import { type MessageId, newMessageId } from '../mail/message-id.ts';
+import type { Diagnosis, Outcome } from '../mail/outcome.ts';
+import type { Destination } from '../mail/route.ts';
+import type { Clock } from '../platform/clock.ts';
+import { oneLine } from '../protocol/dsn/delivery-status.ts';
+import { formatReply } from '../protocol/smtp/reply.ts';
+import { nextAttempt, type RetrySettings } from '../queue/retry-schedule.ts';
+import type { AttemptRecord, RecordedFailure } from '../spool/message-state.ts';
+import type { Spool, StoredMessage } from '../spool/store.ts';
+import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
+import { owesDsn } from './dsn-duty.ts';
+
+export interface SettleParts {
+  readonly spool: Spool;
+  readonly clock: Clock;
+  readonly retry: () => RetrySettings;
+  readonly events: OutcomeEvents;
+}
+
+export interface AttemptOutcomes {
+  readonly message: StoredMessage;
+  readonly destination: Destination;
+  /** Attempts made, this one included. */
+  readonly attempts: number;
+  readonly outcomes: ReadonlyMap<number, Outcome>;
+}
+
+const RECORD_AGAIN_MS = 1000;
+/** Kept of a failure's text, in characters: certificates and policies of strangers are quoted in it. */
+const MAX_TEXT = 1000;
+
+/** Record an attempt; returns the record, already durable. */
+export async function settle(attempt: AttemptOutcomes, parts: SettleParts): Promise<AttemptRecord> {
+  const record = decide(attempt, parts);
+  await appendPatiently(attempt.message.envelope.id, record, parts);
+  tell(attempt, record, parts.events);
+  return record;
+}
+
+/** The record of an attempt: pure but for the clock and the jitter. */
+function decide(attempt: AttemptOutcomes, { clock, retry }: SettleParts): AttemptRecord {
+  const { envelope } = attempt.message;
+  const atMs = clock.now();
+  const delivered: number[] = [];
+  const relayed: { index: number; host: string; reply: string }[] = [];
+  const bounced: { index: number; failure: RecordedFailure }[] = [];
+  const deferred: { index: number; failure: RecordedFailure }[] = [];
+  for (const [index, outcome] of attempt.outcomes) {
+    if (outcome.kind === 'delivered') {
+      delivered.push(index);
+      const host = outcome.facts.candidate.host ?? outcome.facts.address ?? '';
+      if (!outcome.dsnOffered) relayed.push({ index, host, reply: formatReply(outcome.reply) });
+    } else if (outcome.kind === 'bounced') {
+      bounced.push({ index, failure: recordFailure(outcome.diagnosis) });
+    } else deferred.push({ index, failure: recordFailure(outcome.diagnosis) });
+  }
+  const base = {
+    kind: 'attempt' as const,
+    atMs,
+    destination: attempt.destination,
+    delivered,
+    relayed,
+  };
+  const causeClass = deferred[0]?.failure.causeClass ?? 'other';
+  const next =
+    deferred.length === 0
+      ? undefined
+      : nextAttempt(retry(), {
+          destination: attempt.destination,
+          receivedAtMs: envelope.receivedAtMs,
+          nullReversePath: envelope.reversePath === '',
+          attempts: attempt.attempts,
+          causeClass,
+          nowMs: atMs,
+        });
+  const record: AttemptRecord =
+    next === 'expired'
+      ? { ...base, bounced: [...bounced, ...deferred.map(expired)], deferred: [] }
+      : { ...base, bounced, deferred, ...(next === undefined ? {} : { nextAttemptMs: next }) };
+  return owesDsn(envelope, record) ? { ...record, dsnId: newMessageId(atMs) } : record;
+}
+
+/** The lifetime is over: what kept the recipient waiting is now why it bounces. */
+function expired({ index, failure }: { index: number; failure: RecordedFailure }) {
+  return { index, failure: { ...failure, expired: true } };
+}
+
+function recordFailure(diagnosis: Diagnosis): RecordedFailure {
+  const { failure, host, address, status, causeClass } = diagnosis;
+  const remote = failure.kind === 'reply';
+  return {
+    text: oneLine(remote ? formatReply(failure.reply) : failure.detail).slice(0, MAX_TEXT),
+    source: remote ? 'remote' : 'local',
+    cause: remote ? failure.stage : failure.cause,
+    status,
+    causeClass,
+    ...(host === undefined ? {} : { host }),
+    ...(address === undefined ? {} : { address }),
+  };
+}
+
+async function appendPatiently(
+  id: MessageId,
+  record: AttemptRecord,
+  { spool, clock, events }: SettleParts,
+): Promise<void> {
+  for (;;) {
+    try {
+      return await spool.append(id, [record]);
+    } catch (error) {
+      events.recordDelayed(id, error as Error);
+      await new Promise<void>((resolve) => clock.after(RECORD_AGAIN_MS, resolve));
+    }
+  }
+}
+
+function tell(
+  { message, attempts, outcomes }: AttemptOutcomes,
+  record: AttemptRecord,
+  events: OutcomeEvents,
+) {
+  const { envelope } = message;
+  const bouncedNow = new Set(record.bounced.map(({ index }) => index));
+  for (const [index, outcome] of outcomes) {
+    const facts = {
+      id: envelope.id,
+      recipient: envelope.recipients[index]?.address ?? '',
+      destination: record.destination,
+      attempt: attempts,
+    };
+    if (outcome.kind === 'delivered') {
+      events.delivered(facts, outcome, record.atMs - envelope.receivedAtMs);
+    } else if (bouncedNow.has(index)) {
+      const lifetimeOver = outcome.kind === 'deferred';
+      events.bounced({ ...facts, lifetimeOver }, outcome.diagnosis);
+    } else
+      events.deferred({ ...facts, nextAttemptMs: record.nextAttemptMs ?? 0 }, outcome.diagnosis);
+  }
+}
+
+/** The outcome for recipients whose address names no destination. */
+export const MALFORMED = localFailure('malformed-address', 'the address has no usable domain');

@@ -1,0 +1,119 @@
+/**
+ * One attempt to deliver one message to one destination, top to bottom:
+ *
+ *   load     what the spool says is left to do
+ *   route    MX hosts or a smart host, in order            (RFC 5321 §5.1)
+ *   policy   the TLS each of them must reach               (RFC 8461 §5)
+ *   deliver  sessions, until one gets to the transaction
+ *   settle   every recipient's fate, durable, and the next attempt
+ *   finish   the DSN that is owed; the message removed when nobody is left
+ *
+ * Whatever goes wrong outside comes back as a value and is settled like everything else.
+ */
+import { deliver, type WalkSteps } from './delivery/deliver.ts';
+import type { Consignment } from './delivery/session.ts';
+import type { MessageId } from './mail/message-id.ts';
+import type { Outcome } from './mail/outcome.ts';
+import type { Destination, MxCandidate, Route } from './mail/route.ts';
+import type { SessionResult } from './mail/session-result.ts';
+import { classify } from './outcome/classify.ts';
+import { conclude, concludeWithoutSession } from './outcome/conclude.ts';
+import { type AttemptOutcomes, MALFORMED } from './outcome/settle.ts';
+import type { TlsPolicy } from './policy/tls-policy.ts';
+import type { AttemptEnd } from './queue/worker.ts';
+import type { CandidateAddresses } from './routing/addresses.ts';
+import type { RouteResult } from './routing/route.ts';
+import {
+  type AttemptRecord,
+  type DeliveryState,
+  type DestinationOf,
+  foldRecords,
+  NO_DESTINATION,
+} from './spool/message-state.ts';
+import type { Spool, StoredMessage } from './spool/store.ts';
+
+/** The stages, each built once by relay.ts. */
+export interface Stages {
+  readonly spool: Spool;
+  readonly destinationOf: DestinationOf;
+  findRoute(destination: Destination, signal: AbortSignal): Promise<RouteResult>;
+  tlsPolicy(route: Route, signal: AbortSignal): Promise<TlsPolicy>;
+  addressesOf(
+    candidate: MxCandidate,
+    destination: Destination,
+    signal: AbortSignal,
+  ): Promise<CandidateAddresses>;
+  readonly runSession: WalkSteps['runSession'];
+  settle(attempt: AttemptOutcomes): Promise<AttemptRecord>;
+  finish(id: MessageId): Promise<void>;
+  onFirstAttempt(message: StoredMessage): void;
+  onSession(id: MessageId, result: SessionResult): void;
+}
+
+/**
+ * Make one attempt. `signal` ends it early: when the relay is stopping, what was not settled
+ * then is attempted again; an attempt that ran out of time (TimeoutError) is settled as one
+ * that failed, so that a host that drips for hours cannot keep a message from expiring.
+ */
+export async function attemptDelivery(
+  { id, destination }: { id: MessageId; destination: Destination },
+  stages: Stages,
+  signal: AbortSignal,
+): Promise<AttemptEnd> {
+  const message = await stages.spool.read(id);
+  if (!message) return { kind: 'closed' };
+  const state = foldRecords(message.envelope, message.records, stages.destinationOf);
+  const delivery = state.pending.find((pending) => pending.destination === destination);
+  if (!delivery) {
+    await stages.finish(id);
+    return { kind: 'closed' };
+  }
+  if (delivery.attempts === 0) stages.onFirstAttempt(message);
+  const outcomes = await attemptOutcomes(message, delivery, { stages, signal });
+  if (outcomes === 'cut-short') return { kind: 'again', atMs: delivery.nextAttemptMs };
+  const attempts = delivery.attempts + 1;
+  const record = await stages.settle({ message, destination, attempts, outcomes });
+  await stages.finish(id);
+  return record.nextAttemptMs === undefined
+    ? { kind: 'closed' }
+    : { kind: 'again', atMs: record.nextAttemptMs };
+}
+
+/** Route, policy, deliver: an outcome for every pending recipient. */
+async function attemptOutcomes(
+  message: StoredMessage,
+  { destination, pending }: DeliveryState,
+  { stages, signal }: { stages: Stages; signal: AbortSignal },
+): Promise<ReadonlyMap<number, Outcome> | 'cut-short'> {
+  if (destination === NO_DESTINATION) return concludeWithoutSession(MALFORMED, pending);
+
+  const routed = await stages.findRoute(destination, signal);
+  if (isStopping(signal)) return 'cut-short';
+  if (routed.kind === 'failed') return concludeWithoutSession(routed.failure, pending);
+
+  const policy = await stages.tlsPolicy(routed.route, signal);
+  if (isStopping(signal)) return 'cut-short';
+  if (policy.kind === 'undecided') return concludeWithoutSession(policy.failure, pending);
+
+  const { id } = message.envelope;
+  const consignment: Consignment = {
+    envelope: message.envelope,
+    sizeBytes: message.sizeBytes,
+    recipients: pending,
+    openBody: () => stages.spool.openBody(id),
+  };
+  const steps: WalkSteps = {
+    requirementFor: policy.requirementFor,
+    addressesOf: (candidate, ending) => stages.addressesOf(candidate, destination, ending),
+    runSession: stages.runSession,
+    triesNextHost: (failure) => classify(failure).tryNextHost,
+    onResult: (result) => stages.onSession(id, result),
+  };
+  const results = await deliver(routed.route, consignment, { steps, signal });
+  const reached = results.some(({ kind }) => kind === 'transacted');
+  return isStopping(signal) && !reached ? 'cut-short' : conclude(results, pending);
+}
+
+function isStopping(signal: AbortSignal): boolean {
+  return signal.aborted && (signal.reason as Error | undefined)?.name !== 'TimeoutError';
+}

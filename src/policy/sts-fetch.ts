@@ -1,0 +1,65 @@
+/**
+ * One fetch of a policy over HTTPS (RFC 8461 §3.3): the transport's result and the response
+ * judged, as one answer.
+ */
+import type { HttpsGetResult } from '../platform/https-get.ts';
+import { type DomainName, parseDomain } from '../protocol/domain.ts';
+import {
+  judgeFetchResponse,
+  MAX_POLICY_OCTETS,
+  type StsPolicy,
+} from '../protocol/mta-sts/policy.ts';
+import type { ResultType } from '../protocol/tlsrpt/result-type.ts';
+
+export type FetchResult =
+  | { readonly kind: 'fetched'; readonly policy: StsPolicy }
+  | {
+      readonly kind: 'failed';
+      /** RFC 8460 §4.3.2.2. */
+      readonly resultType: ResultType;
+      readonly reason: string;
+    };
+
+/** The HTTPS port, see platform/https-get.ts. */
+export type HttpsGet = (request: {
+  readonly host: DomainName;
+  readonly port: number;
+  readonly path: string;
+  readonly maxBytes: number;
+  readonly signal: AbortSignal;
+}) => Promise<HttpsGetResult>;
+
+export interface FetchOptions {
+  readonly get: HttpsGet;
+  readonly httpsPort: number;
+  readonly fetchTimeoutMs: number;
+}
+
+/** Fetch the policy of `domain`; a failure is a value. */
+export async function fetchPolicy(
+  domain: DomainName,
+  options: FetchOptions,
+  signal: AbortSignal,
+): Promise<FetchResult> {
+  const host = parseDomain(`mta-sts.${domain}`);
+  if (!host) return failed('sts-policy-fetch-error', 'the name of the policy host is too long');
+  const result = await options.get({
+    host,
+    port: options.httpsPort,
+    path: '/.well-known/mta-sts.txt', // RFC 8461 §3.2
+    maxBytes: MAX_POLICY_OCTETS,
+    signal: AbortSignal.any([signal, AbortSignal.timeout(options.fetchTimeoutMs)]),
+  });
+  if (result.kind === 'failed') {
+    const badCertificate = result.stage === 'tls' && result.cause === 'certificate';
+    return failed(badCertificate ? 'sts-webpki-invalid' : 'sts-policy-fetch-error', result.detail);
+  }
+  const verdict = judgeFetchResponse(result);
+  if (verdict.ok) return { kind: 'fetched', policy: verdict.policy };
+  const resultType = verdict.reason === 'syntax' ? 'sts-policy-invalid' : 'sts-policy-fetch-error';
+  return failed(resultType, verdict.detail);
+}
+
+function failed(resultType: ResultType, reason: string): FetchResult {
+  return { kind: 'failed', resultType, reason };
+}

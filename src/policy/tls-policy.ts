@@ -1,0 +1,123 @@
+/**
+ * Decides the TLS requirement of every candidate of a route. In this order: an override for the
+ * domain; a route; MTA-STS of the policy domain; `security.default` (product contract, section 8).
+ * A route's own level and the next hop's MTA-STS bind together: the stronger one counts.
+ */
+import { type LocalFailure, localFailure } from '../mail/failure.ts';
+import type { Destination, MxCandidate, Route } from '../mail/route.ts';
+import type { CandidateVerdict, TlsLevel, TlsRequirement } from '../mail/tls-requirement.ts';
+import type { DomainName } from '../protocol/domain.ts';
+import { isListedMx } from '../protocol/mta-sts/match.ts';
+import type { KeptPolicy } from './sts-entry.ts';
+import type { StsLookup } from './sts-lookup.ts';
+
+/** The settings it depends on, read afresh for every delivery. */
+export interface TlsPolicySettings {
+  readonly defaultLevel: TlsLevel;
+  readonly minVersion: TlsRequirement['minVersion'];
+  readonly mtaStsEnabled: boolean;
+  readonly overrides: readonly {
+    readonly domain: string;
+    readonly tls: TlsLevel;
+    /** Milliseconds since the epoch; absent: never. */
+    readonly expires?: number | undefined;
+  }[];
+  readonly routes: readonly { readonly domain: string; readonly tls: TlsLevel }[];
+}
+
+/** Patterns of a policy named in a refusal. */
+const MOST_QUOTED = 10;
+
+export type TlsPolicy =
+  | {
+      readonly kind: 'decided';
+      readonly requirementFor: (candidate: MxCandidate) => CandidateVerdict;
+    }
+  /** Not known for now: the mail waits. */
+  | { readonly kind: 'undecided'; readonly failure: LocalFailure };
+
+export interface TlsPolicyParts {
+  readonly settings: () => TlsPolicySettings;
+  readonly lookupSts: (domain: DomainName, signal: AbortSignal) => Promise<StsLookup>;
+  readonly now: () => number;
+}
+
+/** The policy for one route; asks DNS and policy hosts only where no override decides. */
+export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
+  return async (route: Route, signal: AbortSignal): Promise<TlsPolicy> => {
+    const current = settings();
+    const { minVersion } = current;
+    const override = current.overrides.find(
+      ({ domain, expires }) => domain === route.destination && (expires ?? Infinity) > now(),
+    );
+    if (override) {
+      const source = { kind: 'override', domain: override.domain } as const;
+      return same({ level: override.tls, minVersion, source });
+    }
+    const fallback = withoutPolicy(route, current);
+    if (!current.mtaStsEnabled || route.policyDomain === undefined) return same(fallback);
+    const sts = await lookupSts(route.policyDomain, signal);
+    switch (sts.kind) {
+      case 'absent':
+        return same(fallback);
+      case 'unknown': {
+        const detail = `the MTA-STS record of ${route.policyDomain} could not be looked up: ${sts.reason}`;
+        return { kind: 'undecided', failure: localFailure('policy-unknown', detail) };
+      }
+      case 'policy':
+        // RFC 8461 §5: mode none is as no policy.
+        if (sts.kept.policy.mode === 'none') return same(fallback);
+        return {
+          kind: 'decided',
+          requirementFor: (c) => underSts(c, route.policyDomain, sts.kept, fallback),
+        };
+    }
+  };
+}
+
+/** What holds where nothing is published: the route's level, or the default. */
+function withoutPolicy(route: Route, settings: TlsPolicySettings): TlsRequirement {
+  const { minVersion, defaultLevel, routes } = settings;
+  const own = route.kind === 'configured' ? routeFor(route.destination, routes) : undefined;
+  if (!own) return { level: defaultLevel, minVersion, source: { kind: 'default' } };
+  return { level: own.tls, minVersion, source: { kind: 'route', domain: own.domain } };
+}
+
+function routeFor(destination: Destination, routes: TlsPolicySettings['routes']) {
+  return (
+    routes.find(({ domain }) => domain === destination) ??
+    routes.find(({ domain }) => domain === '*')
+  );
+}
+
+function underSts(
+  candidate: MxCandidate,
+  domain: DomainName | undefined,
+  { id, policy }: KeptPolicy,
+  fallback: TlsRequirement,
+): CandidateVerdict {
+  if (domain === undefined || policy.mode === 'none')
+    return { kind: 'allowed', requirement: fallback };
+  // RFC 8461 §4.1: the name in the MX record is matched, nothing it resolves to.
+  const listed = candidate.host !== undefined && isListedMx(policy, candidate.host);
+  const source = { kind: 'mta-sts', domain, policyId: id, mode: policy.mode, listed } as const;
+  const { minVersion } = fallback;
+  // RFC 8461 §5: testing delivers as without the policy and reports.
+  if (policy.mode === 'testing') {
+    return { kind: 'allowed', requirement: { level: fallback.level, minVersion, source } };
+  }
+  const requirement: TlsRequirement = { level: 'verify', minVersion, source };
+  if (listed) return { kind: 'allowed', requirement };
+  const detail = `${candidate.host ?? candidate.address} is not among the hosts of the policy of ${domain} (${someOf(policy.mx)})`;
+  return { kind: 'refused', requirement, failure: localFailure('mx-outside-policy', detail) };
+}
+
+/** A policy may list thousands of hosts: enough of them to see what is meant. */
+function someOf(patterns: readonly string[]): string {
+  const more = patterns.length > MOST_QUOTED ? ', ...' : '';
+  return patterns.slice(0, MOST_QUOTED).join(', ') + more;
+}
+
+function same(requirement: TlsRequirement): TlsPolicy {
+  return { kind: 'decided', requirementFor: () => ({ kind: 'allowed', requirement }) };
+}

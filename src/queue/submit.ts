@@ -1,0 +1,42 @@
+/**
+ * The one door in: commits a message to the spool, enters its deliveries in the ledger and
+ * queues them. The caller may acknowledge when `commit` returns; Redis is not waited for.
+ */
+import type { Envelope } from '../mail/envelope.ts';
+import { type MessageId, newMessageId } from '../mail/message-id.ts';
+import type { Clock } from '../platform/clock.ts';
+import { type DestinationOf, foldRecords } from '../spool/message-state.ts';
+import type { Draft, Spool } from '../spool/store.ts';
+import type { Ledger } from './ledger.ts';
+import type { Reconciler } from './reconciler.ts';
+import { QueueFullError, type Submit } from './submit-port.ts';
+
+export interface SubmitParts {
+  readonly spool: Spool;
+  readonly ledger: Ledger;
+  readonly reconciler: Reconciler;
+  readonly clock: Clock;
+  readonly destinationOf: DestinationOf;
+  /** `limits.queuedMessages`. */
+  readonly mostMessages: () => number;
+}
+
+export function createSubmit(parts: SubmitParts): Submit & {
+  /** A draft under an id fixed beforehand, past the limit of queued messages: for DSNs. */
+  beginOwn(id: MessageId): Promise<Draft>;
+} {
+  return {
+    async begin() {
+      const limit = parts.mostMessages();
+      if (parts.ledger.messageCount >= limit) throw new QueueFullError(limit);
+      return parts.spool.begin(newMessageId(parts.clock.now()));
+    },
+    beginOwn: (id) => parts.spool.begin(id),
+    async commit(draft: Draft, envelope: Envelope) {
+      const stored = await draft.commit(envelope);
+      const state = foldRecords(stored.envelope, stored.records, parts.destinationOf);
+      const entries = parts.ledger.enter(state);
+      void parts.reconciler.enter(entries);
+    },
+  };
+}

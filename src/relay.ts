@@ -1,0 +1,308 @@
+/**
+ * The composition root: builds every part of the relay once, in order, and takes it down in the
+ * other order. With engine.ts, outbound.ts, front-door.ts and endpoints.ts it is the only place where clients,
+ * caches, queues and servers are made; tests pass overrides.
+ *
+ * Start: lock the data directory, recover the queue from the spool, open the listeners. Redis is
+ * not waited for: without it mail is taken and kept. Stop: no new connections, messages in
+ * transit and attempts under way finish, STOP_GRACE_MS at most; nothing is half-done.
+ */
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import type { Settings } from './config/settings.ts';
+import { type Endpoints, openEndpoints } from './endpoints.ts';
+import { createEngine, type Engine } from './engine.ts';
+import { FrontDoor } from './front-door.ts';
+import type { Users } from './intake/access.ts';
+import { createUsers } from './intake/users.ts';
+import { createOutbound, type Outbound } from './outbound.ts';
+import { type Clock, systemClock } from './platform/clock.ts';
+import { type DataDir, nodeId, openDataDir } from './platform/data-dir.ts';
+import { startEmbeddedRedis } from './platform/embedded-redis.ts';
+import { connectRedis, type RedisClient, type RedisTarget } from './platform/redis.ts';
+import { RedisMonitor } from './platform/redis-monitor.ts';
+import { StsStore } from './policy/sts-store.ts';
+import { openFileStore } from './spool/file-store.ts';
+import type { Spool } from './spool/store.ts';
+import { intakeEvents } from './telemetry/intake-events.ts';
+import { createLog, type Log } from './telemetry/log.ts';
+import { createMetrics } from './telemetry/metrics.ts';
+import { outcomeEvents } from './telemetry/outcome-events.ts';
+import { policyEvents } from './telemetry/policy-events.ts';
+import { queueEvents } from './telemetry/queue-events.ts';
+import { relayEvents } from './telemetry/relay-events.ts';
+import { VERSION } from './version.ts';
+
+export interface RelayOptions {
+  readonly settings: Settings;
+  /** Warnings of the configuration, for the log. */
+  readonly warnings?: readonly string[];
+  /** What `stsrelay reload` does when it comes in over the control socket. */
+  readonly onReloadRequest?: () => Promise<ReloadAnswer>;
+}
+
+export type ReloadAnswer =
+  | { readonly ok: true; readonly needRestart: readonly string[] }
+  | { readonly ok: false; readonly problems: readonly string[] };
+
+/** What tests may put in the place of the real thing. */
+export interface RelayOverrides {
+  readonly clock?: Clock;
+  readonly log?: Log;
+}
+
+export interface Relay {
+  readonly log: Log;
+  /** Stop gracefully; see the head of this file. Safe to call again. */
+  stop(signal: string): Promise<void>;
+  /** Put changed settings into force; when they cannot be, everything stays as it was. */
+  reload(settings: Settings): Promise<ReloadAnswer>;
+  /** A changed configuration that did not even load: told to log and metrics. */
+  reloadRefused(problems: readonly string[]): void;
+}
+
+const STOP_GRACE_MS = 30_000;
+
+/** Start the relay. Rejects with DataDirLockedError, RedisNotInstalledError or the system's error. */
+export async function startRelay(
+  options: RelayOptions,
+  overrides: RelayOverrides = {},
+): Promise<Relay> {
+  const relay = new RunningRelay(options, overrides);
+  try {
+    await relay.start();
+    return relay;
+  } catch (error) {
+    await relay.takeDown();
+    throw error;
+  }
+}
+
+class RunningRelay implements Relay {
+  readonly log: Log;
+  readonly #clock: Clock;
+  readonly #options: RelayOptions;
+  readonly #metrics = createMetrics();
+  /** Takes down what was started, the last first. */
+  readonly #undo: (() => unknown)[] = [];
+  readonly #events: ReturnType<typeof relayEvents>;
+  #settings: Settings;
+  #policies: StsStore | undefined;
+  #outbound: Outbound | undefined;
+  #frontDoor: FrontDoor | undefined;
+  #engine: Engine | undefined;
+  #endpoints: Endpoints | undefined;
+  #users: Users | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: RelayOptions, { clock, log }: RelayOverrides) {
+    const { level, format } = options.settings.log;
+    this.#options = options;
+    this.#settings = options.settings;
+    this.#clock = clock ?? systemClock;
+    this.log = log ?? createLog({ level, format });
+    this.#events = relayEvents(this.log, this.#metrics);
+  }
+
+  async start(): Promise<void> {
+    const { warnings = [] } = this.#options;
+    for (const warning of warnings) this.#events.warning(warning);
+    const dataDir = await openDataDir(this.#settings.dataDir);
+    this.#undo.push(() => dataDir.unlock());
+    const node = this.#settings.node || (await nodeId(dataDir.path));
+    const target = await this.#redisTarget(dataDir);
+    const shared = this.#connectShared(target);
+    const spool = await this.#openSpool(dataDir);
+    this.#policies = await StsStore.open({
+      directory: join(dataDir.path, 'state', 'policies'),
+      redis: shared,
+      keyPrefix: this.#settings.redis.keyPrefix,
+      events: policyEvents(this.log, this.#metrics),
+    });
+    this.#outbound = this.#buildOutbound(this.#settings, this.#policies);
+    const engine = await this.#createEngine({ node, target, spool });
+    this.#engine = engine;
+    const monitor = await this.#watchRedis(shared, engine);
+    this.#frontDoor = await this.#openFrontDoor({ dataDir, engine });
+    const endpoints = await openEndpoints({
+      settings: this.#settings,
+      dataDir: dataDir.path,
+      node,
+      engine,
+      spool,
+      monitor,
+      frontDoor: this.#frontDoor,
+      metrics: this.#metrics,
+      log: this.log,
+      reload: async () =>
+        this.#options.onReloadRequest?.() ?? { ok: false, problems: ['reload is not set up'] },
+    });
+    this.#endpoints = endpoints;
+    this.#undo.push(() => endpoints.close());
+    engine.begin();
+    const { recovered } = engine;
+    this.#events.started({ version: VERSION, node, dataDir: dataDir.path, recovered });
+  }
+
+  stop(signal: string): Promise<void> {
+    this.#stopped ??= (async () => {
+      this.#events.stopping(signal);
+      await this.takeDown();
+      this.#events.stopped();
+    })();
+    return this.#stopped;
+  }
+
+  /** Take down whatever was started. */
+  async takeDown(): Promise<void> {
+    await Promise.all([this.#frontDoor?.close(STOP_GRACE_MS), this.#engine?.drain(STOP_GRACE_MS)]);
+    for (const undo of this.#undo.reverse()) {
+      try {
+        await undo();
+      } catch (error) {
+        this.#events.warning(`while stopping: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  async reload(settings: Settings): Promise<ReloadAnswer> {
+    if (!this.#policies || !this.#frontDoor) return this.#refuse(['the relay is not ready yet']);
+    try {
+      const outbound = this.#buildOutbound(settings, this.#policies);
+      const users = await this.#openUsers(settings);
+      await this.#frontDoor.update(settings);
+      this.#users = users;
+      this.#outbound = outbound;
+    } catch (error) {
+      return this.#refuse([(error as Error).message]);
+    }
+    const needRestart = RESTART_KEYS.filter((key) => differs(this.#settings[key], settings[key]));
+    this.#settings = settings;
+    this.log.setLevel(settings.log.level);
+    this.#events.reloaded({ needRestart });
+    return { ok: true, needRestart };
+  }
+
+  reloadRefused(problems: readonly string[]): void {
+    this.#events.reloadRefused(problems);
+  }
+
+  #refuse(problems: readonly string[]): ReloadAnswer {
+    this.#events.reloadRefused(problems);
+    return { ok: false, problems };
+  }
+
+  /** Start the private Redis, or say where the configured one is. */
+  async #redisTarget(dataDir: DataDir): Promise<RedisTarget> {
+    const { mode, url, sentinels, cluster } = this.#settings.redis;
+    if (cluster.length > 0) return { kind: 'cluster', nodes: cluster };
+    if (sentinels.length > 0) return { kind: 'sentinel', url, sentinels };
+    if (mode === 'external') return { kind: 'url', url };
+    const redis = await startEmbeddedRedis(join(dataDir.path, 'redis'), {
+      started: this.#events.redisStarted,
+      died: this.#events.redisDied,
+      output: this.#events.redisOutput,
+    });
+    this.#undo.push(() => redis.stop());
+    return { kind: 'socket', path: redis.socketPath };
+  }
+
+  #connectShared(target: RedisTarget): RedisClient {
+    const { redisError } = queueEvents(this.log, this.#metrics);
+    const client = connectRedis(target, 'fail-fast', (error) => redisError('connection', error));
+    this.#undo.push(() => client.disconnect());
+    return client;
+  }
+
+  #openSpool(dataDir: DataDir): Promise<Spool> {
+    const { spoolTook, spoolFailed, spoolDamaged } = this.#events;
+    return openFileStore({
+      directory: join(dataDir.path, 'spool'),
+      minFreeBytes: () => this.#settings.limits.minFreeDisk,
+      events: { took: spoolTook, failed: spoolFailed, damaged: spoolDamaged },
+    });
+  }
+
+  #buildOutbound(settings: Settings, policies: StsStore): Outbound {
+    return createOutbound({
+      settings,
+      clock: this.#clock,
+      policies,
+      policyEvents: policyEvents(this.log, this.#metrics),
+      outcomeEvents: outcomeEvents(this.log, this.#metrics),
+    });
+  }
+
+  async #createEngine(parts: { node: string; target: RedisTarget; spool: Spool }): Promise<Engine> {
+    const outbound = () => {
+      if (!this.#outbound) throw new Error('an attempt before the way out was built');
+      return this.#outbound;
+    };
+    const engine = await createEngine({
+      settings: () => this.#settings,
+      node: parts.node,
+      clock: this.#clock,
+      spool: parts.spool,
+      redis: parts.target,
+      outbound,
+      queueEvents: queueEvents(this.log, this.#metrics),
+      outcomeEvents: outcomeEvents(this.log, this.#metrics),
+    });
+    this.#undo.push(() => engine.stop());
+    return engine;
+  }
+
+  async #watchRedis(client: RedisClient, engine: Engine): Promise<RedisMonitor> {
+    const { redisUp, redisDown } = queueEvents(this.log, this.#metrics);
+    const monitor = new RedisMonitor(client, this.#clock, {
+      up: () => {
+        redisUp();
+        engine.redisIsBack();
+      },
+      down: redisDown,
+      latency: (seconds) => this.#metrics.redisLatency.observe(seconds),
+      evictionPolicy: (policy) => this.#events.evictionPolicy(policy),
+    });
+    await monitor.start();
+    this.#undo.push(() => monitor.stop());
+    return monitor;
+  }
+
+  async #openFrontDoor({
+    dataDir,
+    engine,
+  }: {
+    dataDir: DataDir;
+    engine: Engine;
+  }): Promise<FrontDoor> {
+    this.#users = await this.#openUsers(this.#settings);
+    const door = await FrontDoor.open({
+      settings: this.#settings,
+      dataDir: dataDir.path,
+      users: { verify: async (name, password) => this.#users?.verify(name, password) },
+      submit: engine.submit,
+      clock: this.#clock,
+      intakeEvents: intakeEvents(this.log, this.#metrics),
+      relayEvents: this.#events,
+      certificateChanged: (pem) => this.#endpoints?.updateTls(pem),
+    });
+    return door;
+  }
+
+  async #openUsers(settings: Settings): Promise<Users> {
+    const users = createUsers({
+      file: settings.access.usersFile,
+      problem: this.#events.warning,
+      clock: this.#clock,
+    });
+    await users.refresh();
+    return users;
+  }
+}
+
+/** Settings that are read once. */
+const RESTART_KEYS = ['dataDir', 'node', 'redis', 'http', 'hostname'] as const;
+
+function differs(a: unknown, b: unknown): boolean {
+  return !isDeepStrictEqual(a, b);
+}

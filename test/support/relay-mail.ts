@@ -1,0 +1,55 @@
+/**
+ * What tests of the whole relay keep doing: open a session with it, have an MX host answer one
+ * command in its own way, wait for the DSN about a recipient.
+ */
+import type { MxHost } from './mx-host.ts';
+import type { Script, ScriptedReply } from './mx-script.ts';
+import { type ConnectOptions, connect, type SmtpClient } from './smtp-client.ts';
+
+/** Settings: what was deferred is not tried again within any test. */
+export const NO_RETRY = {
+  retry: {
+    schedule: ['1h'],
+    classes: { greylisted: { schedule: ['1h'] }, tlsPolicy: { schedule: ['1h'] } },
+  },
+} as const;
+
+/** Settings: an MX host or policy host that says nothing is given up within a second. */
+export const SHORT_TIMEOUTS = {
+  outbound: {
+    timeouts: {
+      connect: '1s',
+      greeting: '700ms',
+      helo: '700ms',
+      mail: '700ms',
+      rcpt: '700ms',
+      dataInit: '700ms',
+      dataBlock: '700ms',
+      dataDone: '700ms',
+      tls: '700ms',
+    },
+  },
+  security: { mtaSts: { fetchTimeout: '1s' } },
+} as const;
+
+/** Connect and say EHLO. */
+export async function openSession(options: ConnectOptions): Promise<SmtpClient> {
+  const client = await connect(options);
+  await client.send('EHLO client.test');
+  return client;
+}
+
+/** A script that answers `verb` this way, and everything else as usual. */
+export function onVerb(verb: string, answer: ScriptedReply): Script {
+  return (_session, command) => (command.verb === verb ? answer : undefined);
+}
+
+/** Wait until `host` has got a DSN about `recipient`; its text. */
+export function dsnAbout(host: MxHost, recipient: string): Promise<string> {
+  const field = `Final-Recipient: rfc822; ${recipient}\r\n`;
+  return host.waitUntil(`a DSN about ${recipient}`, (sessions) =>
+    sessions
+      .flatMap(({ messages }) => messages.map(({ data }) => data.toString()))
+      .find((text) => text.includes(field)),
+  );
+}
