@@ -57,7 +57,9 @@ export class FrontDoor {
     try {
       door.#tls = await door.#openTls(parts.settings);
       if (door.#tls.warning) parts.relayEvents.warning(door.#tls.warning);
-      for (const listener of parts.settings.listeners) await door.#open(listener);
+      for (const listener of parts.settings.listeners) {
+        await door.#open(listener, parts.settings, door.#tls);
+      }
       return door;
     } catch (error) {
       await door.close(0);
@@ -67,8 +69,17 @@ export class FrontDoor {
 
   /** Put changed settings into force. Rejects, with everything as it was, when they cannot be. */
   async update(settings: Settings): Promise<void> {
-    const before = this.#settings;
-    const tls = sameFiles(before, settings) ? this.#tls : await this.#openTls(settings);
+    const tls = sameFiles(this.#settings, settings) ? this.#tls : await this.#openTls(settings);
+    const held = new Set([...this.#listeners.values()].map((open) => placeOf(open.settings)));
+    const elsewhere = settings.listeners.filter((listener) => !held.has(placeOf(listener)));
+    try {
+      // All that can fail comes before anything is changed.
+      for (const listener of elsewhere) await this.#open(listener, settings, tls);
+    } catch (error) {
+      for (const listener of elsewhere) this.#closeRemoved(keyOf(listener));
+      if (tls !== this.#tls) tls?.close();
+      throw error;
+    }
     this.#settings = settings;
     if (tls !== this.#tls) {
       this.#tls?.close();
@@ -79,12 +90,17 @@ export class FrontDoor {
     const wanted = new Map(settings.listeners.map((listener) => [keyOf(listener), listener]));
     for (const [key, { listener }] of this.#listeners) {
       if (wanted.has(key)) listener.update(compileRules(settings));
-      else {
-        this.#listeners.delete(key);
-        void listener.close(CLOSE_REMOVED_MS);
-      }
+      else this.#closeRemoved(key);
     }
-    for (const [key, listener] of wanted) if (!this.#listeners.has(key)) await this.#open(listener);
+    for (const [key, listener] of wanted) {
+      if (!this.#listeners.has(key)) await this.#open(listener, settings, tls);
+    }
+  }
+
+  /** Close a listener once its sessions are through. */
+  #closeRemoved(key: string): void {
+    void this.#listeners.get(key)?.listener.close(CLOSE_REMOVED_MS);
+    this.#listeners.delete(key);
   }
 
   /** Refuse new connections; wait at most `graceMs` for messages in transit. */
@@ -111,12 +127,16 @@ export class FrontDoor {
     return this.#tls?.current();
   }
 
-  async #open(listener: ListenerSettings): Promise<void> {
+  async #open(
+    listener: ListenerSettings,
+    settings: Settings,
+    tls: TlsMaterial | undefined,
+  ): Promise<void> {
     const { users, submit, clock, intakeEvents } = this.#parts;
     const opened = await openListener({
       listener,
-      rules: compileRules(this.#settings),
-      pem: listener.tls === 'none' ? undefined : this.#tls?.current(),
+      rules: compileRules(settings),
+      pem: listener.tls === 'none' ? undefined : tls?.current(),
       limits: this.#limits,
       users,
       submit,
@@ -148,6 +168,10 @@ export class FrontDoor {
 
 function keyOf({ address, port, tls, auth }: ListenerSettings): string {
   return `${address} ${port} ${tls} ${auth}`;
+}
+
+function placeOf({ address, port }: ListenerSettings): string {
+  return `${address} ${port}`;
 }
 
 function sameFiles(a: Settings, b: Settings): boolean {

@@ -83,5 +83,8 @@ const CHAIN_ERRORS: Record<string, readonly [TlsFailureCause, string]> = {
   SELF_SIGNED_CERT_IN_CHAIN: ['certificate-untrusted', 'chain ends in an unknown root'],
   UNABLE_TO_GET_ISSUER_CERT: ['certificate-untrusted', 'issuer is not known'],
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ['certificate-untrusted', 'issuer is not known'],
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: ['certificate-untrusted', 'issuer certificate was not sent'],
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: [
+    'certificate-untrusted',
+    'issuer is not known, or its certificate was not sent',
+  ],
 };

@@ -5,6 +5,7 @@
 import type { Reply } from '../protocol/smtp/reply.ts';
 import type { Failure } from './failure.ts';
 import type { SessionFacts } from './session-result.ts';
+import type { TlsRequirement } from './tls-requirement.ts';
 
 /** Why a recipient waits: picks the retry schedule (product contract, `retry.classes`). */
 export const CAUSE_CLASSES = [
@@ -28,6 +29,8 @@ export interface Diagnosis {
   /** RFC 3463 status for the DSN, e.g. `4.7.5`. */
   readonly status: string;
   readonly causeClass: CauseClass;
+  /** What TLS was asked for; undefined when it did not come to that. */
+  readonly requirement: TlsRequirement | undefined;
 }
 
 export type Outcome =

@@ -53,6 +53,20 @@ export function requirementKey(requirement: TlsRequirement): string {
   }
 }
 
+/** The requirement in a sentence, for people: who asks for what. */
+export function describeRequirement({ level, source }: TlsRequirement): string {
+  const what = level === 'verify' ? 'TLS with a valid certificate' : 'TLS';
+  switch (source.kind) {
+    case 'mta-sts':
+      return `The MTA-STS policy of ${source.domain} (mode ${source.mode}, id ${source.policyId}) asks for TLS with a valid certificate, at a host that it lists.`;
+    case 'override':
+    case 'route':
+      return `The ${source.kind} of this mail system for ${source.domain} asks for ${what}.`;
+    case 'default':
+      return `This mail system asks for ${what} everywhere.`;
+  }
+}
+
 /** Whether a session may go on without TLS. */
 export function allowsClearText(requirement: TlsRequirement): boolean {
   return requirement.level === 'none' || requirement.level === 'opportunistic';

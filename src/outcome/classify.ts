@@ -45,16 +45,19 @@ function isTooManyRecipients(stage: string, code: number, enhanced: string | und
   return stage === 'rcpt' && code === 552 && (enhanced === undefined || enhanced.endsWith('.5.3'));
 }
 
-/** RFC 3463 subject and detail where the reply has none. */
+/**
+ * RFC 3463 subject and detail where the reply has none: X.0.0 where nothing but the class is
+ * known, since why a recipient or a message was refused is then anybody's guess.
+ */
 const SUBJECTS = {
   greeting: '3.2',
   ehlo: '5.0',
   starttls: '7.4',
   auth: '7.0',
-  mail: '1.0',
-  rcpt: '1.0',
-  data: '3.0',
-  'end-of-data': '3.0',
+  mail: '0.0',
+  rcpt: '0.0',
+  data: '0.0',
+  'end-of-data': '0.0',
 } as const;
 
 const GREYLISTING = /gr[ae]y.?list|postgrey|deferred for \d+ sec|try again in \d+/i;

@@ -52,6 +52,7 @@ export function diagnose(failure: Failure, facts: SessionFacts | undefined): Dia
     address: facts?.address ?? facts?.candidate.address,
     status,
     causeClass,
+    requirement: facts?.requirement,
   };
 }
 

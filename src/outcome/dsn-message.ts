@@ -43,7 +43,7 @@ export interface DsnMessage {
   readonly relayed: number;
 }
 
-/** Build the DSN about one attempt. The original's body is read while `body` is. */
+/** Build the DSN about one attempt, with as much of the original as the spool can give. */
 export async function buildDsn(request: DsnRequest): Promise<DsnMessage> {
   const { original, record, hostname, dsnId, attempts } = request;
   const { envelope } = original;
@@ -73,7 +73,7 @@ export async function buildDsn(request: DsnRequest): Promise<DsnMessage> {
       source: failure.source,
       attempts,
       expired: failure.expired ?? false,
-      tlsPolicy: failure.causeClass === 'tlsPolicy',
+      demand: failure.demand,
     })),
     relayed: relayed.map(({ index, host }) => ({ recipient: addressOf(index), host })),
   });

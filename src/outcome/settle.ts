@@ -9,6 +9,7 @@ import { localFailure } from '../mail/failure.ts';
 import { type MessageId, newMessageId } from '../mail/message-id.ts';
 import type { Diagnosis, Outcome } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
+import { describeRequirement } from '../mail/tls-requirement.ts';
 import type { Clock } from '../platform/clock.ts';
 import { oneLine } from '../protocol/dsn/delivery-status.ts';
 import { formatReply } from '../protocol/smtp/reply.ts';
@@ -88,13 +89,18 @@ function decide(attempt: AttemptOutcomes, { clock, retry }: SettleParts): Attemp
   return owesDsn(envelope, record) ? { ...record, dsnId: newMessageId(atMs) } : record;
 }
 
-/** The lifetime is over: what kept the recipient waiting is now why it bounces. */
+/**
+ * The lifetime is over: what kept the recipient waiting is now why it bounces. Its status says
+ * so (RFC 3463 §3.5, X.4.7), unless it is that of a host, or of the TLS that was missing.
+ */
 function expired({ index, failure }: { index: number; failure: RecordedFailure }) {
-  return { index, failure: { ...failure, expired: true } };
+  const telling = failure.source === 'remote' || failure.causeClass === 'tlsPolicy';
+  const status = telling ? failure.status : '4.4.7';
+  return { index, failure: { ...failure, status, expired: true } };
 }
 
 function recordFailure(diagnosis: Diagnosis): RecordedFailure {
-  const { failure, host, address, status, causeClass } = diagnosis;
+  const { failure, host, address, status, causeClass, requirement } = diagnosis;
   const remote = failure.kind === 'reply';
   return {
     text: oneLine(remote ? formatReply(failure.reply) : failure.detail).slice(0, MAX_TEXT),
@@ -104,6 +110,9 @@ function recordFailure(diagnosis: Diagnosis): RecordedFailure {
     causeClass,
     ...(host === undefined ? {} : { host }),
     ...(address === undefined ? {} : { address }),
+    ...(causeClass === 'tlsPolicy' && requirement
+      ? { demand: describeRequirement(requirement) }
+      : {}),
   };
 }
 

@@ -22,6 +22,8 @@ export interface RecordedFailure {
   /** RFC 3463. */
   readonly status: string;
   readonly causeClass: CauseClass;
+  /** With a TLS policy that was not met: who asks for what, in a sentence. */
+  readonly demand?: string;
   /** It was temporary, and the message's lifetime ended on it. */
   readonly expired?: boolean;
 }

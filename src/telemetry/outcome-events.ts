@@ -2,6 +2,7 @@
  * The answers messages get. One function per event: log line and metric together. A delivery's
  * line is the evidence of how it went: MX, address, TLS, certificate, policy and verdict.
  */
+import type { Failure, LocalFailure, TlsFailureCause } from '../mail/failure.ts';
 import type { Diagnosis, Outcome } from '../mail/outcome.ts';
 import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
 import type { TlsRequirement } from '../mail/tls-requirement.ts';
@@ -104,36 +105,33 @@ function policyLabels({ source }: TlsRequirement): { policy_type: string; mode: 
 }
 
 /** RFC 8460 §4.3: how the TLS of this session went; undefined when it did not come to TLS at all. */
-function sessionResultType({ kind, ...result }: SessionResult): string | undefined {
+function sessionResultType(result: SessionResult): string | undefined {
   const { facts } = result;
-  const failure =
-    'failure' in result && result.failure.kind === 'local' ? result.failure : undefined;
-  const cause = failure && isTlsCause(failure.cause) ? failure.cause : undefined;
-  if (cause) return tlsResultType(cause);
-  const { source } = facts.requirement;
-  if (source.kind === 'mta-sts' && !source.listed) return tlsResultType('mx-outside-policy');
+  const { level, source } = facts.requirement;
+  if (result.kind === 'ended-early' && isTlsFailure(result.failure)) {
+    return tlsResultType(result.failure.cause);
+  }
+  if (level === 'none') return result.kind === 'transacted' ? 'clear-text' : undefined;
+  if (!facts.tls && !facts.clearTextBecause) return undefined;
+  const isUnderSts = source.kind === 'mta-sts';
+  if (isUnderSts && !source.listed) return tlsResultType('mx-outside-policy');
   if (facts.clearTextBecause) return tlsResultType(facts.clearTextBecause.cause);
-  if (!facts.tls) return undefined;
-  const judged = source.kind === 'mta-sts' && !facts.tls.verdict.verified;
-  return judged && !facts.tls.verdict.verified
-    ? tlsResultType(facts.tls.verdict.cause)
-    : 'successful';
+  const verdict = facts.tls?.verdict;
+  return isUnderSts && verdict?.verified === false ? tlsResultType(verdict.cause) : 'successful';
 }
 
-function isTlsCause(cause: string): cause is Parameters<typeof tlsResultType>[0] {
-  return /^(starttls|tls|certificate)-|^mx-outside-policy$/.test(cause);
+function isTlsFailure(failure: Failure): failure is LocalFailure & { cause: TlsFailureCause } {
+  return (
+    failure.kind === 'local' &&
+    /^(starttls|tls|certificate)-|^mx-outside-policy$/.test(failure.cause)
+  );
 }
 
 function describeFacts({ candidate, address, requirement, tls, clearTextBecause }: SessionFacts) {
-  const { source, level } = requirement;
   return {
     mx: candidate.host,
     address,
-    required: level,
-    policy: source.kind === 'mta-sts' ? 'sts' : source.kind,
-    policyDomain: 'domain' in source ? source.domain : undefined,
-    policyId: source.kind === 'mta-sts' ? source.policyId : undefined,
-    policyMode: source.kind === 'mta-sts' ? source.mode : undefined,
+    ...describePolicy(requirement),
     tlsVersion: tls?.version,
     cipher: tls?.cipher,
     certSha256: tls?.certSha256,
@@ -143,12 +141,24 @@ function describeFacts({ candidate, address, requirement, tls, clearTextBecause 
   };
 }
 
+function describePolicy({ level, source }: TlsRequirement) {
+  return {
+    required: level,
+    policy: source.kind === 'mta-sts' ? 'sts' : source.kind,
+    policyDomain: 'domain' in source ? source.domain : undefined,
+    policyId: source.kind === 'mta-sts' ? source.policyId : undefined,
+    policyMode: source.kind === 'mta-sts' ? source.mode : undefined,
+  };
+}
+
 function describeFailure(failure: Diagnosis['failure']) {
   if (failure.kind === 'local') return { cause: failure.cause, reason: failure.detail };
   const { code, enhanced, text } = failure.reply;
   return { cause: failure.stage, reason: [code, enhanced, text].filter(Boolean).join(' ') };
 }
 
-function describeDiagnosis({ failure, host, address, status, causeClass }: Diagnosis) {
-  return { mx: host, address, status, causeClass, ...describeFailure(failure) };
+function describeDiagnosis({ failure, requirement, ...diagnosis }: Diagnosis) {
+  const { host, address, status, causeClass } = diagnosis;
+  const policy = requirement ? describePolicy(requirement) : {};
+  return { mx: host, address, status, causeClass, ...policy, ...describeFailure(failure) };
 }

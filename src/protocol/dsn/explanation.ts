@@ -16,8 +16,8 @@ export interface Explanation {
     readonly attempts: number;
     /** It was tried until the message's lifetime ended. */
     readonly expired: boolean;
-    /** The TLS that was asked for was not reached: nothing was sent without it. */
-    readonly tlsPolicy: boolean;
+    /** The TLS that was asked for was not reached: who asks for what, in a sentence. */
+    readonly demand: string | undefined;
   }[];
   readonly relayed: readonly { readonly recipient: string; readonly host: string }[];
 }
@@ -48,7 +48,7 @@ function explainFailure(
   failure: Explanation['failed'][number],
   { receivedAtMs }: Explanation,
 ): string[] {
-  const { recipient, host, text, source, attempts, expired, tlsPolicy } = failure;
+  const { recipient, host, text, source, attempts, expired, demand } = failure;
   const said = source === 'remote' ? `${host ?? 'The mail server'} answered:` : 'Reason:';
   const since = new Date(receivedAtMs).toUTCString();
   return [
@@ -56,12 +56,11 @@ function explainFailure(
     ...(source === 'local' && host ? [`    Mail server: ${host}`] : []),
     `    ${said}`,
     ...wrap(text, 66).map((line) => `      ${line}`),
-    ...(tlsPolicy
-      ? [
-          '    The recipient demands an encrypted, verified connection, so the',
-          '    message was not sent over a weaker one.',
-        ]
-      : []),
+    ...(demand === undefined
+      ? []
+      : wrap(`${demand} The message was not sent over anything less.`, 66).map(
+          (line) => `    ${line}`,
+        )),
     ...(expired ? [`    Tried ${attempts} times since ${since}.`] : []),
     '',
   ];
