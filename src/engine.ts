@@ -12,6 +12,7 @@ import { createFinisher } from './outcome/finish.ts';
 import { settle } from './outcome/settle.ts';
 import { attemptDelivery, type Stages } from './pipeline.ts';
 import type { Clock } from './platform/clock.ts';
+import { withDeadline } from './platform/deadline.ts';
 import { connectRedis, type RedisTarget } from './platform/redis.ts';
 import { JobQueue, queueNames } from './queue/job-queue.ts';
 import { Ledger, type LedgerEntry } from './queue/ledger.ts';
@@ -93,10 +94,10 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
   };
   const recovered = await recover({ spool, ledger, finish });
   let worker: DeliveryWorker | undefined;
-  const attempt = (entry: LedgerEntry): Promise<AttemptEnd> => {
-    const signal = AbortSignal.any([ending.signal, AbortSignal.timeout(ATTEMPT_MS)]);
-    return attemptDelivery(entry, { ...ownStages, ...parts.outbound() }, signal);
-  };
+  const attempt = (entry: LedgerEntry): Promise<AttemptEnd> =>
+    withDeadline({ clock, waitMs: ATTEMPT_MS }, ending.signal, (signal) =>
+      attemptDelivery(entry, { ...ownStages, ...parts.outbound() }, signal),
+    );
   function startWorker(): void {
     const reenter = (entry: LedgerEntry) => void reconciler.enter([entry]);
     const options = { connection: consumer, names, concurrency: CONCURRENCY, ledger, clock };

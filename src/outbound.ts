@@ -62,7 +62,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
     fetch: (domain, signal) =>
       fetchPolicy(
         domain,
-        { get: httpsGet, httpsPort: mtaSts.httpsPort, fetchTimeoutMs: mtaSts.fetchTimeout },
+        { get: httpsGet, httpsPort: mtaSts.httpsPort, fetchTimeoutMs: mtaSts.fetchTimeout, clock },
         signal,
       ),
     clock,

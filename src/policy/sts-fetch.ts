@@ -2,7 +2,9 @@
  * One fetch of a policy over HTTPS (RFC 8461 §3.3): the transport's result and the response
  * judged, as one answer.
  */
-import type { HttpsGetResult } from '../platform/https-get.ts';
+import type { Clock } from '../platform/clock.ts';
+import { withDeadline } from '../platform/deadline.ts';
+import type { HttpsGet } from '../platform/https-get.ts';
 import { type DomainName, parseDomain } from '../protocol/domain.ts';
 import {
   judgeFetchResponse,
@@ -20,19 +22,11 @@ export type FetchResult =
       readonly reason: string;
     };
 
-/** The HTTPS port, see platform/https-get.ts. */
-export type HttpsGet = (request: {
-  readonly host: DomainName;
-  readonly port: number;
-  readonly path: string;
-  readonly maxBytes: number;
-  readonly signal: AbortSignal;
-}) => Promise<HttpsGetResult>;
-
 export interface FetchOptions {
   readonly get: HttpsGet;
   readonly httpsPort: number;
   readonly fetchTimeoutMs: number;
+  readonly clock: Clock;
 }
 
 /** Fetch the policy of `domain`; a failure is a value. */
@@ -43,13 +37,16 @@ export async function fetchPolicy(
 ): Promise<FetchResult> {
   const host = parseDomain(`mta-sts.${domain}`);
   if (!host) return failed('sts-policy-fetch-error', 'the name of the policy host is too long');
-  const result = await options.get({
-    host,
-    port: options.httpsPort,
-    path: '/.well-known/mta-sts.txt', // RFC 8461 §3.2
-    maxBytes: MAX_POLICY_OCTETS,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(options.fetchTimeoutMs)]),
-  });
+  const { get, httpsPort, fetchTimeoutMs, clock } = options;
+  const result = await withDeadline({ clock, waitMs: fetchTimeoutMs }, signal, (deadline) =>
+    get({
+      host,
+      port: httpsPort,
+      path: '/.well-known/mta-sts.txt', // RFC 8461 §3.2
+      maxBytes: MAX_POLICY_OCTETS,
+      signal: deadline,
+    }),
+  );
   if (result.kind === 'failed') {
     const badCertificate = result.stage === 'tls' && result.cause === 'certificate';
     return failed(badCertificate ? 'sts-webpki-invalid' : 'sts-policy-fetch-error', result.detail);

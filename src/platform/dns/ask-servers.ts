@@ -6,6 +6,7 @@
  */
 import { randomInt } from 'node:crypto';
 import type { Clock } from '../clock.ts';
+import { withDeadline } from '../deadline.ts';
 import type { Answer, Question, RecordKind, Unanswered } from './answer.ts';
 import { answersQuery, encodeQuery, type Judgement, judgeResponse } from './message.ts';
 import { formatServer, type ServerAddress } from './servers.ts';
@@ -110,23 +111,6 @@ function judged<K extends RecordKind>(
   judge: (bytes: Buffer) => Judgement<K>,
 ): Judgement<K> | Exclude<ExchangeResult, { kind: 'message' }> {
   return result.kind === 'message' ? judge(result.bytes) : result;
-}
-
-/** Run `task` under a signal that fires with `outer`, or when `waitMs` are over. */
-export async function withDeadline<T>(
-  { clock, waitMs }: { readonly clock: Clock; readonly waitMs: number },
-  outer: AbortSignal,
-  task: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const controller = new AbortController();
-  const cancel = clock.after(waitMs, () => {
-    controller.abort(new Error(`no answer in ${waitMs / 1000} s`));
-  });
-  try {
-    return await task(AbortSignal.any([outer, controller.signal]));
-  } finally {
-    cancel();
-  }
 }
 
 /** What an aborted signal or a caught error says. */

@@ -7,6 +7,7 @@
  * the caller's own abort included, is `failed` with a reason. A lookup ends within `totalMs`.
  */
 import { type Clock, systemClock } from '../clock.ts';
+import { withDeadline } from '../deadline.ts';
 import type { LookupResult, Resolver } from '../resolver.ts';
 import { createSingleFlight } from '../single-flight.ts';
 import {
@@ -16,7 +17,7 @@ import {
   type RecordKind,
   type Unanswered,
 } from './answer.ts';
-import { askServers, type QueryFacts, reasonOf, type Told, withDeadline } from './ask-servers.ts';
+import { askServers, type QueryFacts, reasonOf, type Told } from './ask-servers.ts';
 import { createAnswerCache, MAX_TTL_SECONDS } from './cache.ts';
 import { isAskable } from './message.ts';
 import { believesAd, type ServerAddress, type TrustAd } from './servers.ts';

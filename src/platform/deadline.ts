@@ -1,0 +1,21 @@
+/**
+ * Deadlines on a clock: everything that leaves the process runs under one.
+ */
+import type { Clock } from './clock.ts';
+
+/** Run `task` under a signal that fires with `outer`, or when `waitMs` are over. */
+export async function withDeadline<T>(
+  { clock, waitMs }: { readonly clock: Clock; readonly waitMs: number },
+  outer: AbortSignal,
+  task: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const cancel = clock.after(waitMs, () => {
+    controller.abort(new Error(`no answer in ${waitMs / 1000} s`));
+  });
+  try {
+    return await task(AbortSignal.any([outer, controller.signal]));
+  } finally {
+    cancel();
+  }
+}
