@@ -25,6 +25,8 @@ export interface EndpointParts {
   readonly frontDoor: FrontDoor;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** Of the settings in force. */
+  readonly overrides: () => Settings['overrides'];
   readonly reload: () => Promise<
     { readonly ok: true } | { readonly ok: false; readonly problems: readonly string[] }
   >;
@@ -48,10 +50,15 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
       contentType: metrics.registry.contentType,
       metrics: () => {
         setQueueGauges(metrics, engine);
+        setOverrideGauges(metrics, parts.overrides());
+        metrics.logLinesLost.set(parts.log.lostLines());
         return metrics.registry.metrics();
       },
     },
     ready: async () => readiness(parts),
+  }).catch((error: Error) => {
+    const place = `${settings.http.address}:${settings.http.port}`;
+    throw new Error(`cannot listen on ${place} (http): ${error.message}`, { cause: error });
   });
   try {
     const control = await createControlServer({
@@ -79,6 +86,14 @@ function setQueueGauges(metrics: Metrics, engine: Engine): void {
   metrics.queueMessages.set({ state: 'delayed' }, delayed);
   metrics.queueOverdue.set(overdue);
   metrics.queueOldestDeliverable.set(oldestDueSeconds);
+}
+
+function setOverrideGauges(metrics: Metrics, overrides: Settings['overrides']): void {
+  const now = Date.now();
+  const active = overrides.filter(({ expires }) => expires === undefined || expires > now);
+  metrics.overridesActive.set(active.length);
+  const next = Math.min(...active.map(({ expires }) => expires ?? Number.POSITIVE_INFINITY));
+  metrics.overrideNextExpiry.set(Number.isFinite(next) ? next / 1000 : 0);
 }
 
 function readiness({ frontDoor, spool, monitor }: EndpointParts): Readiness {

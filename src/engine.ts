@@ -77,7 +77,7 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
     spool,
     clock,
     destinationOf,
-    hostname: parts.settings().hostname,
+    hostname: () => parts.settings().hostname,
     events: outcomeEvents,
     beginOwn: submit.beginOwn,
     commit: submit.commit,
@@ -132,11 +132,18 @@ async function recover(parts: {
   readonly finish: (id: MessageId) => Promise<void>;
 }): Promise<number> {
   let messages = 0;
+  const ending: MessageId[] = [];
   for await (const { envelope, records } of parts.spool.list()) {
     const state = foldRecords(envelope, records, destinationOf);
     parts.ledger.enter(state);
-    if (state.finished || state.unreported.length > 0) void parts.finish(envelope.id);
+    if (state.finished || state.unreported.length > 0) ending.push(envelope.id);
     messages++;
   }
+  void finishAll(ending, parts.finish);
   return messages;
+}
+
+/** One after the other: after a bad night there may be many. */
+async function finishAll(ids: readonly MessageId[], finish: (id: MessageId) => Promise<void>) {
+  for (const id of ids) await finish(id);
 }

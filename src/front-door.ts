@@ -133,6 +133,7 @@ export class FrontDoor {
     tls: TlsMaterial | undefined,
   ): Promise<void> {
     const { users, submit, clock, intakeEvents } = this.#parts;
+    const place = `${listener.address}:${listener.port}`;
     const opened = await openListener({
       listener,
       rules: compileRules(settings),
@@ -142,6 +143,8 @@ export class FrontDoor {
       submit,
       clock,
       events: intakeEvents,
+    }).catch((error: Error) => {
+      throw new Error(`cannot listen on ${place} (listeners): ${error.message}`, { cause: error });
     });
     this.#listeners.set(keyOf(listener), { settings: listener, listener: opened });
   }

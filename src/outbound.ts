@@ -8,9 +8,10 @@ import { isIPv6 } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import type { Settings } from './config/settings.ts';
 import { runSession, SMALL_HELLO } from './delivery/session.ts';
+import { parseNextHop } from './mail/next-hop.ts';
 import type { Destination } from './mail/route.ts';
 import type { Stages } from './pipeline.ts';
-import { createAddressGuard } from './platform/address-guard.ts';
+import { type AddressGuard, createAddressGuard } from './platform/address-guard.ts';
 import type { Clock } from './platform/clock.ts';
 import { chooseServers } from './platform/dns/servers.ts';
 import { createResolver } from './platform/dns/stub-resolver.ts';
@@ -54,7 +55,13 @@ export function createOutbound(parts: OutboundParts): Outbound {
     routes: settings.routes,
     clock,
   });
-  const httpsGet = createHttpsGet({ resolver, guard, ipFamilies: families, clock, ...roots });
+  const httpsGet = createHttpsGet({
+    resolver,
+    guard: exceptFor(policyHostsOfRoutes(settings.routes), guard),
+    ipFamilies: families,
+    clock,
+    ...roots,
+  });
   const { mtaSts } = settings.security;
   const lookupSts = createStsLookup({
     resolver,
@@ -100,6 +107,25 @@ export function createOutbound(parts: OutboundParts): Outbound {
     runSession: (plan, consignment, signal) =>
       runSession(plan, consignment, { ...sessionParts, signal }),
   };
+}
+
+/** The guard is there against strangers' DNS, not against hosts an administrator named. */
+function exceptFor(hosts: ReadonlySet<string>, guard: AddressGuard): AddressGuard {
+  return {
+    check: (address, host) =>
+      host !== undefined && hosts.has(host) ? { ok: true } : guard.check(address, host),
+  };
+}
+
+/** The policy hosts of the configured next hops (RFC 8461 §3.4). */
+function policyHostsOfRoutes(routes: Settings['routes']): ReadonlySet<string> {
+  const hosts = new Set<string>();
+  for (const { nextHop } of routes) {
+    const hop = parseNextHop(nextHop);
+    if (hop?.kind === 'host') hosts.add(`mta-sts.${hop.host}`);
+    if (hop?.kind === 'mx') hosts.add(`mta-sts.${hop.domain}`);
+  }
+  return hosts;
 }
 
 /** The local address for a connection to `remote`: one of the same family, chosen at random. */

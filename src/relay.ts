@@ -20,7 +20,7 @@ import { type Clock, systemClock } from './platform/clock.ts';
 import { type DataDir, nodeId, openDataDir } from './platform/data-dir.ts';
 import { startEmbeddedRedis } from './platform/embedded-redis.ts';
 import { connectRedis, type RedisClient, type RedisTarget } from './platform/redis.ts';
-import { RedisMonitor } from './platform/redis-monitor.ts';
+import { RedisMonitor, UnsafeRedisError } from './platform/redis-monitor.ts';
 import { StsStore } from './policy/sts-store.ts';
 import { openFileStore } from './spool/file-store.ts';
 import type { Spool } from './spool/store.ts';
@@ -117,12 +117,13 @@ class RunningRelay implements Relay {
       directory: join(dataDir.path, 'state', 'policies'),
       redis: shared,
       keyPrefix: this.#settings.redis.keyPrefix,
+      clock: this.#clock,
       events: policyEvents(this.log, this.#metrics),
     });
     this.#outbound = this.#buildOutbound(this.#settings, this.#policies);
     const engine = await this.#createEngine({ node, target, spool });
     this.#engine = engine;
-    const monitor = await this.#watchRedis(shared, engine);
+    const monitor = await this.#watchRedis({ client: shared, node, engine });
     this.#frontDoor = await this.#openFrontDoor({ dataDir, engine });
     const endpoints = await openEndpoints({
       settings: this.#settings,
@@ -134,6 +135,7 @@ class RunningRelay implements Relay {
       frontDoor: this.#frontDoor,
       metrics: this.#metrics,
       log: this.log,
+      overrides: () => this.#settings.overrides,
       reload: async () =>
         this.#options.onReloadRequest?.() ?? { ok: false, problems: ['reload is not set up'] },
     });
@@ -155,7 +157,10 @@ class RunningRelay implements Relay {
 
   /** Take down whatever was started. */
   async takeDown(): Promise<void> {
-    await Promise.all([this.#frontDoor?.close(STOP_GRACE_MS), this.#engine?.drain(STOP_GRACE_MS)]);
+    await Promise.allSettled([
+      this.#frontDoor?.close(STOP_GRACE_MS),
+      this.#engine?.drain(STOP_GRACE_MS),
+    ]);
     for (const undo of this.#undo.reverse()) {
       try {
         await undo();
@@ -178,8 +183,9 @@ class RunningRelay implements Relay {
     }
     const needRestart = RESTART_KEYS.filter((key) => differs(this.#settings[key], settings[key]));
     this.#settings = settings;
-    this.log.setLevel(settings.log.level);
+    this.log.setLevel('info'); // or nobody would see that the level was raised
     this.#events.reloaded({ needRestart });
+    this.log.setLevel(settings.log.level);
     return { ok: true, needRestart };
   }
 
@@ -215,11 +221,16 @@ class RunningRelay implements Relay {
   }
 
   #openSpool(dataDir: DataDir): Promise<Spool> {
-    const { spoolTook, spoolFailed, spoolDamaged } = this.#events;
+    const { spoolTook, spoolFailed, spoolDamaged, spoolLeftover } = this.#events;
     return openFileStore({
       directory: join(dataDir.path, 'spool'),
       minFreeBytes: () => this.#settings.limits.minFreeDisk,
-      events: { took: spoolTook, failed: spoolFailed, damaged: spoolDamaged },
+      events: {
+        took: spoolTook,
+        failed: spoolFailed,
+        damaged: spoolDamaged,
+        leftover: spoolLeftover,
+      },
     });
   }
 
@@ -252,19 +263,23 @@ class RunningRelay implements Relay {
     return engine;
   }
 
-  async #watchRedis(client: RedisClient, engine: Engine): Promise<RedisMonitor> {
+  async #watchRedis({ client, node, engine }: RedisWatch): Promise<RedisMonitor> {
     const { redisUp, redisDown } = queueEvents(this.log, this.#metrics);
-    const monitor = new RedisMonitor(client, this.#clock, {
+    const probeKey = `${this.#settings.redis.keyPrefix}:probe:${node}`;
+    const events = {
       up: () => {
         redisUp();
         engine.redisIsBack();
       },
       down: redisDown,
-      latency: (seconds) => this.#metrics.redisLatency.observe(seconds),
-      evictionPolicy: (policy) => this.#events.evictionPolicy(policy),
-    });
-    await monitor.start();
+      latency: (seconds: number) => this.#metrics.redisLatency.observe(seconds),
+      evictionPolicy: (policy: string | undefined) => this.#events.evictionPolicy(policy),
+    };
+    const monitor = new RedisMonitor(client, probeKey, { clock: this.#clock, events });
     this.#undo.push(() => monitor.stop());
+    await monitor.start();
+    const policy = monitor.evictionPolicy;
+    if (policy !== undefined && policy !== 'noeviction') throw new UnsafeRedisError(policy);
     return monitor;
   }
 
@@ -293,15 +308,20 @@ class RunningRelay implements Relay {
     const users = createUsers({
       file: settings.access.usersFile,
       problem: this.#events.warning,
-      clock: this.#clock,
     });
     await users.refresh();
     return users;
   }
 }
 
+interface RedisWatch {
+  readonly client: RedisClient;
+  readonly node: string;
+  readonly engine: Engine;
+}
+
 /** Settings that are read once. */
-const RESTART_KEYS = ['dataDir', 'node', 'redis', 'http', 'hostname'] as const;
+const RESTART_KEYS = ['dataDir', 'node', 'redis', 'http'] as const;
 
 function differs(a: unknown, b: unknown): boolean {
   return !isDeepStrictEqual(a, b);

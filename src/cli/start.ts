@@ -2,6 +2,7 @@
  * `stsrelay start`: run the relay in the foreground. SIGTERM and SIGINT drain and end it (the
  * second one at once), SIGHUP and `stsrelay reload` have it apply the changed configuration.
  */
+import { readFileSync } from 'node:fs';
 import { loadSettings } from '../config/load.ts';
 import { formatProblem, formatWarning } from '../config/problems.ts';
 import type { Relay, ReloadAnswer } from '../relay.ts';
@@ -41,6 +42,12 @@ SIGHUP applies the changed configuration file.`,
 
 /** Read the configuration again and put it into force, or leave everything as it is. */
 async function reloadFrom(relay: Relay, configFile: string | undefined): Promise<ReloadAnswer> {
+  if (configFile !== undefined && isBlank(configFile)) {
+    // Half-written by an editor or a tool: not a wish for all the defaults.
+    const problems = [`${configFile} is empty; the configuration before stays`];
+    relay.reloadRefused(problems);
+    return { ok: false, problems };
+  }
   const loaded = loadSettings({ configFile });
   if (!loaded.ok) {
     const problems = loaded.problems.map(formatProblem);
@@ -51,6 +58,14 @@ async function reloadFrom(relay: Relay, configFile: string | undefined): Promise
     relay.log.write('warn', 'relay.warning', { warning: formatWarning(warning) });
   }
   return relay.reload(loaded.settings);
+}
+
+function isBlank(file: string): boolean {
+  try {
+    return readFileSync(file, 'utf8').trim() === '';
+  } catch {
+    return false; // the loader says what is wrong with it
+  }
 }
 
 /** Two reloads at once would mix their settings: the later one waits. */
@@ -70,6 +85,8 @@ function startError(error: unknown): unknown {
   return new CliError(EXIT.no, `the relay cannot start: ${error.message}`);
 }
 
+const SAME_WISH_MS = 1000;
+
 interface Signals {
   /** The first SIGTERM or SIGINT, also one that came while starting. */
   readonly stop: Promise<NodeJS.Signals>;
@@ -79,11 +96,13 @@ interface Signals {
 
 function listenForSignals(): Signals {
   const { promise: stop, resolve } = Promise.withResolvers<NodeJS.Signals>();
-  let asked = false;
+  let askedAtMs: number | undefined;
   let reload = async (): Promise<unknown> => undefined;
   const onStop = (signal: NodeJS.Signals) => {
-    if (asked) process.exit(EXIT.no);
-    asked = true;
+    const now = performance.now();
+    // A signal to the whole group that make or npm hands on as well is one wish, not two.
+    if (askedAtMs !== undefined && now - askedAtMs > SAME_WISH_MS) process.exit(EXIT.no);
+    askedAtMs ??= now;
     resolve(signal);
   };
   process.on('SIGTERM', onStop);

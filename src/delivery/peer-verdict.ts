@@ -57,7 +57,7 @@ export function judgePeer(evidence: PeerEvidence, host: string | undefined): Pee
   if (!evidence.chainVerified) {
     const [cause, text] = CHAIN_ERRORS[evidence.chainError ?? ''] ?? OTHER_CHAIN_ERROR;
     const facts = [
-      `expires ${evidence.expiresAt}`,
+      `valid until ${evidence.expiresAt}`,
       `issued by ${evidence.issuer}`,
       evidence.chainError,
     ];

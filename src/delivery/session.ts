@@ -10,11 +10,16 @@ import type { SecureContext } from 'node:tls';
 import type { Envelope } from '../mail/envelope.ts';
 import { type Failure, type LocalFailure, localFailure } from '../mail/failure.ts';
 import type { MxCandidate } from '../mail/route.ts';
-import type { RecipientReply, SessionFacts, SessionResult } from '../mail/session-result.ts';
+import type {
+  RecipientReply,
+  SessionFacts,
+  SessionResult,
+  TlsFacts,
+} from '../mail/session-result.ts';
 import { allowsClearText, type TlsRequirement } from '../mail/tls-requirement.ts';
 import { dial } from '../platform/dial.ts';
 import { toAsciiDomain } from '../protocol/mailbox.ts';
-import { parseReply } from '../protocol/smtp/reply.ts';
+import { formatReply, parseReply } from '../protocol/smtp/reply.ts';
 import { refusesSession } from './admission.ts';
 import { describePeer } from './peer-verdict.ts';
 import { handshakeFailure } from './tls-failure.ts';
@@ -81,23 +86,33 @@ export async function runSession(
     ...(localAddress === undefined ? {} : { localAddress }),
   });
   if (dialed.kind === 'failed') {
-    const cause = dialed.cause === 'aborted' ? 'relay-stopping' : dialed.cause;
+    const cause = dialed.cause === 'aborted' ? 'timeout' : dialed.cause;
     return { kind: 'ended-early', facts: base, failure: localFailure(cause, dialed.detail) };
   }
   parts.onConnection(1);
   dialed.socket.once('close', () => parts.onConnection(-1));
+  let tls: TlsFacts | undefined;
   const wire = new Wire({
     socket: dialed.socket,
+    address,
+    onSecured: (socket) => {
+      tls = describePeer(socket, candidate.host);
+    },
     heloName: parts.heloName,
     timeouts: parts.timeouts,
     startTls: startTlsFor(plan),
     tls: tlsOptions(plan, parts),
   });
   try {
-    return await converse(wire, { plan, consignment, signal: parts.signal, base });
+    const { signal } = parts;
+    return await converse(wire, {
+      plan,
+      consignment,
+      signal,
+      facts: () => ({ ...base, tls }),
+    });
   } finally {
-    if (wire.destroyed) wire.close();
-    else wire.quit();
+    wire.finish();
   }
 }
 
@@ -105,18 +120,20 @@ interface Conversation {
   readonly plan: SessionPlan;
   readonly consignment: Consignment;
   readonly signal: AbortSignal;
-  readonly base: SessionFacts;
+  /** What is known about the session by now. */
+  readonly facts: () => SessionFacts;
 }
 
 async function converse(wire: Wire, conversation: Conversation): Promise<SessionResult> {
-  const { plan, consignment, signal, base } = conversation;
+  const { plan, consignment, signal } = conversation;
   try {
     await wire.open(signal);
   } catch (error) {
-    const failure = openingFailure(wire, error as WireError, plan);
-    return { kind: 'ended-early', facts: base, failure };
+    const facts = conversation.facts();
+    const failure = beforeAdmission(openingFailure(wire, error as WireError, plan), facts, wire);
+    return { kind: 'ended-early', facts, failure };
   }
-  const facts = factsOf(wire, plan, base);
+  const facts = { ...conversation.facts(), ...whyClearText(wire, plan) };
   const failure =
     refusesSession(plan.requirement, facts.tls) ?? missingExtension(wire, consignment);
   if (failure) return { kind: 'ended-early', facts, failure };
@@ -124,7 +141,10 @@ async function converse(wire: Wire, conversation: Conversation): Promise<Session
   try {
     body = await consignment.openBody();
   } catch (error) {
-    const unreadable = localFailure('spool-unreadable', (error as Error).message);
+    // Where it lies is nobody's business but the log's, and the spool told that one.
+    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+    const detail = `the message cannot be read from the spool (${code ?? 'damaged'})`;
+    const unreadable = localFailure('spool-unreadable', detail);
     return { kind: 'ended-early', facts, failure: unreadable };
   }
   const replies = await wire.transact(wireMessage(consignment), body, signal);
@@ -132,14 +152,32 @@ async function converse(wire: Wire, conversation: Conversation): Promise<Session
   return transacted(wire, conversation, { facts, replies });
 }
 
-/** The facts known once EHLO is through, with our verdict on the peer. */
-function factsOf(wire: Wire, plan: SessionPlan, base: SessionFacts): SessionFacts {
-  if (wire.tlsSocket) return { ...base, tls: describePeer(wire.tlsSocket, plan.candidate.host) };
-  if (plan.mode === 'clear' || plan.requirement.level === 'none') return base;
+/** A session that is open in clear text says why. */
+function whyClearText(wire: Wire, { mode, requirement }: SessionPlan): Partial<SessionFacts> {
+  if (wire.tlsSocket || mode === 'clear' || requirement.level === 'none') return {};
   const clearTextBecause = wire.startTlsOffered
     ? { cause: 'starttls-refused' as const, detail: 'STARTTLS was offered and then refused' }
     : { cause: 'starttls-not-offered' as const, detail: 'STARTTLS was not offered' };
-  return { ...base, clearTextBecause };
+  return { clearTextBecause };
+}
+
+/**
+ * Where TLS is required, what a peer says before it proved who it is decides nothing for good:
+ * anybody on the way can answer 554. It is a policy that was not met, and waits (RFC 8461 §5).
+ */
+function beforeAdmission(
+  failure: Failure,
+  { requirement, tls }: SessionFacts,
+  wire: Wire,
+): Failure {
+  if (failure.kind === 'local' || allowsClearText(requirement)) return failure;
+  const refused = refusesSession(requirement, tls);
+  if (!refused) return failure;
+  if (tls) return refused;
+  const said = formatReply(failure.reply);
+  return wire.stageReached === 'ehlo'
+    ? localFailure('starttls-not-offered', `EHLO was refused: ${said}`)
+    : localFailure('refused-before-tls', `before TLS the server said: ${said}`);
 }
 
 function startTlsFor({ mode, requirement }: SessionPlan): 'required' | 'offered' | 'never' {
@@ -241,7 +279,7 @@ function wireMessage({ envelope, sizeBytes, recipients }: Consignment): WireMess
 /** Every recipient's reply, from the replies in the order of the commands. */
 function transacted(
   wire: Wire,
-  { consignment, base }: Conversation,
+  { consignment }: Conversation,
   { facts, replies }: { facts: SessionFacts; replies: TransactionReplies },
 ): SessionResult {
   const { mail, error } = replies;
@@ -258,7 +296,7 @@ function transacted(
   consignment.recipients.forEach((recipient, position) => {
     recipients.set(recipient, recipientReply(replies, { position, dsnOffered, wire }));
   });
-  return { kind: 'transacted', facts: { ...base, ...facts }, recipients };
+  return { kind: 'transacted', facts, recipients };
 }
 
 function recipientReply(
@@ -269,7 +307,9 @@ function recipientReply(
   const rcpt = replies.rcpt[position];
   const failed = (failure: Failure): RecipientReply => ({ kind: 'failed', failure });
   if (rcpt && rcpt.code >= 300) return failed({ kind: 'reply', stage: 'rcpt', reply: rcpt });
-  if (rcpt && final && final.code < 300) return { kind: 'accepted', reply: final, dsnOffered };
+  if (rcpt && final && final.code < 300 && replies.messageSent) {
+    return { kind: 'accepted', reply: final, dsnOffered };
+  }
   if (rcpt && final) return failed({ kind: 'reply', stage: 'end-of-data', reply: final });
   if (rcpt && data && data.code >= 400)
     return failed({ kind: 'reply', stage: 'data', reply: data });

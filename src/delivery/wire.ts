@@ -7,11 +7,14 @@
  * pinned. It adds:
  * - a timeout per command (RFC 5321 §4.5.3.2) instead of one for all,
  * - the replies to RCPT in order, so that every recipient gets its own,
+ * - an end for sessions whose replies don't fit the commands: a reply before the end of the message,
+ *   a 2xx to DATA (RFC 5321 §4.3.2), more replies than commands,
+ * - paths as they are: nodemailer refuses quoted local parts with angle brackets,
  * - DSN parameters per recipient (RFC 3461 §4.1) and SMTPUTF8 when the message needs it,
  * - an end for sessions in which something follows the reply to STARTTLS in clear text (RFC 3207 §6).
  */
 import type { Socket } from 'node:net';
-import type { Readable } from 'node:stream';
+import { type Readable, Transform } from 'node:stream';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import SMTPConnection from 'nodemailer/lib/smtp-connection';
 import type { Recipient } from '../mail/envelope.ts';
@@ -33,6 +36,10 @@ export interface SmtpTimeouts {
 export interface WireOptions {
   /** Connected already. */
   readonly socket: Socket;
+  /** The address it is connected to. */
+  readonly address: string;
+  /** Called when the handshake is through, before another octet is read or written. */
+  readonly onSecured: (socket: TLSSocket) => void;
   readonly heloName: string;
   readonly timeouts: SmtpTimeouts;
   /** `required`: STARTTLS is sent even when it is not offered. `never`: it is not used. */
@@ -52,6 +59,7 @@ export interface WireError extends Error {
 export interface WireMessage {
   readonly reversePath: string;
   readonly recipients: readonly { readonly address: string; readonly dsn: Recipient }[];
+  /** The body must have exactly so many octets, or the message is not ended. */
   readonly sizeBytes: number;
   readonly eightBitMime: boolean;
   readonly smtpUtf8: boolean;
@@ -90,6 +98,9 @@ interface Internals {
   _actionDATA(reply: string, callback: unknown): void;
   _actionSMTPStream(reply: string, callback: unknown): void;
   _createSendStream(callback: unknown): Readable;
+  _processResponse(): unknown;
+  _startPhase(timeoutMs: number, error: Error): void;
+  _clearPhase(): void;
   _getDsnRcptToArgs(): string;
 }
 const Base = SMTPConnection as unknown as new (
@@ -106,6 +117,10 @@ export class Wire extends Base {
   #replies: TransactionReplies = { rcpt: [], messageSent: false };
   #message: WireMessage | undefined;
   #rcptSent = 0;
+  /** Within the content: anything but its end would become part of it. */
+  #inContent = false;
+  /** What the reply that is due may take; undefined while the content is sent. */
+  #replyMs: number | undefined;
   /** The last command sent, for error texts. */
   stageReached: SmtpStage = 'greeting';
   /** STARTTLS stood in the EHLO reply in clear text. */
@@ -115,6 +130,7 @@ export class Wire extends Base {
     const { timeouts } = options;
     super({
       connection: options.socket,
+      host: options.address, // an address, so that no name of its own gets into SNI
       name: options.heloName,
       requireTLS: options.startTls === 'required',
       opportunisticTLS: options.startTls === 'offered',
@@ -166,20 +182,29 @@ export class Wire extends Base {
     this.#rcptSent = 0;
     const replies: TransactionReplies = { rcpt: [], messageSent: false };
     this.#replies = replies;
+    // Placeholders: the paths are put in when the commands are sent.
     const envelope = {
-      from: message.reversePath,
-      to: message.recipients.map(({ address }) => address),
+      from: message.reversePath === '' ? '' : 'sender@placeholder.invalid',
+      to: message.recipients.map((_, position) => `${position}@placeholder.invalid`),
       size: message.sizeBytes,
       use8BitMime: message.eightBitMime,
       dsn: { ret: message.ret ?? null, envid: message.envid ?? null },
     };
     await this.#untilAborted<void>(signal, (resolve, reject) => {
       this.once('error', reject);
-      this.send(envelope, body, (error) => (error ? reject(error) : resolve()));
+      const content = body.pipe(exactly(message.sizeBytes));
+      body.once('error', (error) => content.destroy(error));
+      this.send(envelope, content, (error) => (error ? reject(error) : resolve()));
     }).catch((error: WireError) => {
       if (!replies.final) replies.error = error;
     });
     return replies;
+  }
+
+  /** QUIT (RFC 5321 §4.1.1.10); within the content just the end of the connection, which ends no message. */
+  finish(): void {
+    if (this.destroyed || this.#inContent) this.close();
+    else this.quit();
   }
 
   /** Wait for `work`; an abort ends the connection and the wait. */
@@ -221,22 +246,53 @@ export class Wire extends Base {
     const { timeouts } = this.#options;
     const [stage, timeoutMs] = COMMANDS[verb]?.(timeouts) ?? [this.stageReached, timeouts.helo];
     this.stageReached = stage;
-    super._sendCommand(this.#extended(verb, command), logged);
-    if (this._socket) this._socket.setTimeout(timeoutMs);
+    const sent = this.#completed(verb, command);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: a command is one line
+    if (/[\u0000\r\n]/.test(sent)) throw new Error('a command with a line break in it');
+    super._sendCommand(sent, logged);
+    this.#awaitReply(timeoutMs);
   }
 
-  /** RFC 6531 §3.4: the parameter goes with the message's headers, not only with its addresses. */
-  #extended(verb: string, command: string): string {
-    const wanted = verb === 'MAIL' && this.#message?.smtpUtf8 && !/ SMTPUTF8( |$)/.test(command);
-    return wanted ? `${command} SMTPUTF8` : command;
+  /** The whole reply has this time, also one that trickles in (RFC 5321 §4.5.3.2). */
+  #awaitReply(timeoutMs: number): void {
+    this.#replyMs = timeoutMs;
+    if (this._socket) this._socket.setTimeout(timeoutMs);
+    this._startPhase(timeoutMs, new Error('the reply took too long'));
+  }
+
+  override _processResponse(): unknown {
+    const [awaited] = this._responseActions;
+    const result = super._processResponse();
+    if (this._responseActions[0] === awaited || this.upgrading) return result;
+    // The next of several pipelined replies has its own time.
+    if (this._responseActions.length > 0 && this.#replyMs) this.#awaitReply(this.#replyMs);
+    else this._clearPhase();
+    return result;
+  }
+
+  /** Real paths for the placeholders; RFC 6531 §3.4: SMTPUTF8 goes with the message, not only with its addresses. */
+  #completed(verb: string, command: string): string {
+    const message = this.#message;
+    if (!message) return command;
+    if (verb === 'MAIL') {
+      const mail = command.replace(/<[^>]*>/, () => `<${message.reversePath}>`);
+      return message.smtpUtf8 ? `${mail} SMTPUTF8` : mail;
+    }
+    if (verb !== 'RCPT') return command;
+    const recipient = message.recipients[this.#rcptSent++];
+    if (!recipient) throw new Error('RCPT without a recipient');
+    return command.replace(/<[^>]*>/, () => `<${recipient.address}>`) + this.#dsnOf(recipient.dsn);
   }
 
   /** RFC 3461 §4.1, §4.2: NOTIFY and ORCPT belong to the recipient, not to the envelope. */
+  #dsnOf({ notify, orcpt }: Recipient): string {
+    if (!this.offers('DSN')) return '';
+    const asked = notify ? ` NOTIFY=${notify.join(',')}` : '';
+    return orcpt ? `${asked} ORCPT=${formatOrcpt(orcpt)}` : asked;
+  }
+
   override _getDsnRcptToArgs(): string {
-    const recipient = this.#message?.recipients[this.#rcptSent++]?.dsn;
-    if (!recipient || !this.offers('DSN')) return '';
-    const notify = recipient.notify ? ` NOTIFY=${recipient.notify.join(',')}` : '';
-    return recipient.orcpt ? `${notify} ORCPT=${formatOrcpt(recipient.orcpt)}` : notify;
+    return '';
   }
 
   override _upgradeConnection(callback: (error: Error | null, secured?: boolean) => void): void {
@@ -245,7 +301,10 @@ export class Wire extends Base {
       callback(new Error('the server sent data in clear text after its reply to STARTTLS'));
       return;
     }
-    super._upgradeConnection(callback);
+    super._upgradeConnection((error, secured) => {
+      if (secured && this.tlsSocket) this.#options.onSecured(this.tlsSocket);
+      callback(error, secured);
+    });
     if (this._socket) this._socket.setTimeout(this.#options.timeouts.tls);
   }
 
@@ -255,33 +314,45 @@ export class Wire extends Base {
   }
 
   override _actionMAIL(reply: string, callback: unknown): void {
-    this.#replies.mail = parseReply(reply);
+    this.#replies.mail = asReply(reply);
     super._actionMAIL(reply, callback);
   }
 
   override _actionRCPT(reply: string, callback: unknown): void {
-    this.#replies.rcpt.push(parseReply(reply));
+    this.#replies.rcpt.push(asReply(reply));
     super._actionRCPT(reply, callback);
   }
 
   override _actionDATA(reply: string, callback: unknown): void {
-    this.#replies.data = parseReply(reply);
-    super._actionDATA(reply, callback);
+    this.#replies.data = asReply(reply);
+    // RFC 5321 §4.3.2: 354 and nothing else begins the content.
+    if (reply.startsWith('2')) this.#protocolError('a 2xx reply to DATA');
+    else super._actionDATA(reply, callback);
   }
 
   override _actionSMTPStream(reply: string, callback: unknown): void {
-    this.#replies.final = parseReply(reply);
-    super._actionSMTPStream(reply, callback);
+    const isEarly = !this.#replies.messageSent || (this._socket && this._socket.writableLength > 0);
+    if (!isEarly || !reply.startsWith('2')) this.#replies.final = asReply(reply);
+    // Nothing that comes before the end of the message can be the answer to it.
+    if (isEarly) this.#protocolError('a reply before the end of the message');
+    else super._actionSMTPStream(reply, callback);
+  }
+
+  #protocolError(text: string): void {
+    this._onError(new Error(text), 'EPROTOCOL', false, 'DATA');
   }
 
   override _createSendStream(callback: unknown): Readable {
     const stream = super._createSendStream(callback);
+    this.#inContent = true;
     const { timeouts } = this.#options;
+    this.#replyMs = undefined;
     if (this._socket) this._socket.setTimeout(timeouts.dataBlock);
     stream.once('end', () => {
+      this.#inContent = false;
       this.#replies.messageSent = true;
       this.stageReached = 'end-of-data';
-      if (this._socket) this._socket.setTimeout(timeouts.dataDone);
+      this.#awaitReply(timeouts.dataDone);
     });
     return stream;
   }
@@ -297,6 +368,30 @@ const COMMANDS: Record<string, (t: SmtpTimeouts) => readonly [SmtpStage, number]
   DATA: (t) => ['data', t.dataInit],
   QUIT: () => ['end-of-data', QUIT_TIMEOUT_MS],
 };
+
+/**
+ * A reply as a value. RFC 5321 §4.2.1: the first digit says enough; a reply of another form is
+ * taken by it, because not understanding that a message was accepted would repeat it.
+ */
+function asReply(raw: string): Reply | undefined {
+  const parsed = parseReply(raw);
+  if (parsed || !/^[2-5]/.test(raw)) return parsed;
+  return { code: Number(raw[0]) * 100, enhanced: undefined, text: 'a reply of no known form' };
+}
+
+/** Passes `octets` octets through; errors when there are more or fewer: a body cut short is not delivered. */
+function exactly(octets: number): Transform {
+  let seen = 0;
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      seen += chunk.length;
+      done(seen > octets ? new Error('the body is longer than it was') : null, chunk);
+    },
+    flush(done) {
+      done(seen === octets ? null : new Error(`the body has ${seen} octets of ${octets}`));
+    },
+  });
+}
 
 /** `type;address` with the address in xtext (RFC 3461 §4). */
 function formatOrcpt(orcpt: string): string {

@@ -1,8 +1,8 @@
 /**
  * The users in memory: passwords are checked against the users file as it is now.
  *
- * The file is looked at when somebody logs in, at most once a second, and read again when it
- * changed. A file that cannot be read or understood keeps the users of the last one that
+ * The file is looked at whenever somebody logs in, which is cheap beside scrypt, and read again
+ * when it changed. A file that cannot be read or understood keeps the users of the last one that
  * could, and is reported once; a file that was there and is gone is such a file. Where there
  * never was one there are no users. Where the first one cannot be read, verify rejects: nobody
  * is told that a password is wrong which nobody has looked at.
@@ -11,8 +11,6 @@
  * scrypt works on the threads that file access and name lookups need too.
  */
 import { constants, open } from 'node:fs/promises';
-import type { Clock } from '../platform/clock.ts';
-import { systemClock } from '../platform/clock.ts';
 import type { User, Users } from './access.ts';
 import { matchesPassword, NOBODYS_HASH } from './password.ts';
 import { parseUsers, type StoredUser, UsersFileError } from './users-file.ts';
@@ -22,27 +20,23 @@ export interface UsersOptions {
   readonly file: string;
   /** Told once, in a sentence, when the file cannot be used. */
   readonly problem: (text: string) => void;
-  readonly clock?: Clock;
 }
 
-const LOOK_EVERY_MS = 1000;
 /** Of the four threads Node has for scrypt, files and getaddrinfo. */
 const CHECKS_AT_ONCE = 2;
 const MAX_WAITING = 1000;
 const MAX_FILE_BYTES = 1024 * 1024;
 
 /** The users of `file`; nothing is read before the first look. */
-export function createUsers({ file, problem, clock = systemClock }: UsersOptions): Users & {
+export function createUsers({ file, problem }: UsersOptions): Users & {
   /** Look at the file now, and report what is wrong with it. */
   refresh(): Promise<void>;
 } {
   const watched = new WatchedUsers(file, problem);
   const slots = new Slots(CHECKS_AT_ONCE);
-  let lookedAtMs = Number.NEGATIVE_INFINITY;
   let looking: Promise<void> | undefined;
 
   const refresh = (): Promise<void> => {
-    lookedAtMs = clock.now();
     looking ??= watched.look().finally(() => {
       looking = undefined;
     });
@@ -52,9 +46,7 @@ export function createUsers({ file, problem, clock = systemClock }: UsersOptions
   return {
     refresh,
     async verify(name, password): Promise<User | undefined> {
-      const sinceMs = clock.now() - lookedAtMs;
-      // A clock set back must not stop the looking.
-      if (looking !== undefined || sinceMs >= LOOK_EVERY_MS || sinceMs < 0) await refresh();
+      await refresh();
       const { users } = watched;
       if (users === undefined) throw new UsersFileError(`${file} cannot be used`);
       const user = users.get(name);

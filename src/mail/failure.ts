@@ -55,6 +55,8 @@ export type LocalCause =
   | 'malformed-address'
   /** The TXT lookup of a domain with nothing cached failed: its policy is unknown. */
   | 'policy-unknown'
+  /** Where TLS is required: a 4xx or 5xx before there was any. */
+  | 'refused-before-tls'
   | 'connect-refused'
   | 'connect-unreachable'
   | 'timeout'

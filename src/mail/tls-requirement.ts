@@ -36,23 +36,6 @@ export interface TlsRequirement {
   readonly source: RequirementSource;
 }
 
-/**
- * A key that is equal only for equal requirements. Two domains on the same MX host with
- * different policies get different keys.
- */
-export function requirementKey(requirement: TlsRequirement): string {
-  const { level, minVersion, source } = requirement;
-  switch (source.kind) {
-    case 'default':
-      return `${level}/${minVersion}/default`;
-    case 'override':
-    case 'route':
-      return `${level}/${minVersion}/${source.kind}:${source.domain}`;
-    case 'mta-sts':
-      return `${level}/${minVersion}/sts:${source.domain}:${source.policyId}:${source.mode}`;
-  }
-}
-
 /** The requirement in a sentence, for people: who asks for what. */
 export function describeRequirement({ level, source }: TlsRequirement): string {
   const what = level === 'verify' ? 'TLS with a valid certificate' : 'TLS';

@@ -22,8 +22,9 @@ export function classify(failure: Failure): Meaning {
 }
 
 /** RFC 5321 §4.2.1: the first digit decides; the enhanced status refines the cause. */
-function classifyReply({ stage, reply }: RemoteReply): Meaning {
-  const permanent = reply.code >= 500 && !isTooManyRecipients(stage, reply.code, reply.enhanced);
+function classifyReply(failure: RemoteReply): Meaning {
+  const { stage, reply } = failure;
+  const permanent = reply.code >= 500 && !isTooManyRecipients(failure);
   // Before MAIL a reply is about the host (RFC 5321 §3.1: a 554 greeting: try the next one), and so
   // is 421 at any point (RFC 5321 §3.8); a 4xx to MAIL is too often about the host to stop at.
   const aboutHost =
@@ -40,9 +41,14 @@ function withoutLeadingZeros(enhanced: string | undefined): string | undefined {
   return enhanced?.replace(/\.0+(?=\d)/g, '.');
 }
 
-/** RFC 5321 §4.5.3.1.10: 552 to RCPT with "too many recipients" is meant as 452. */
-function isTooManyRecipients(stage: string, code: number, enhanced: string | undefined): boolean {
-  return stage === 'rcpt' && code === 552 && (enhanced === undefined || enhanced.endsWith('.5.3'));
+/**
+ * The server takes no more recipients in this transaction: 452, or 552 as some say it (RFC 5321
+ * §4.5.3.1.10). Those it refused go in another one at once.
+ */
+export function isTooManyRecipients(failure: Failure): boolean {
+  if (failure.kind !== 'reply' || failure.stage !== 'rcpt') return false;
+  const { code, enhanced } = failure.reply;
+  return (code === 452 || code === 552) && (enhanced === undefined || enhanced.endsWith('.5.3'));
 }
 
 /**
@@ -103,6 +109,8 @@ function classifyLocal(cause: LocalCause): Meaning {
     case 'certificate-invalid':
     case 'mx-outside-policy':
       return temporary('4.7.5', 'tlsPolicy');
+    case 'refused-before-tls':
+      return temporary('4.7.0', 'tlsPolicy');
     case 'domain-not-found':
       return permanent('5.1.2'); // RFC 5321 §5.1
     case 'null-mx':

@@ -8,7 +8,7 @@ import type { Clock } from '../platform/clock.ts';
 import { type DestinationOf, foldRecords } from '../spool/message-state.ts';
 import type { Spool } from '../spool/store.ts';
 import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
-import { type ReportParts, reportAttempt } from './report-failures.ts';
+import { type ReportMemory, type ReportParts, reportAttempt } from './report-failures.ts';
 
 const TRY_AGAIN_MS = 10_000;
 
@@ -22,6 +22,7 @@ export interface FinishParts extends ReportParts {
 /** A function that does what is left to do about one message; calls for the same one go in turn. */
 export function createFinisher(parts: FinishParts): (id: MessageId) => Promise<void> {
   const underWay = new Map<MessageId, Promise<void>>();
+  const memory: ReportMemory = { stored: new Set() };
   /** Messages whose next try waits for its time: one each, however often it was asked for. */
   const waiting = new Set<MessageId>();
   const later = (id: MessageId) => {
@@ -35,7 +36,7 @@ export function createFinisher(parts: FinishParts): (id: MessageId) => Promise<v
   const finish = (id: MessageId): Promise<void> => {
     const before = underWay.get(id) ?? Promise.resolve();
     const mine = before.then(async () => {
-      const done = await finishNow(id, parts).catch((error: Error) => {
+      const done = await finishNow(id, { ...parts, ...memory }).catch((error: Error) => {
         parts.events.dsnDelayed(id, error);
         return false;
       });
@@ -49,7 +50,7 @@ export function createFinisher(parts: FinishParts): (id: MessageId) => Promise<v
 }
 
 /** False when something is owed that could not be done now. */
-async function finishNow(id: MessageId, parts: FinishParts): Promise<boolean> {
+async function finishNow(id: MessageId, parts: FinishParts & ReportMemory): Promise<boolean> {
   const { spool, destinationOf, events } = parts;
   const message = await spool.read(id);
   if (!message) return true;

@@ -15,25 +15,34 @@ import { buildDsn, type DsnMessage } from './dsn-message.ts';
 export interface ReportParts {
   readonly spool: Spool;
   readonly clock: Clock;
-  readonly hostname: string;
+  readonly hostname: () => string;
   readonly events: OutcomeEvents;
   /** The door for messages with an id of our own choosing (queue/submit.ts). */
   readonly beginOwn: (id: MessageId) => Promise<Draft>;
   readonly commit: (draft: Draft, envelope: Envelope) => Promise<void>;
 }
 
+/** What one process remembers of its reporting. */
+export interface ReportMemory {
+  /** DSNs in the spool whose note could not be made yet: they may be delivered and gone by now. */
+  readonly stored: Set<MessageId>;
+}
+
 /** Make the DSN of `record`. False when it could not be stored for now: it stays owed. */
 export async function reportAttempt(
   original: StoredMessage,
   record: AttemptRecord,
-  parts: ReportParts,
+  parts: ReportParts & ReportMemory,
 ): Promise<boolean> {
-  const { spool, clock, events } = parts;
+  const { spool, clock, events, stored } = parts;
   const { id } = original.envelope;
   if (record.dsnId === undefined) return true;
   try {
-    if (!(await spool.read(record.dsnId))) await queueDsn(original, record, parts);
+    const isStored = stored.has(record.dsnId) || (await spool.read(record.dsnId)) !== undefined;
+    if (!isStored) await queueDsn(original, record, parts);
+    stored.add(record.dsnId);
     await spool.append(id, [{ kind: 'notified', atMs: clock.now(), dsnId: record.dsnId }]);
+    stored.delete(record.dsnId);
     return true;
   } catch (error) {
     events.dsnDelayed(id, error as Error);
@@ -59,7 +68,7 @@ async function queueDsn(
       original,
       record,
       attempts: Math.max(1, attempts),
-      hostname: parts.hostname,
+      hostname: parts.hostname(),
       openBody: () => parts.spool.openBody(id),
     });
     await pipeline(dsn.body, draft.body);

@@ -17,6 +17,7 @@ import { nextAttempt, type RetrySettings } from '../queue/retry-schedule.ts';
 import type { AttemptRecord, RecordedFailure } from '../spool/message-state.ts';
 import type { Spool, StoredMessage } from '../spool/store.ts';
 import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
+import { isTooManyRecipients } from './classify.ts';
 import { owesDsn } from './dsn-duty.ts';
 
 export interface SettleParts {
@@ -74,19 +75,30 @@ function decide(attempt: AttemptOutcomes, { clock, retry }: SettleParts): Attemp
   const next =
     deferred.length === 0
       ? undefined
-      : nextAttempt(retry(), {
-          destination: attempt.destination,
-          receivedAtMs: envelope.receivedAtMs,
-          nullReversePath: envelope.reversePath === '',
-          attempts: attempt.attempts,
-          causeClass,
-          nowMs: atMs,
-        });
+      : restGoesAtOnce(attempt.outcomes)
+        ? atMs
+        : nextAttempt(retry(), {
+            destination: attempt.destination,
+            receivedAtMs: envelope.receivedAtMs,
+            nullReversePath: envelope.reversePath === '',
+            attempts: attempt.attempts,
+            causeClass,
+            nowMs: atMs,
+          });
   const record: AttemptRecord =
     next === 'expired'
       ? { ...base, bounced: [...bounced, ...deferred.map(expired)], deferred: [] }
       : { ...base, bounced, deferred, ...(next === undefined ? {} : { nextAttemptMs: next }) };
   return owesDsn(envelope, record) ? { ...record, dsnId: newMessageId(atMs) } : record;
+}
+
+/** Some were delivered and all others only were too many for one transaction: no reason to wait. */
+function restGoesAtOnce(outcomes: AttemptOutcomes['outcomes']): boolean {
+  const all = [...outcomes.values()];
+  return (
+    all.some(({ kind }) => kind === 'delivered') &&
+    all.every((o) => o.kind !== 'deferred' || isTooManyRecipients(o.diagnosis.failure))
+  );
 }
 
 /**
@@ -126,6 +138,8 @@ async function appendPatiently(
       return await spool.append(id, [record]);
     } catch (error) {
       events.recordDelayed(id, error as Error);
+      // Somebody removed it from the disk: there is nothing left to record it in.
+      if (isGone(error)) return;
       await new Promise<void>((resolve) => clock.after(RECORD_AGAIN_MS, resolve));
     }
   }
@@ -157,3 +171,8 @@ function tell(
 
 /** The outcome for recipients whose address names no destination. */
 export const MALFORMED = localFailure('malformed-address', 'the address has no usable domain');
+
+function isGone(error: unknown): boolean {
+  const { cause } = error as { cause?: NodeJS.ErrnoException };
+  return cause?.code === 'ENOENT';
+}

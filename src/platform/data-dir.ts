@@ -4,9 +4,9 @@
  * behind by a process that is gone (or whose id now names another) is taken over.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, link, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { replaceFile } from './durable-file.ts';
+import { makeDirectory, replaceFile } from './durable-file.ts';
 
 /** Another process uses the directory. */
 export class DataDirLockedError extends Error {
@@ -29,8 +29,14 @@ export interface DataDir {
 /** Make and lock the data directory. Throws DataDirLockedError. */
 export async function openDataDir(directory: string): Promise<DataDir> {
   const path = resolve(directory);
-  await mkdir(path, { recursive: true, mode: 0o700 });
-  await chmod(path, 0o700);
+  try {
+    await makeDirectory(path);
+    await chmod(path, 0o700);
+  } catch (error) {
+    throw new Error(`dataDir ${path} cannot be used: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
   const lockFile = join(path, 'lock');
   const mine = join(path, `lock.${process.pid}`);
   await writeFile(

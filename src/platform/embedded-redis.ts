@@ -37,7 +37,7 @@ const LONG_RUN_MS = 60_000;
 const WATCHED = `exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
-{ cat <&3 >/dev/null; kill -TERM $server 2>/dev/null; } &
+{ while read -r line <&3; do :; done; kill -TERM $server 2>/dev/null; } &
 watcher=$!
 exec 3<&-
 wait $server

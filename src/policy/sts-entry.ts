@@ -3,7 +3,8 @@
  * published as, and the troubles with it. The form in which it is kept on disk and in Redis.
  *
  * Reading is distrustful: the policy is parsed again from its original text, by the same
- * parser that took it from the policy host, so a damaged or forged entry can at worst be no entry.
+ * parser that took it from the policy host. An entry with a policy that cannot be read is
+ * unreadable as a whole: what it said is not known, which is not the same as nothing.
  */
 import { type DomainName, parseDomain } from '../protocol/domain.ts';
 import { parsePolicy, type StsPolicy } from '../protocol/mta-sts/policy.ts';
@@ -22,8 +23,8 @@ export interface StsEntry {
   readonly kept?: KeptPolicy;
   /** RFC 8461 §3.3: no further fetch for this id within five minutes of a failed one. */
   readonly failedFetch?: { readonly id: string; readonly atMs: number; readonly reason: string };
-  /** Since when the TXT lookup fails with no policy in force. */
-  readonly dnsFailingSinceMs?: number;
+  /** The TXT lookup fails with no policy in force: the first and the last time of this spell. */
+  readonly dnsFailing?: { readonly sinceMs: number; readonly lastMs: number };
   /** When this entry was last changed. */
   readonly changedAtMs: number;
 }
@@ -57,9 +58,10 @@ export function parseEntry(domain: DomainName, json: string): StsEntry | undefin
   if (!isRecord(raw) || raw['version'] !== FORMAT_VERSION) return undefined;
   if (parseDomain(String(raw['domain'])) !== domain || !isTime(raw['changedAtMs']))
     return undefined;
-  const kept = parseKept(raw['policy']);
+  const kept = raw['policy'] === undefined ? undefined : parseKept(raw['policy']);
+  if (raw['policy'] !== undefined && !kept) return undefined;
   const failed = raw['failedFetch'];
-  const since = raw['dnsFailingSinceMs'];
+  const failing = raw['dnsFailing'];
   return {
     domain,
     changedAtMs: raw['changedAtMs'],
@@ -73,7 +75,9 @@ export function parseEntry(domain: DomainName, json: string): StsEntry | undefin
           },
         }
       : {}),
-    ...(isTime(since) ? { dnsFailingSinceMs: since } : {}),
+    ...(isRecord(failing) && isTime(failing['sinceMs']) && isTime(failing['lastMs'])
+      ? { dnsFailing: { sinceMs: failing['sinceMs'], lastMs: failing['lastMs'] } }
+      : {}),
   };
 }
 

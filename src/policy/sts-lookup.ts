@@ -33,12 +33,21 @@ export interface StsLookupParts {
 
 /** RFC 8461 §3.3: the least time between a failed fetch and the next one for the same id. */
 const FETCH_PAUSE_MS = 5 * 60_000;
+/** DNS failures further apart than this do not belong to one spell. Longer than any wait between attempts. */
+const SPELL_GAP_MS = 24 * 3_600_000;
+/** How often the end of a spell is written down. */
+const SPELL_NOTE_MS = 10 * 60_000;
 
 /** What the TXT record says today. */
 type LiveRecord =
   | { readonly kind: 'record'; readonly id: string }
   | { readonly kind: 'none'; readonly detail: string }
   | { readonly kind: 'failed'; readonly reason: string };
+
+/** What is kept about the domain; `unreadable` is not nothing. */
+type Known =
+  | { readonly kind: 'entry'; readonly entry: StsEntry | undefined }
+  | { readonly kind: 'unreadable'; readonly reason: string };
 
 /** Look-ups of one domain share the work; never rejects for what DNS or the policy host do. */
 export function createStsLookup(parts: StsLookupParts) {
@@ -58,31 +67,35 @@ async function lookup(
   parts: StsLookupParts,
   signal: AbortSignal,
 ): Promise<StsLookup> {
-  const { store, clock, events } = parts;
-  let entry: StsEntry | undefined;
-  try {
-    entry = await store.get(domain);
-  } catch (error) {
-    return { kind: 'unknown', reason: `what is kept cannot be read: ${(error as Error).message}` };
-  }
   const live = await readRecord(domain, parts, signal);
+  const known = await readKnown(domain, parts);
+  const result = await decide(domain, { live, known }, { parts, signal });
+  if (live.kind !== 'failed' && known.kind === 'entry' && known.entry?.dnsFailing) {
+    await parts.store.noteDnsAnswered(domain);
+  }
+  parts.events.lookedUp(domain, result.kind === 'policy' ? result.kept.policy.mode : result.kind);
+  return result;
+}
+
+async function decide(
+  domain: DomainName,
+  { live, known }: { live: LiveRecord; known: Known },
+  context: { parts: StsLookupParts; signal: AbortSignal },
+): Promise<StsLookup> {
+  const { clock, events } = context.parts;
+  const entry = known.kind === 'entry' ? known.entry : undefined;
+  if (live.kind === 'record') return withRecord(live.id, { domain, known }, context);
   const kept = policyInForce(entry, clock.now());
-  let result: StsLookup;
-  if (live.kind === 'record')
-    result = await withRecord(live.id, { domain, entry, kept }, parts, signal);
-  else if (kept) {
+  if (kept) {
     // RFC 8461 §3.1, §3.3: what is in force stays in force, whatever DNS says.
     events.recordGone(domain, { mode: kept.policy.mode, live: live.kind, detail: detailOf(live) });
-    result = { kind: 'policy', kept };
-  } else if (live.kind === 'none') result = { kind: 'absent' };
-  else if (signal.aborted) {
-    // Nobody waits any more: that is no failure of DNS, and must not start the grace.
-    return { kind: 'unknown', reason: live.reason };
-  } else result = await withoutAnswer(live.reason, { domain, entry }, parts);
-  if (live.kind !== 'failed' && entry?.dnsFailingSinceMs !== undefined)
-    await forgetFailing(domain, parts);
-  events.lookedUp(domain, result.kind === 'policy' ? result.kept.policy.mode : result.kind);
-  return result;
+    return { kind: 'policy', kept };
+  }
+  if (known.kind === 'unreadable') return { kind: 'unknown', reason: known.reason };
+  if (live.kind === 'none') return { kind: 'absent' };
+  // When nobody waits any more it is no failure of DNS, and must not start the grace.
+  if (context.signal.aborted) return { kind: 'unknown', reason: live.reason };
+  return withoutAnswer(live.reason, { domain, entry }, context.parts);
 }
 
 async function readRecord(
@@ -97,78 +110,74 @@ async function readRecord(
   return discoverRecord(answer.records);
 }
 
-interface Known {
-  readonly domain: DomainName;
-  readonly entry: StsEntry | undefined;
-  readonly kept?: KeptPolicy | undefined;
+async function readKnown(domain: DomainName, { store }: StsLookupParts): Promise<Known> {
+  try {
+    return { kind: 'entry', entry: await store.get(domain) };
+  } catch (error) {
+    return { kind: 'unreadable', reason: (error as Error).message };
+  }
 }
 
 /** A record is published: use the policy of its id, fetching it when it is not the one in force. */
 async function withRecord(
   id: string,
-  { domain, entry, kept }: Known,
-  parts: StsLookupParts,
-  signal: AbortSignal,
+  { domain, known }: { domain: DomainName; known: Known },
+  { parts, signal }: { parts: StsLookupParts; signal: AbortSignal },
 ): Promise<StsLookup> {
   const { clock, events, store } = parts;
-  const standing: StsLookup = kept ? { kind: 'policy', kept } : { kind: 'absent' };
-  if (kept?.id === id) return standing;
-  if (isPaused(entry, id, clock.now())) return standing;
+  const entry = known.kind === 'entry' ? known.entry : undefined;
+  const kept = policyInForce(entry, clock.now());
+  if (kept?.id === id || isPaused(entry, id, clock.now())) return inForce(kept);
   const fetched = await parts.fetch(domain, signal);
   const atMs = clock.now();
   if (fetched.kind === 'fetched') {
     // RFC 8461 §5.1: a newly fetched policy takes the place of the old one, weaker or not.
-    const fresh: KeptPolicy = { id, policy: fetched.policy, fetchedAtMs: atMs };
-    await store.put({ domain, kept: fresh, changedAtMs: atMs });
-    events.fetched(domain, {
-      id,
-      mode: fetched.policy.mode,
-      maxAgeSeconds: fetched.policy.maxAgeSeconds,
-    });
-    return fetched.policy.maxAgeSeconds > 0 ? { kind: 'policy', kept: fresh } : { kind: 'absent' };
+    const { policy } = fetched;
+    const fresh = { id, policy, fetchedAtMs: atMs };
+    const now = await store.keepPolicy(domain, fresh);
+    events.fetched(domain, { id, mode: policy.mode, maxAgeSeconds: policy.maxAgeSeconds });
+    return inForce(policyInForce(now, atMs));
   }
-  if (signal.aborted)
-    return kept ? standing : { kind: 'unknown', reason: 'the fetch was cut short' };
+  if (signal.aborted) return kept ? inForce(kept) : { kind: 'unknown', reason: fetched.reason };
   events.fetchFailed(domain, { id, ...fetched, inForce: kept?.policy.mode });
+  if (known.kind === 'unreadable') return { kind: 'unknown', reason: known.reason };
   const failedFetch = { id, atMs, reason: fetched.reason };
-  await store.put({
-    domain,
-    ...(entry?.kept ? { kept: entry.kept } : {}),
-    failedFetch,
-    changedAtMs: atMs,
-  });
-  // RFC 8461 §3.3: no policy could be had and none is in force: deliver as without MTA-STS.
-  return standing;
+  const now = await store.noteFailedFetch(domain, failedFetch);
+  // RFC 8461 §3.3: what is in force stays; with nothing in force, deliver as without MTA-STS.
+  return inForce(policyInForce(now, clock.now()));
 }
 
-/** A fetch for this id failed just now; a failure in the future is a clock that was wrong. */
+function inForce(kept: KeptPolicy | undefined): StsLookup {
+  return kept ? { kind: 'policy', kept } : { kind: 'absent' };
+}
+
+/**
+ * A fetch for this id failed just now, or gave a policy that expires at once (max_age 0).
+ * A time in the future is a clock that was wrong.
+ */
 function isPaused(entry: StsEntry | undefined, id: string, nowMs: number): boolean {
-  if (entry?.failedFetch?.id !== id) return false;
-  const agoMs = nowMs - entry.failedFetch.atMs;
-  return agoMs >= 0 && agoMs < FETCH_PAUSE_MS;
+  const { failedFetch, kept } = entry ?? {};
+  const isRecent = (atMs: number) => nowMs - atMs >= 0 && nowMs - atMs < FETCH_PAUSE_MS;
+  if (failedFetch?.id === id && isRecent(failedFetch.atMs)) return true;
+  return kept?.id === id && kept.policy.maxAgeSeconds === 0 && isRecent(kept.fetchedAtMs);
 }
 
 /** DNS fails and nothing is in force: unknown for a bounded time, counted from the first failure. */
 async function withoutAnswer(
   reason: string,
-  { domain, entry }: Known,
+  { domain, entry }: { domain: DomainName; entry: StsEntry | undefined },
   { clock, store, events, dnsFailureGraceMs }: StsLookupParts,
 ): Promise<StsLookup> {
   const now = clock.now();
-  const sinceMs = entry?.dnsFailingSinceMs ?? now;
-  if (entry?.dnsFailingSinceMs === undefined) {
-    await store.put({ ...entry, domain, dnsFailingSinceMs: sinceMs, changedAtMs: now });
+  const spell = entry?.dnsFailing;
+  const isSameSpell = spell && now >= spell.lastMs && now - spell.lastMs < SPELL_GAP_MS;
+  const sinceMs = isSameSpell ? spell.sinceMs : now;
+  if (!isSameSpell || now - spell.lastMs > SPELL_NOTE_MS) {
+    await store.noteDnsFailing(domain, { sinceMs, lastMs: now });
   }
   if (now - sinceMs < dnsFailureGraceMs()) return { kind: 'unknown', reason };
   events.graceOver(domain, reason);
   return { kind: 'absent' };
-}
-
-async function forgetFailing(domain: DomainName, { store, clock }: StsLookupParts): Promise<void> {
-  const entry = await store.get(domain);
-  if (entry?.dnsFailingSinceMs === undefined) return;
-  const { dnsFailingSinceMs: _over, ...rest } = entry;
-  await store.put({ ...rest, changedAtMs: clock.now() });
 }
 
 function detailOf(live: Exclude<LiveRecord, { kind: 'record' }>): string {

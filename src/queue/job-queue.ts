@@ -58,6 +58,7 @@ export class JobQueue {
     const queue = new Queue<DeliveryJob>(name, {
       connection: this.#connection,
       prefix,
+      skipVersionCheck: true, // it would print to stderr
       streams: { events: { maxLen: 10 } },
       defaultJobOptions: { removeOnComplete: true, removeOnFail: true, stackTraceLimit: 1 },
     });

@@ -33,6 +33,8 @@ export class Reconciler {
   readonly #onEntered: () => void;
   /** Deliveries whose job could not be added; entered in the next round. */
   readonly #missing = new Set<LedgerEntry>();
+  /** Overdue deliveries looked at, ever. */
+  #looked = 0;
   #cancel: () => void = () => {};
   #round: Promise<void> = Promise.resolve();
   #state: 'idle' | 'started' | 'stopped' = 'idle';
@@ -100,12 +102,16 @@ export class Reconciler {
   }
 
   async #reviveOverdue(now: number): Promise<void> {
-    let looked = 0;
+    const overdue = [...this.#ledger.entries()].filter(
+      (entry) => !entry.inFlight && now - entry.nextAttemptMs >= OVERDUE_MS,
+    );
+    // Another part of them each round: those at the front may all be fine and just wait.
+    const start = this.#looked % Math.max(1, overdue.length);
+    const order = [...overdue.slice(start), ...overdue.slice(0, start)].slice(0, MOST_PER_ROUND);
     let failures = 0;
-    for (const entry of this.#ledger.entries()) {
-      if (this.#state === 'stopped' || looked >= MOST_PER_ROUND || failures >= MOST_FAILURES) break;
-      if (entry.inFlight || now - entry.nextAttemptMs < OVERDUE_MS) continue;
-      looked++;
+    for (const entry of order) {
+      if (this.#state === 'stopped' || failures >= MOST_FAILURES) break;
+      this.#looked++;
       try {
         const found = await this.#jobs.revive(entry, now);
         if (found !== 'fine') this.#events.requeued(found, 1);

@@ -54,6 +54,7 @@ export class DeliveryWorker {
       {
         connection: options.connection,
         prefix: options.names.prefix,
+        skipVersionCheck: true, // it would print to stderr
         concurrency: options.concurrency,
         maxStalledCount: 1_000_000, // a stalled job is rescheduled, never failed
         runRetryDelay: 1000,

@@ -69,18 +69,6 @@ function whyNone({ host, address, trusted }: MxCandidate, found: HostAddresses):
   return localFailure(trusted ? 'dns-failed' : 'no-usable-mx', `${name} has no address`);
 }
 
-/**
- * Of the failures of all candidates, the one that stands for the destination when none had an
- * address (RFC 5321 §5.1): one that may pass, if there is any. Undefined for an empty list.
- */
-export function standingFailure(failures: readonly LocalFailure[]): LocalFailure | undefined {
-  return (
-    failures.find(({ cause }) => cause === 'dns-failed') ??
-    failures.find(({ cause }) => cause === 'address-refused') ??
-    failures[0]
-  );
-}
-
 function foundAddress(address: string): LookupResult<string> {
   const records = [address];
   return { kind: 'found', records, ttlSeconds: 0, authenticated: false, canonicalName: '' };

@@ -35,6 +35,8 @@ export interface SpoolEvents {
   failed(operation: 'begin' | 'commit' | 'append' | 'read' | 'remove', error: Error): void;
   /** A message that cannot be read, or was mended; the others are not affected. */
   damaged(file: string, reason: string): void;
+  /** What a crash left of a message nobody was told about was removed. */
+  leftover(file: string): void;
 }
 
 export interface FileStoreOptions {
@@ -48,16 +50,19 @@ export interface FileStoreOptions {
 /** Open the spool: make its directories and remove what a crash left half-written. */
 export async function openFileStore(options: FileStoreOptions): Promise<Spool> {
   for (const shard of SHARDS) await makeDirectory(join(options.directory, shard));
-  for (const shard of SHARDS) await removeLeftovers(join(options.directory, shard));
+  for (const shard of SHARDS)
+    await removeLeftovers(join(options.directory, shard), options.events.leftover);
   return new FileStore(options);
 }
 
 /** Bodies without a journal and journals never renamed: nobody was told about them. */
-async function removeLeftovers(directory: string): Promise<void> {
+async function removeLeftovers(directory: string, leftover: (file: string) => void): Promise<void> {
   const names = new Set(await readdir(directory));
   for (const name of names) {
     const orphan = name.endsWith('.eml') && !names.has(name.replace(/\.eml$/, '.journal'));
-    if (orphan || name.endsWith('.new')) await rm(join(directory, name), { force: true });
+    if (!orphan && !name.endsWith('.new')) continue;
+    await rm(join(directory, name), { force: true });
+    leftover(join(directory, name));
   }
 }
 
@@ -307,6 +312,8 @@ class FileDraft implements Draft {
         this.#events.failed('remove', error),
       );
     }
+    // Or a power cut could bring back a message that was refused.
+    await syncDirectory(join(this.#path, '..')).catch(() => {});
   }
 }
 

@@ -3,6 +3,7 @@
  * they call the functions of the *-events.ts files beside this, which write the log line and
  * the metric together.
  */
+import { isatty } from 'node:tty';
 import { type DestinationStream, pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 
@@ -15,6 +16,8 @@ export interface Log {
   setLevel(level: LogLevel): void;
   /** The last warnings and errors, oldest first, for the status screen. */
   recentTroubles(): readonly Trouble[];
+  /** Lines that could not be written. */
+  lostLines(): number;
 }
 
 export interface Trouble {
@@ -38,6 +41,7 @@ export interface LogOptions {
  * Fields that are undefined are left out.
  */
 export function createLog(options: LogOptions): Log {
+  const lines = { lost: 0 };
   const logger = pino(
     {
       level: options.level,
@@ -45,7 +49,7 @@ export function createLog(options: LogOptions): Log {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    options.destination ?? stdout(options.format),
+    options.destination ?? stdout(options.format, () => lines.lost++),
   );
   const troubles: Trouble[] = [];
   return {
@@ -57,17 +61,23 @@ export function createLog(options: LogOptions): Log {
       if (troubles.length > TROUBLES_KEPT) troubles.shift();
     },
     recentTroubles: () => troubles,
+    lostLines: () => lines.lost,
     setLevel(level) {
       logger.level = level;
     },
   };
 }
 
-/** Synchronous: a line that was written is not lost with the process. */
-function stdout(format: LogOptions['format']): DestinationStream {
+/**
+ * Synchronous: a line that was written is not lost with the process. A disk that is full, or a
+ * reader that is gone, costs lines and never the relay.
+ */
+function stdout(format: LogOptions['format'], lost: () => void): DestinationStream {
   const plain = pino.destination({ fd: 1, sync: true });
-  if (format !== 'pretty' && !process.stdout.isTTY) return plain;
-  const colorize = process.stdout.isTTY && !process.env['NO_COLOR'];
+  plain.on('error', lost);
+  const isTerminal = isatty(1);
+  if (format !== 'pretty' && !isTerminal) return plain;
+  const colorize = isTerminal && !process.env['NO_COLOR'];
   const prettify = prettyFactory({
     colorize,
     messageKey: 'event',

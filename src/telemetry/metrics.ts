@@ -100,6 +100,11 @@ export function createMetrics() {
       'result',
     ]),
     mtastsCacheEntries: gauge('mtasts_cache_entries', 'Policies kept, by mode.', ['mode']),
+    overridesActive: gauge('overrides_active', 'Overrides in force.'),
+    overrideNextExpiry: gauge(
+      'override_next_expiry_timestamp_seconds',
+      'When the next override ends; 0 when none does.',
+    ),
     downgradeSuspected: counter(
       'downgrade_suspected_total',
       'Signs that somebody weakens the TLS of a domain, by signal.',
@@ -109,7 +114,12 @@ export function createMetrics() {
     redisLatency: histogram('redis_latency_seconds', 'Round trip of a PING.', LATENCY_BUCKETS),
     redisErrors: counter('redis_errors_total', 'Redis errors, by kind.', ['kind']),
     redisUp: gauge('redis_up', '1 while Redis answers.'),
+    redisEvictionUnsafe: gauge(
+      'redis_eviction_unsafe',
+      '1 when the maxmemory-policy of Redis is not noeviction: it may drop jobs.',
+    ),
     configReloads: counter('config_reloads_total', 'Configuration reloads, by result.', ['result']),
+    logLinesLost: gauge('log_lines_lost', 'Log lines that could not be written since the start.'),
     buildInfo: gauge('build_info', 'Always 1; the version in a label.', [
       'version',
       'node_version',

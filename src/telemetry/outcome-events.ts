@@ -145,7 +145,8 @@ function describePolicy({ level, source }: TlsRequirement) {
   return {
     required: level,
     policy: source.kind === 'mta-sts' ? 'sts' : source.kind,
-    policyDomain: 'domain' in source ? source.domain : undefined,
+    policyDomain: source.kind === 'mta-sts' ? source.domain : undefined,
+    ruleFor: source.kind === 'override' || source.kind === 'route' ? source.domain : undefined,
     policyId: source.kind === 'mta-sts' ? source.policyId : undefined,
     policyMode: source.kind === 'mta-sts' ? source.mode : undefined,
   };

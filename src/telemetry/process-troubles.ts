@@ -10,7 +10,10 @@ export function reportProcessTroubles(log: Log): void {
   process.on('warning', ({ name, message }) => {
     log.write('warn', 'relay.node_warning', { warning: `${name}: ${message}` });
   });
+  let crashing = false;
   const crash = (kind: string) => (error: unknown) => {
+    if (crashing) process.exit(1);
+    crashing = true;
     const { message, stack } = error instanceof Error ? error : new Error(String(error));
     log.write('error', 'relay.crashed', { kind, error: message, stack });
     process.exit(1);

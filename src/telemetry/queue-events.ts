@@ -4,6 +4,12 @@
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
+export type RedisErrorKind = 'worker' | 'reschedule' | 'add' | 'reconcile' | 'connection';
+
+const QUIET_MS = 10_000;
+/** What was said last about each kind; per process, whoever says it. */
+const lastError = new Map<RedisErrorKind, { atMs: number; unsaid: number }>();
+
 export function queueEvents(log: Log, metrics: Metrics) {
   return {
     /** All deliveries of the spool were given a job. */
@@ -35,12 +41,18 @@ export function queueEvents(log: Log, metrics: Metrics) {
         stack: error.stack,
       });
     },
-    redisError(
-      kind: 'worker' | 'reschedule' | 'add' | 'reconcile' | 'connection',
-      error: Error,
-    ): void {
+    /** One line a kind in QUIET_MS: an outage is told by `redis.down`, not by its thousand errors. */
+    redisError(kind: RedisErrorKind, error: Error): void {
       metrics.redisErrors.inc({ kind });
-      log.write('warn', 'redis.error', { kind, error: error.message });
+      const last = lastError.get(kind);
+      const now = Date.now();
+      if (last && now - last.atMs < QUIET_MS) {
+        last.unsaid += 1;
+        return;
+      }
+      lastError.set(kind, { atMs: now, unsaid: 0 });
+      const unsaid = last?.unsaid || undefined;
+      log.write('warn', 'redis.error', { kind, error: error.message, unsaid });
     },
     redisUp(): void {
       metrics.redisUp.set(1);

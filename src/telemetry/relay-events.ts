@@ -1,6 +1,7 @@
 /**
  * What happens to the relay as a whole. One function per event: log line and metric together.
  */
+import { basename } from 'node:path';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -42,9 +43,11 @@ export function relayEvents(log: Log, metrics: Metrics) {
         !/WARNING Memory overcommit/.test(line);
       log.write(alarming ? 'warn' : 'debug', 'redis.output', { line });
     },
-    /** A memory policy under which Redis may drop what we keep there. */
-    evictionPolicy(policy: string): void {
-      log.write('error', 'redis.eviction_policy', { policy, wanted: 'noeviction' });
+    /** Redis is up and said under which policy it drops keys. */
+    evictionPolicy(policy: string | undefined): void {
+      const isUnsafe = policy !== undefined && policy !== 'noeviction';
+      metrics.redisEvictionUnsafe.set(isUnsafe ? 1 : 0);
+      if (isUnsafe) log.write('error', 'redis.eviction_policy', { policy, wanted: 'noeviction' });
     },
     spoolTook(operation: 'commit' | 'append' | 'remove', seconds: number): void {
       metrics.spoolLatency.observe({ operation }, seconds);
@@ -55,7 +58,11 @@ export function relayEvents(log: Log, metrics: Metrics) {
     },
     spoolDamaged(file: string, reason: string): void {
       metrics.spoolErrors.inc({ operation: 'damaged' });
-      log.write('error', 'spool.damaged', { file, reason });
+      log.write('error', 'spool.damaged', { id: basename(file, '.journal'), file, reason });
+    },
+    /** A message that was never acknowledged, cut off by a crash. */
+    spoolLeftover(file: string): void {
+      log.write('info', 'spool.leftover_removed', { file });
     },
   };
 }

@@ -9,10 +9,12 @@ import { isIP, isIPv6 } from 'node:net';
 import { describe, test } from 'node:test';
 import type { LocalCause, LocalFailure } from '../../src/mail/failure.ts';
 import type { MxCandidate, Route } from '../../src/mail/route.ts';
+import type { SessionResult } from '../../src/mail/session-result.ts';
+import { conclude } from '../../src/outcome/conclude.ts';
 import { createAddressGuard } from '../../src/platform/address-guard.ts';
 import type { LookupResult, MxRecord, Resolver } from '../../src/platform/resolver.ts';
 import { parseDomain } from '../../src/protocol/domain.ts';
-import { resolveCandidate, standingFailure } from '../../src/routing/addresses.ts';
+import { resolveCandidate } from '../../src/routing/addresses.ts';
 import { createRouter } from '../../src/routing/route.ts';
 
 type HostAnswer = 'NXDOMAIN' | 'SERVFAIL' | readonly string[];
@@ -141,7 +143,7 @@ async function walk(input: Input): Promise<Outcome> {
   const routed = await router.findRoute(input.domain, signal);
   if (routed.kind === 'failed') return ofFailure(routed.failure);
   const usable: MxCandidate[] = [];
-  const failures: LocalFailure[] = [];
+  const sessions: SessionResult[] = [];
   const lookup = {
     resolver,
     families: ['ipv6', 'ipv4'] as const,
@@ -151,11 +153,25 @@ async function walk(input: Input): Promise<Outcome> {
   for (const candidate of routed.route.candidates) {
     const resolved = await resolveCandidate(candidate, lookup);
     if (resolved.kind === 'addresses') usable.push(candidate);
-    else failures.push(resolved.failure);
+    else sessions.push(untried(candidate, resolved.failure));
   }
-  const standing = standingFailure(failures);
-  if (usable.length > 0 || standing === undefined) return ofCandidates(routed.route, usable);
-  return ofFailure(standing);
+  if (usable.length > 0) return ofCandidates(routed.route, usable);
+  const outcome = conclude(sessions, [0]).get(0);
+  assert.ok(outcome && outcome.kind !== 'delivered' && outcome.diagnosis.failure.kind === 'local');
+  return ofFailure(outcome.diagnosis.failure);
+}
+
+function untried(candidate: MxCandidate, failure: LocalFailure): SessionResult {
+  const source = { kind: 'default' } as const;
+  const requirement = { level: 'opportunistic', minVersion: 'TLSv1.2', source } as const;
+  const facts = {
+    candidate,
+    address: undefined,
+    localAddress: undefined,
+    requirement,
+    tls: undefined,
+  };
+  return { kind: 'ended-early', facts, failure };
 }
 
 function meets(outcome: Outcome, expected: Expectation): boolean {

@@ -178,7 +178,7 @@ export async function openDoor(options: DoorOptions = {}): Promise<FrontDoor> {
   const write = (_level: unknown, event: string, fields: LogFields = {}) =>
     log.push({ event, ...fields });
   const events = intakeEvents(
-    { write, setLevel: () => {}, recentTroubles: () => [] },
+    { write, setLevel: () => {}, recentTroubles: () => [], lostLines: () => 0 },
     createMetrics(),
   );
   const limitSettings = { ...DOOR_LIMITS, ...options.limits };

@@ -223,7 +223,7 @@ class MxSession {
   }
 
   async #mail(command: MxCommand): Promise<void> {
-    const path = this.#path(command, /^FROM:<([^<>\s]*)>(?: (.*))?$/i);
+    const path = this.#path(command, /^FROM:<([^<>\s]*|"[^"]*"@[^<>\s]+)>(?: (.*))?$/i);
     const bad = this.#paramRefusal(path);
     let usual = '250 2.1.0 Ok';
     if (this.#record.helo === undefined) usual = '503 5.5.1 EHLO first';

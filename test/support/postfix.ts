@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { freePort } from './free-port.ts';
 import { type TempDir, tempDir } from './temp-dir.ts';
-import { findCommand, killProcessesIn, spawnTied } from './tied-child.ts';
+import { findCommand, killProcessesIn, processesIn, spawnTied } from './tied-child.ts';
 import { waitFor } from './wait-for.ts';
 
 const START_TIMEOUT_MS = 20_000;
@@ -70,8 +70,11 @@ export class Postfix implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    this.#child.kill('SIGTERM');
-    killProcessesIn(this.#dir.path);
+    this.#child.kill('SIGKILL'); // first the master, who would replace the others
+    await waitFor('the end of Postfix', () => {
+      killProcessesIn(this.#dir.path);
+      return processesIn(this.#dir.path).length === 0;
+    });
     this.#dir.remove();
   }
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,7 +1,6 @@
 /** The addresses of a candidate: order, guard, and what is said when there is none. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { localFailure } from '../../src/mail/failure.ts';
 import type { MxCandidate } from '../../src/mail/route.ts';
 import { createAddressGuard } from '../../src/platform/address-guard.ts';
 import type { LookupResult, Resolver } from '../../src/platform/resolver.ts';
@@ -10,7 +9,6 @@ import {
   type CandidateAddresses,
   type CandidateLookup,
   resolveCandidate,
-  standingFailure,
 } from '../../src/routing/addresses.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
@@ -155,16 +153,4 @@ describe('exceptions', () => {
     );
     assert.deepEqual(nobody.asked, []);
   });
-});
-
-test('the failure that stands for all of them is one that may pass', () => {
-  const [gone, refused, unknown] = [
-    localFailure('no-usable-mx', 'a'),
-    localFailure('address-refused', 'b'),
-    localFailure('dns-failed', 'c'),
-  ];
-  assert.equal(standingFailure([gone, refused, unknown]), unknown);
-  assert.equal(standingFailure([gone, refused]), refused);
-  assert.equal(standingFailure([gone]), gone);
-  assert.equal(standingFailure([]), undefined);
 });

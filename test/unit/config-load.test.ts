@@ -331,7 +331,6 @@ describe('warnings', () => {
     ['security: { dane: off }', [/^2: security\.dane: is read but not in effect/]],
     ['retry: { delayWarning: off }', [/^2: retry\.delayWarning: is read but not in effect/]],
     ['retry: { delayWarning: 240m }', []],
-    ['postmaster: a@example.net', [/^2: postmaster: is read but not in effect/]],
     ['destinations: { breaker: { failures: 3 } }', [/^2: destinations: is read but not in effect/]],
     ['destinations: { breaker: { failures: 10 } }', []],
     ['http: { address: 0.0.0.0 }', [/^2: http\.address: off loopback without TLS/]],

@@ -9,8 +9,6 @@ import { judgePeer, type PeerEvidence } from '../../src/delivery/peer-verdict.ts
 import { handshakeFailure } from '../../src/delivery/tls-failure.ts';
 import type { PeerVerdict, TlsFacts } from '../../src/mail/session-result.ts';
 import type { TlsLevel, TlsRequirement } from '../../src/mail/tls-requirement.ts';
-import { requirementKey } from '../../src/mail/tls-requirement.ts';
-import type { DomainName } from '../../src/protocol/domain.ts';
 
 const HOST = 'mx1.example.test';
 
@@ -133,27 +131,6 @@ describe('the gate before the message', () => {
     assert.deepEqual(modesFor(requirement('opportunistic')), ['full', 'small-hello', 'clear']);
     assert.deepEqual(modesFor(requirement('none')), ['clear']);
   });
-});
-
-test('requirements of two domains, or of two policies of one, have different keys', () => {
-  const sts = (domain: string, policyId: string, mode: 'enforce' | 'testing') =>
-    requirementKey(
-      requirement('verify', {
-        source: { kind: 'mta-sts', domain: domain as DomainName, policyId, mode, listed: true },
-      }),
-    );
-  const keys = [
-    sts('a.test', '1', 'enforce'),
-    sts('b.test', '1', 'enforce'),
-    sts('a.test', '2', 'enforce'),
-    sts('a.test', '1', 'testing'),
-    requirementKey(requirement('verify')),
-    requirementKey(requirement('encrypt')),
-    requirementKey(requirement('verify', { minVersion: 'TLSv1.3' })),
-    requirementKey(requirement('verify', { source: { kind: 'override', domain: 'a.test' } })),
-    requirementKey(requirement('verify', { source: { kind: 'route', domain: 'a.test' } })),
-  ];
-  assert.equal(new Set(keys).size, keys.length);
 });
 
 describe('names for handshakes that fail', () => {

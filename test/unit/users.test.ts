@@ -4,7 +4,6 @@ import { describe, test } from 'node:test';
 import { hashPassword } from '../../src/intake/password.ts';
 import { createUsers } from '../../src/intake/users.ts';
 import { addUser, removeUser } from '../../src/intake/users-edit.ts';
-import { FakeClock } from '../support/fake-clock.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
 
 const COST = { logN: 10, blockSize: 8, parallel: 1 };
@@ -14,20 +13,14 @@ const OTHER = await hashPassword('anders', COST);
 class World implements Disposable {
   readonly dir: TempDir = tempDir();
   readonly file = this.dir.file('users.yaml');
-  readonly clock = new FakeClock();
   readonly problems: string[] = [];
   readonly users = createUsers({
     file: this.file,
     problem: (text) => this.problems.push(text),
-    clock: this.clock,
   });
 
   add(name: string, hash = HASH): Promise<unknown> {
     return addUser(this.file, { name, hash, allowedSenders: ['*@example.com'] }, true);
-  }
-  /** Until the file is looked at again. */
-  later(): Promise<unknown> {
-    return this.clock.advanceAsync(1000);
   }
   async knows(name: string, password = 'geheim'): Promise<boolean> {
     return (await this.users.verify(name, password)) !== undefined;
@@ -57,23 +50,19 @@ describe('users', () => {
     assert.equal(await world.knows('alice'), false);
     assert.deepEqual(world.problems, []);
     await world.add('alice');
-    await world.later();
     assert.equal(await world.knows('alice'), true);
   });
 
-  test('the file is looked at once a second, and read when it changed', async () => {
+  test('the file is looked at for every login, and read when it changed', async () => {
     using world = new World();
     await world.add('alice');
     assert.equal(await world.knows('alice'), true);
     await world.add('alice', OTHER);
     await world.add('bob');
-    assert.equal(await world.knows('bob'), false, 'not looked at yet');
-    await world.later();
     assert.equal(await world.knows('bob'), true);
     assert.equal(await world.knows('alice'), false);
     assert.equal(await world.knows('alice', 'anders'), true);
     await removeUser(world.file, 'alice');
-    await world.later();
     assert.equal(await world.knows('alice', 'anders'), false);
   });
 
@@ -83,14 +72,12 @@ describe('users', () => {
     assert.equal(await world.knows('alice'), true);
     for (const text of ['alice: [', 'alice: [']) {
       writeFileSync(world.file, text);
-      await world.later();
       assert.equal(await world.knows('alice'), true);
     }
     assert.equal(world.problems.length, 1);
     assert.match(world.problems[0] ?? '', /users\.yaml:1: .*; the users read before stay$/s);
     rmSync(world.file);
     await world.add('bob');
-    await world.later();
     assert.equal(await world.knows('alice'), false);
     assert.equal(await world.knows('bob'), true);
   });
@@ -101,7 +88,6 @@ describe('users', () => {
     assert.equal(await world.knows('alice'), true);
     rmSync(world.file);
     for (let i = 0; i < 3; i++) {
-      await world.later();
       assert.equal(await world.knows('alice'), true);
     }
     assert.deepEqual(world.problems, [
@@ -116,7 +102,6 @@ describe('users', () => {
     assert.deepEqual(world.problems, [`${world.file} is no regular file; nobody can log in`]);
     rmSync(world.file, { recursive: true });
     await world.add('alice');
-    await world.later();
     assert.equal(await world.knows('alice'), true);
   });
 

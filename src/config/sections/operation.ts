@@ -38,11 +38,9 @@ export const node = text('up to 64 letters, digits, ".", "_" or "-", or ""', (va
   .prefault('')
   .describe('Name among several relays on one Redis; empty: an id made once under `dataDir`.');
 
-export const postmaster = notYet(
-  optionalMailbox()
-    .prefault('')
-    .describe('Where mail for <postmaster> and postmaster@`hostname` goes; empty: it is refused.'),
-);
+export const postmaster = optionalMailbox()
+  .prefault('')
+  .describe('Where mail for <postmaster> and postmaster@`hostname` goes; empty: it is refused.');
 
 const signature = z.strictObject({
   domain: domain().describe('The signing domain (`d=`).'),

@@ -38,10 +38,11 @@ export function explain(explanation: Explanation): string {
       'confirmations of delivery, so this is the last one you will get.',
       '',
     );
-    for (const { recipient, host } of explanation.relayed)
-      lines.push(`  <${oneLine(recipient)}>`, `    ${host}`, '');
+    for (const { recipient, host } of explanation.relayed) {
+      lines.push(`  <${recipient}>`, `    ${host}`, '');
+    }
   }
-  return lines.map((line) => `${line}\r\n`).join('');
+  return lines.map((line) => `${oneLine(line)}\r\n`).join('');
 }
 
 function explainFailure(
@@ -52,7 +53,7 @@ function explainFailure(
   const said = source === 'remote' ? `${host ?? 'The mail server'} answered:` : 'Reason:';
   const since = new Date(receivedAtMs).toUTCString();
   return [
-    `  <${oneLine(recipient)}>`,
+    `  <${recipient}>`,
     ...(source === 'local' && host ? [`    Mail server: ${host}`] : []),
     `    ${said}`,
     ...wrap(text, 66).map((line) => `      ${line}`),

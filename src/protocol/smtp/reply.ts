@@ -14,13 +14,14 @@ export interface Reply {
 }
 
 const MAX_TEXT = 1000;
-const LINE = /^([2-5]\d\d)(?:[ -](.*))?$/s;
+const LINE = /^([2-5]\d\d)(?!\d)[ \t-]?(.*)$/s;
 const ENHANCED = /^([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)/;
 
 /**
  * Parse a whole reply, its lines separated by LF or CRLF. Only the first digit decides what
- * is done with a reply (RFC 5321 §4.3.2); the text is for people and may be anything.
- * Undefined when the lines are no reply or their codes disagree (RFC 5321 §4.2.1).
+ * is done with a reply (RFC 5321 §4.3.2), so lines need to agree in no more than that; the code
+ * is the first line's. The text is for people and may be anything. Undefined when the lines
+ * are no reply.
  */
 export function parseReply(raw: string): Reply | undefined {
   const lines = raw.split(/\r?\n/).filter((line) => line !== '');
@@ -31,8 +32,9 @@ export function parseReply(raw: string): Reply | undefined {
     const match = LINE.exec(line);
     if (!match) return undefined;
     const lineCode = Number(match[1]);
-    if (code !== undefined && lineCode !== code) return undefined;
-    code = lineCode;
+    if (code !== undefined && Math.floor(lineCode / 100) !== Math.floor(code / 100))
+      return undefined;
+    code ??= lineCode;
     let text = match[2] ?? '';
     const status = ENHANCED.exec(text);
     if (status?.[1]?.[0] === String(code)[0]) {

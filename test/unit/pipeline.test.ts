@@ -1,0 +1,326 @@
+/** One attempt, top to bottom, with every stage in the hands of the test. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { SessionPlan } from '../../src/delivery/session.ts';
+import { localFailure } from '../../src/mail/failure.ts';
+import type { MessageId } from '../../src/mail/message-id.ts';
+import type { Route } from '../../src/mail/route.ts';
+import type { SessionResult } from '../../src/mail/session-result.ts';
+import type { AttemptOutcomes } from '../../src/outcome/settle.ts';
+import { attemptDelivery, type Stages } from '../../src/pipeline.ts';
+import { systemClock } from '../../src/platform/clock.ts';
+import { withDeadline } from '../../src/platform/deadline.ts';
+import { parseReply } from '../../src/protocol/smtp/reply.ts';
+import { NO_DESTINATION, type SpoolRecord } from '../../src/spool/message-state.ts';
+import { type Spool, SpoolError, type StoredMessage } from '../../src/spool/store.ts';
+import { domain } from './policy-parts.ts';
+import { attempt, destinationOf, FAILURE, RECEIVED_AT, sampleEnvelope } from './sample-mail.ts';
+
+const NEXT = RECEIVED_AT + 60_000;
+const OK = parseReply('250 2.0.0 ok');
+assert.ok(OK);
+const [FIRST, SECOND] = ['mx1.dest.example', 'mx2.dest.example'].map((host) => ({
+  host: domain(host),
+  preference: 10,
+  port: 25,
+}));
+assert.ok(FIRST && SECOND);
+const ROUTE: Route = {
+  destination: 'dest.example',
+  policyDomain: domain('dest.example'),
+  kind: 'mx',
+  candidates: [FIRST, SECOND],
+};
+const REQUIREMENT = {
+  level: 'verify',
+  minVersion: 'TLSv1.2',
+  source: { kind: 'default' },
+} as const;
+
+function factsOf({ candidate, address, requirement }: SessionPlan) {
+  return { candidate, address, localAddress: undefined, requirement, tls: undefined };
+}
+function accepts(plan: SessionPlan, recipients: readonly number[]): SessionResult {
+  const accepted = { kind: 'accepted', reply: OK, dsnOffered: false } as const;
+  const replies = new Map(recipients.map((index) => [index, accepted]));
+  return { kind: 'transacted', facts: factsOf(plan), recipients: replies as never };
+}
+
+/** Stages that deliver, with a log of what was called. */
+class Bench {
+  readonly calls: string[] = [];
+  readonly settled: AttemptOutcomes[] = [];
+  readonly stopping = new AbortController();
+  readonly stages: Stages;
+  message: StoredMessage | undefined;
+  nextAttemptMs: number | undefined;
+
+  constructor(message?: StoredMessage, change: Partial<Stages> = {}) {
+    this.message = message;
+    this.stages = this.#watched({
+      spool: { read: async () => this.message } as unknown as Spool,
+      destinationOf,
+      findRoute: async () => ({ kind: 'route', route: ROUTE }),
+      tlsPolicy: async () => ({
+        kind: 'decided',
+        requirementFor: () => ({ kind: 'allowed', requirement: REQUIREMENT }),
+      }),
+      addressesOf: async () => ({ kind: 'addresses', addresses: ['192.0.2.1'] }),
+      runSession: async (plan, { recipients }) => accepts(plan, recipients),
+      settle: async (made) => {
+        this.settled.push(made);
+        const { nextAttemptMs } = this;
+        return attempt(nextAttemptMs === undefined ? {} : { nextAttemptMs });
+      },
+      finish: async () => {},
+      onFirstAttempt: () => {},
+      onSession: () => {},
+      ...change,
+    });
+  }
+
+  #watched(stages: Stages): Stages {
+    return new Proxy(stages, {
+      get: (target, name) => {
+        const member = target[name as keyof Stages] as unknown;
+        if (typeof member !== 'function' || name === 'destinationOf') return member;
+        return (...args: unknown[]) => {
+          this.calls.push(String(name));
+          return member(...args);
+        };
+      },
+    });
+  }
+
+  run(destination = 'dest.example', id: MessageId = sampleEnvelope().id) {
+    return attemptDelivery({ id, destination }, this.stages, this.stopping.signal);
+  }
+
+  /** Kinds and causes by recipient, as they were settled. */
+  get outcomes(): Record<number, string> {
+    const all = [...(this.settled[0]?.outcomes ?? [])].map(([index, outcome]) => {
+      if (outcome.kind === 'delivered') return [index, 'delivered'];
+      const { failure } = outcome.diagnosis;
+      const cause = failure.kind === 'local' ? failure.cause : failure.reply.code;
+      return [index, `${outcome.kind} ${cause}`];
+    });
+    return Object.fromEntries(all) as Record<number, string>;
+  }
+}
+
+function message(records: readonly SpoolRecord[] = [], ...addresses: string[]): StoredMessage {
+  const recipients = (addresses.length > 0 ? addresses : ['a@dest.example']).map((address) => ({
+    address,
+  }));
+  return { envelope: sampleEnvelope({ recipients }), sizeBytes: 10, records };
+}
+
+const DELIVERS = [
+  'onFirstAttempt',
+  'findRoute',
+  'tlsPolicy',
+  'addressesOf',
+  'runSession',
+  'onSession',
+];
+
+describe('an attempt', () => {
+  test('goes through the stages in order, and is settled before anything ends', async () => {
+    const bench = new Bench(message());
+    assert.deepEqual(await bench.run(), { kind: 'closed' });
+    assert.deepEqual(bench.calls, [...DELIVERS, 'settle', 'finish']);
+    assert.deepEqual(bench.outcomes, { 0: 'delivered' });
+    assert.deepEqual(
+      [bench.settled[0]?.attempts, bench.settled[0]?.destination],
+      [1, 'dest.example'],
+    );
+  });
+
+  test('waits for the record before it finishes', async () => {
+    const { promise: recorded, resolve } = Promise.withResolvers<void>();
+    const bench = new Bench(message(), {
+      settle: async () => {
+        await recorded;
+        return attempt();
+      },
+    });
+    const running = bench.run();
+    await new Promise((done) => setImmediate(done));
+    assert.deepEqual(bench.calls.at(-1), 'settle');
+    resolve();
+    await running;
+    assert.deepEqual(bench.calls.at(-1), 'finish');
+  });
+
+  test('that leaves recipients says when the next one is', async () => {
+    const bench = new Bench(message());
+    bench.nextAttemptMs = NEXT;
+    assert.deepEqual(await bench.run(), { kind: 'again', atMs: NEXT });
+    assert.equal(bench.calls.at(-1), 'finish');
+  });
+
+  test('is for its destination’s recipients that have no fate yet', async () => {
+    const records = [
+      attempt({ delivered: [0], deferred: [{ index: 2, failure: FAILURE }], nextAttemptMs: NEXT }),
+    ];
+    const addresses = ['a@dest.example', 'b@other.example', 'c@dest.example'];
+    const bench = new Bench(message(records, ...addresses));
+    await bench.run();
+    assert.deepEqual(bench.outcomes, { 2: 'delivered' });
+    assert.equal(bench.settled[0]?.attempts, 2);
+    assert.ok(!bench.calls.includes('onFirstAttempt'));
+  });
+
+  test('for a message that is gone closes', async () => {
+    const bench = new Bench();
+    assert.deepEqual(await bench.run(), { kind: 'closed' });
+    assert.deepEqual(bench.calls, []);
+  });
+
+  test('for a destination that is through only finishes', async () => {
+    for (const destination of ['dest.example', 'unheard-of.example']) {
+      const bench = new Bench(message([attempt({ delivered: [0] })]));
+      assert.deepEqual(await bench.run(destination), { kind: 'closed' });
+      assert.deepEqual(bench.calls, ['finish']);
+    }
+  });
+
+  test('for addresses without a usable domain bounces without a look outside', async () => {
+    const bench = new Bench(message([], 'a@dest.example', 'nowhere'));
+    await bench.run(NO_DESTINATION);
+    assert.deepEqual(bench.outcomes, { 1: 'bounced malformed-address' });
+    assert.deepEqual(bench.calls, ['onFirstAttempt', 'settle', 'finish']);
+  });
+
+  test('that finds no way is settled with the reason', async () => {
+    const bench = new Bench(message(), {
+      findRoute: async () => ({ kind: 'failed', failure: localFailure('null-mx', 'x') }),
+    });
+    await bench.run();
+    assert.deepEqual(bench.outcomes, { 0: 'bounced null-mx' });
+    assert.ok(!bench.calls.includes('tlsPolicy'));
+  });
+
+  test('that does not know the policy connects to nobody', async () => {
+    const bench = new Bench(message(), {
+      tlsPolicy: async () => ({
+        kind: 'undecided',
+        failure: localFailure('policy-unknown', 'SERVFAIL'),
+      }),
+    });
+    await bench.run();
+    assert.deepEqual(bench.outcomes, { 0: 'deferred policy-unknown' });
+    assert.ok(!bench.calls.includes('runSession'));
+  });
+
+  test('goes on to the next host where that may do better, and tells of every session', async () => {
+    const tried: string[] = [];
+    const bench = new Bench(message(), {
+      runSession: async (plan, { recipients }) => {
+        tried.push(plan.candidate.host ?? '');
+        if (plan.candidate === SECOND) return accepts(plan, recipients);
+        const failure = localFailure('connect-refused', 'x');
+        return { kind: 'ended-early', facts: factsOf(plan), failure };
+      },
+    });
+    await bench.run();
+    assert.deepEqual(tried, ['mx1.dest.example', 'mx2.dest.example']);
+    assert.deepEqual(bench.outcomes, { 0: 'delivered' });
+    assert.equal(bench.calls.filter((name) => name === 'onSession').length, 2);
+  });
+
+  test('all hosts outside the policy: nobody is connected to, and that is the reason', async () => {
+    const failure = localFailure('mx-outside-policy', 'not listed');
+    const bench = new Bench(message(), {
+      tlsPolicy: async () => ({
+        kind: 'decided',
+        requirementFor: () => ({ kind: 'refused', requirement: REQUIREMENT, failure }),
+      }),
+    });
+    await bench.run();
+    assert.deepEqual(bench.outcomes, { 0: 'deferred mx-outside-policy' });
+    assert.ok(!bench.calls.includes('runSession') && !bench.calls.includes('addressesOf'));
+  });
+
+  test('with a spool that cannot be read is the worker’s to repeat', async () => {
+    const spool = {
+      read: () => Promise.reject(new SpoolError('failed', 'EIO')),
+    } as unknown as Spool;
+    await assert.rejects(new Bench(message(), { spool }).run(), SpoolError);
+  });
+});
+
+describe('an attempt that is cut short', () => {
+  const stages: readonly (keyof Stages)[] = ['findRoute', 'tlsPolicy', 'runSession'];
+
+  /** A bench on which `stage` sees the end of the attempt's time and then fails. */
+  function cutAt(stage: keyof Stages, stop: (bench: Bench) => void): Bench {
+    const failure = localFailure('timeout', 'cut');
+    const bench: Bench = new Bench(message(), {
+      [stage]: async (plan: SessionPlan) => {
+        stop(bench);
+        if (stage === 'findRoute') return { kind: 'failed', failure };
+        if (stage === 'tlsPolicy') return { kind: 'undecided', failure };
+        return { kind: 'ended-early', facts: factsOf(plan), failure };
+      },
+    });
+    return bench;
+  }
+
+  for (const stage of stages) {
+    test(`by the end of the relay at ${stage}: is not settled, and made again`, async () => {
+      const bench = cutAt(stage, ({ stopping }) => stopping.abort());
+      assert.deepEqual(await bench.run(), { kind: 'again', atMs: RECEIVED_AT });
+      assert.deepEqual(bench.settled, []);
+      assert.ok(!bench.calls.includes('finish'));
+    });
+
+    test(`by its own time at ${stage}: is settled like any failure, or it would never expire`, async () => {
+      const timeout = new DOMException('over', 'TimeoutError');
+      const bench = cutAt(stage, ({ stopping }) => stopping.abort(timeout));
+      assert.deepEqual(await bench.run(), { kind: 'closed' });
+      assert.deepEqual(bench.outcomes, { 0: 'deferred timeout' });
+    });
+  }
+
+  test('behind the transaction: what was delivered is settled all the same', async () => {
+    const bench: Bench = new Bench(message(), {
+      runSession: async (plan, { recipients }) => {
+        bench.stopping.abort();
+        return accepts(plan, recipients);
+      },
+    });
+    assert.deepEqual(await bench.run(), { kind: 'closed' });
+    assert.deepEqual(bench.outcomes, { 0: 'delivered' });
+  });
+
+  test('by the deadline that the engine sets', async () => {
+    const bench = new Bench(message());
+    const end = await withDeadline(
+      { clock: systemClock, waitMs: 5 },
+      bench.stopping.signal,
+      (signal) => {
+        const aborted = new Promise<void>((done) => {
+          signal.addEventListener('abort', () => done());
+        });
+        const stages: Stages = {
+          ...new Bench(message()).stages,
+          spool: bench.stages.spool,
+          settle: bench.stages.settle,
+          runSession: async (plan) => {
+            await aborted;
+            const failure = localFailure('timeout', 'cut');
+            return { kind: 'ended-early', facts: factsOf(plan), failure };
+          },
+        };
+        return attemptDelivery(
+          { id: sampleEnvelope().id, destination: 'dest.example' },
+          stages,
+          signal,
+        );
+      },
+    );
+    assert.deepEqual(end, { kind: 'closed' });
+    assert.deepEqual(bench.outcomes, { 0: 'deferred timeout' });
+  });
+});

@@ -1,0 +1,111 @@
+/** What tests of the TLS policy put in the place of DNS, the policy host and Redis. */
+import type { Found, LookupResult, Resolver } from '../../src/platform/resolver.ts';
+import type { FetchResult } from '../../src/policy/sts-fetch.ts';
+import { type DomainName, parseDomain } from '../../src/protocol/domain.ts';
+import { parsePolicy, type StsPolicy } from '../../src/protocol/mta-sts/policy.ts';
+
+export function domain(text: string): DomainName {
+  const name = parseDomain(text);
+  if (!name) throw new Error(`${text} is no domain`);
+  return name;
+}
+
+export function policy(
+  mode: StsPolicy['mode'],
+  mx: readonly string[] = ['*.w.example'],
+  maxAgeSeconds = 604_800,
+): StsPolicy {
+  const lines = ['version: STSv1', `mode: ${mode}`, ...mx.map((one) => `mx: ${one}`)];
+  const verdict = parsePolicy(
+    Buffer.from([...lines, `max_age: ${maxAgeSeconds}`, ''].join('\r\n')),
+  );
+  if (!verdict.ok) throw new Error(verdict.detail);
+  return verdict.policy;
+}
+
+export type TxtAnswer = LookupResult<readonly Buffer[]>;
+
+export function txt(...records: string[]): Found<readonly Buffer[]> {
+  return {
+    kind: 'found',
+    records: records.map((text) => [Buffer.from(text)]),
+    ttlSeconds: 60,
+    authenticated: false,
+    canonicalName: '',
+  };
+}
+
+export const NO_TXT: TxtAnswer = {
+  kind: 'absent',
+  nameExists: false,
+  ttlSeconds: 0,
+  authenticated: false,
+};
+export const SERVFAIL: TxtAnswer = { kind: 'failed', reason: 'SERVFAIL from 127.0.0.1:53' };
+
+/** DNS for TXT alone; anything else is a mistake of the test. */
+export class TxtResolver implements Resolver {
+  readonly asked: string[] = [];
+  answer: (name: string, signal: AbortSignal) => TxtAnswer | Promise<TxtAnswer> = () => NO_TXT;
+
+  async lookupTxt(name: string, signal: AbortSignal): Promise<TxtAnswer> {
+    this.asked.push(name);
+    return this.answer(name, signal);
+  }
+  lookupMx(): Promise<never> {
+    throw new Error('nobody may ask for MX here');
+  }
+  lookupAddress(): Promise<never> {
+    throw new Error('nobody may ask for addresses here');
+  }
+}
+
+/** The policy host. */
+export class PolicyHost {
+  readonly asked: string[] = [];
+  answer: (domain: DomainName, signal: AbortSignal) => FetchResult | Promise<FetchResult> = () =>
+    failedFetch('nobody serves it');
+
+  readonly fetch = async (name: DomainName, signal: AbortSignal): Promise<FetchResult> => {
+    this.asked.push(name);
+    return this.answer(name, signal);
+  };
+
+  serve(published: StsPolicy): void {
+    this.answer = () => ({ kind: 'fetched', policy: published });
+  }
+  break(reason = 'connection refused'): void {
+    this.answer = () => failedFetch(reason);
+  }
+}
+
+export function failedFetch(reason: string): FetchResult {
+  return { kind: 'failed', resultType: 'sts-policy-fetch-error', reason };
+}
+
+/** As much of Redis as the policy store uses. */
+export class MapRedis {
+  readonly values = new Map<string, string>();
+  isDown = false;
+
+  async get(key: string): Promise<string | null> {
+    if (this.isDown) throw new Error('Redis is gone');
+    return this.values.get(key) ?? null;
+  }
+  /** The one script there is: SET unless what is there was fetched later. */
+  async eval(_script: string, _keys: 1, key: string, json: string, at: number): Promise<0 | 1> {
+    if (this.isDown) throw new Error('Redis is gone');
+    if (fetchedAt(this.values.get(key)) > at) return 0;
+    this.values.set(key, json);
+    return 1;
+  }
+}
+
+function fetchedAt(json = '{}'): number {
+  try {
+    const entry = JSON.parse(json) as { policy?: { fetchedAtMs?: number } };
+    return entry.policy?.fetchedAtMs ?? 0;
+  } catch {
+    return 0;
+  }
+}

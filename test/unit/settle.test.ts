@@ -1,0 +1,246 @@
+/** Settling: the record of an attempt, on disk before anybody is told, and what it decides. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Envelope } from '../../src/mail/envelope.ts';
+import { type Failure, localFailure } from '../../src/mail/failure.ts';
+import type { Outcome } from '../../src/mail/outcome.ts';
+import { conclude, concludeWithoutSession } from '../../src/outcome/conclude.ts';
+import { settle } from '../../src/outcome/settle.ts';
+import { parseDomain } from '../../src/protocol/domain.ts';
+import { parseReply } from '../../src/protocol/smtp/reply.ts';
+import type { RetrySettings } from '../../src/queue/retry-schedule.ts';
+import { foldRecords, type SpoolRecord } from '../../src/spool/message-state.ts';
+import { type Spool, SpoolError } from '../../src/spool/store.ts';
+import type { OutcomeEvents } from '../../src/telemetry/outcome-events.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { destinationOf, RECEIVED_AT, recordEvents, sampleEnvelope } from './sample-mail.ts';
+
+const HOUR = 3_600_000;
+const RETRY: RetrySettings = {
+  schedule: [HOUR],
+  lifetime: 24 * HOUR,
+  bounceLifetime: 2 * HOUR,
+  classes: {},
+  domains: [],
+};
+const HOST = parseDomain('mx.dest.example');
+const FACTS = {
+  candidate: { host: HOST, preference: 1, port: 25 },
+  address: '192.0.2.1',
+  localAddress: undefined,
+  requirement: {
+    level: 'opportunistic',
+    minVersion: 'TLSv1.2',
+    source: { kind: 'default' },
+  },
+  tls: undefined,
+} as const;
+
+function reply(raw: string) {
+  const parsed = parseReply(raw);
+  assert.ok(parsed);
+  return parsed;
+}
+const rcpt = (raw: string): Failure => ({ kind: 'reply', stage: 'rcpt', reply: reply(raw) });
+const outcome = (failure: Failure): Outcome => {
+  const recipients = new Map([[0, { kind: 'failed' as const, failure }]]);
+  const made = conclude([{ kind: 'transacted', facts: FACTS, recipients }], [0]).get(0);
+  assert.ok(made);
+  return made;
+};
+const DELIVERED: Outcome = {
+  kind: 'delivered',
+  facts: FACTS,
+  reply: reply('250 2.0.0 ok'),
+  dsnOffered: false,
+};
+
+/** A spool that only takes records, and may refuse the first ones. */
+function recordSpool(refusals = 0) {
+  const records: SpoolRecord[] = [];
+  let left = refusals;
+  const spool = {
+    append: async (_id: string, some: readonly SpoolRecord[]) => {
+      if (left-- > 0) throw new SpoolError('full', 'no room');
+      records.push(...some);
+    },
+  } as unknown as Spool;
+  return { spool, records };
+}
+
+interface Situation {
+  readonly outcomes: ReadonlyMap<number, Outcome>;
+  readonly envelope?: Partial<Envelope>;
+  readonly ageMs?: number;
+  readonly refusals?: number;
+}
+
+function run({ outcomes, envelope, ageMs = 0, refusals = 0 }: Situation) {
+  const clock = new FakeClock(RECEIVED_AT + ageMs);
+  const { spool, records } = recordSpool(refusals);
+  const recorded = recordEvents<OutcomeEvents>();
+  const message = { envelope: sampleEnvelope(envelope), sizeBytes: 1, records: [] };
+  const attempt = { message, destination: 'dest.example', attempts: 3, outcomes };
+  const parts = { spool, clock, retry: () => RETRY, events: recorded.events };
+  return { settled: settle(attempt, parts), clock, records, recorded, envelope: message.envelope };
+}
+
+const one = (made: Outcome) => new Map([[0, made]]);
+
+describe('settle', () => {
+  test('records delivered recipients, and those nobody confirms from there on', async () => {
+    const outcomes = new Map([
+      [0, DELIVERED],
+      [1, { ...DELIVERED, dsnOffered: true }],
+    ]);
+    const { settled, records } = run({ outcomes });
+    const record = await settled;
+    assert.deepEqual(records, [record]);
+    assert.deepEqual(record.delivered, [0, 1]);
+    assert.deepEqual(record.relayed, [{ index: 0, host: HOST, reply: '250 2.0.0 ok' }]);
+    assert.deepEqual(
+      [record.deferred, record.nextAttemptMs, record.dsnId],
+      [[], undefined, undefined],
+    );
+  });
+
+  test('a deferred recipient waits for the next attempt', async () => {
+    const { settled, envelope } = run({ outcomes: one(outcome(rcpt('450 4.2.0 busy'))) });
+    const record = await settled;
+    assert.deepEqual(record.deferred, [
+      {
+        index: 0,
+        failure: {
+          text: '450 4.2.0 busy',
+          source: 'remote',
+          cause: 'rcpt',
+          status: '4.2.0',
+          causeClass: 'other',
+          host: HOST,
+          address: '192.0.2.1',
+        },
+      },
+    ]);
+    const next = record.nextAttemptMs ?? 0;
+    assert.ok(next >= RECEIVED_AT + HOUR && next <= RECEIVED_AT + 1.1 * HOUR);
+    assert.equal(record.dsnId, undefined);
+    const { pending } = foldRecords(envelope, [record], destinationOf);
+    assert.deepEqual(pending[0]?.nextAttemptMs, next);
+  });
+
+  test('a bounced one owes a DSN whose id is fixed at once', async () => {
+    const { settled } = run({ outcomes: one(outcome(rcpt('550 5.1.1 gone'))) });
+    const record = await settled;
+    assert.match(String(record.dsnId), /^[0-9A-Z]{16}$/);
+    assert.equal(record.bounced[0]?.failure.expired, undefined);
+  });
+
+  test('nobody is told about a message from <>, or who asked not to be', async () => {
+    const outcomes = one(outcome(rcpt('550 5.1.1 gone')));
+    for (const envelope of [
+      { reversePath: '' },
+      { recipients: [{ address: 'a@dest.example', notify: ['NEVER' as const] }] },
+      {
+        recipients: [{ address: 'a@dest.example', notify: ['SUCCESS' as const, 'DELAY' as const] }],
+      },
+    ]) {
+      assert.equal((await run({ outcomes, envelope }).settled).dsnId, undefined);
+    }
+  });
+
+  test('success is told where it was asked for and the next hop does not', async () => {
+    const recipients = [{ address: 'a@dest.example', notify: ['SUCCESS' as const] }];
+    const relayed = run({ outcomes: one(DELIVERED), envelope: { recipients } });
+    assert.ok((await relayed.settled).dsnId);
+    const taken = one({ ...DELIVERED, dsnOffered: true });
+    assert.equal(
+      (await run({ outcomes: taken, envelope: { recipients } }).settled).dsnId,
+      undefined,
+    );
+  });
+
+  test('at the end of its lifetime what is deferred bounces, with what kept it waiting', async () => {
+    const outcomes = new Map([
+      [0, DELIVERED],
+      [1, outcome(rcpt('450 4.2.0 busy'))],
+    ]);
+    const { settled, recorded } = run({ outcomes, ageMs: 24 * HOUR });
+    const record = await settled;
+    assert.deepEqual([record.deferred, record.nextAttemptMs], [[], undefined]);
+    assert.equal(record.bounced[0]?.index, 1);
+    const { text, status, expired } = record.bounced[0]?.failure ?? {};
+    assert.deepEqual([text, status, expired], ['450 4.2.0 busy', '4.2.0', true]);
+    assert.deepEqual(recorded.of('deferred'), []);
+    const [[facts] = []] = recorded.of('bounced');
+    assert.equal((facts as { lifetimeOver: boolean }).lifetimeOver, true);
+  });
+
+  test('the status of an expired message: the host’s, the missing TLS’s, else delivery time expired', async () => {
+    const statusOf = async (made: Outcome) => {
+      const record = await run({ outcomes: one(made), ageMs: 24 * HOUR }).settled;
+      return record.bounced[0]?.failure.status;
+    };
+    assert.equal(await statusOf(outcome(localFailure('certificate-expired', 'x'))), '4.7.5');
+    assert.equal(await statusOf(outcome(localFailure('connect-refused', 'x'))), '4.4.7');
+    assert.equal(await statusOf(outcome(localFailure('dns-failed', 'x'))), '4.4.7');
+    assert.equal(await statusOf(outcome(rcpt('450 4.2.1 x'))), '4.2.1');
+  });
+
+  test('a message from <> lives shorter', async () => {
+    const outcomes = one(outcome(rcpt('450 4.2.0 busy')));
+    const young = await run({ outcomes, envelope: { reversePath: '' } }).settled;
+    assert.equal(young.deferred.length, 1);
+    const old = run({ outcomes, ageMs: 2 * HOUR, envelope: { reversePath: '' } });
+    const record = await old.settled;
+    assert.deepEqual([record.bounced.length, record.dsnId], [1, undefined]);
+  });
+
+  test('an attempt without a session names no host', async () => {
+    const outcomes = concludeWithoutSession(localFailure('null-mx', 'takes no mail'), [0]);
+    const record = await run({ outcomes }).settled;
+    const { host, address, source, cause } = record.bounced[0]?.failure ?? {};
+    assert.deepEqual([host, address, source, cause], [undefined, undefined, 'local', 'null-mx']);
+  });
+
+  test('the texts of strangers are kept on one line, and not without bound', async () => {
+    const made = outcome(
+      localFailure('certificate-invalid', `issued by\r\nBcc: x\0${'y'.repeat(70_000)}`),
+    );
+    const record = await run({ outcomes: one(made) }).settled;
+    const text = record.deferred[0]?.failure.text ?? '';
+    assert.match(text, /^issued by Bcc: x y+$/);
+    assert.ok(text.length <= 1000);
+  });
+
+  test('while the disk takes no record it waits, and tells nobody', async () => {
+    const { settled, clock, records, recorded } = run({ outcomes: one(DELIVERED), refusals: 3 });
+    for (let failures = 1; failures <= 3; failures++) {
+      await clock.advanceAsync(1000);
+      assert.deepEqual(recorded.of('delivered').length, records.length);
+    }
+    const record = await settled;
+    assert.deepEqual(records, [record]);
+    assert.equal(recorded.of('recordDelayed').length, 3);
+    assert.equal(recorded.of('delivered').length, 1);
+    assert.equal(clock.pending, 0);
+  });
+
+  test('every recipient is told of once', async () => {
+    const outcomes = new Map([
+      [0, DELIVERED],
+      [1, outcome(rcpt('550 5.1.1 gone'))],
+      [2, outcome(rcpt('450 4.2.0 busy'))],
+    ]);
+    const recipients = ['a', 'b', 'c'].map((name) => ({ address: `${name}@dest.example` }));
+    const { settled, recorded, envelope } = run({ outcomes, envelope: { recipients } });
+    await settled;
+    const facts = (name: string) =>
+      recorded.of(name).map(([first]) => first as { recipient: string });
+    assert.deepEqual(
+      ['delivered', 'bounced', 'deferred'].map((name) => facts(name).map((f) => f.recipient)),
+      [['a@dest.example'], ['b@dest.example'], ['c@dest.example']],
+    );
+    const [first] = facts('delivered') as unknown as { id: string; attempt: number }[];
+    assert.deepEqual([first?.id, first?.attempt], [envelope.id, 3]);
+  });
+});
