@@ -85,7 +85,7 @@ function startError(error: unknown): unknown {
   return new CliError(EXIT.no, `the relay cannot start: ${error.message}`);
 }
 
-const SAME_WISH_MS = 1000;
+const SAME_WISH_MS = 250;
 
 interface Signals {
   /** The first SIGTERM or SIGINT, also one that came while starting. */

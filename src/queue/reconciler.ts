@@ -112,6 +112,8 @@ export class Reconciler {
     for (const entry of order) {
       if (this.#state === 'stopped' || failures >= MOST_FAILURES) break;
       this.#looked++;
+      // Taken or closed while the others were looked at: its job is no longer ours to touch.
+      if (entry.inFlight || this.#ledger.get(entry.key) !== entry) continue;
       try {
         const found = await this.#jobs.revive(entry, now);
         if (found !== 'fine') this.#events.requeued(found, 1);

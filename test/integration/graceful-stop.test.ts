@@ -178,8 +178,9 @@ describe('the end', { concurrency: 2 }, () => {
         const exited = relay.waitForExit(5000);
         relay.signal('SIGTERM');
         await relay.waitForEvent('relay.stopping');
-        relay.signal('SIGTERM');
-        assert.notEqual(await exited, 0);
+        // One that comes along with the first (make hands on what its group gets) does not count.
+        const impatient = setInterval(() => relay.isRunning && relay.signal('SIGTERM'), 100);
+        assert.notEqual(await exited.finally(() => clearInterval(impatient)), 0);
         await assertNoProcesses(relay);
       });
     });

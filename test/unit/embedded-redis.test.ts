@@ -15,7 +15,7 @@ import {
 } from '../../src/platform/embedded-redis.ts';
 import { redisMissing } from '../support/redis.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
-import { processesIn, spawnTied } from '../support/tied-child.ts';
+import { findCommand, processesIn, spawnTied } from '../support/tied-child.ts';
 import { Chronicle, waitFor } from '../support/wait-for.ts';
 import { recordEvents } from './sample-mail.ts';
 
@@ -156,8 +156,13 @@ describe('the embedded Redis', { skip: redisMissing, timeout: 60_000 }, () => {
 
   test('one that was left behind is ended at the next start, and its data taken over', async () => {
     await using bench = new Bench();
-    await startInChild(bench);
+    mkdirSync(bench.directory);
     const socketPath = `${bench.directory}/redis.sock`;
+    const settings = { port: '0', unixsocket: socketPath, appendonly: 'yes', save: '' };
+    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+    const program = findCommand('redis-server', 'valkey-server') ?? '';
+    spawnTied(program, [...args, '--dir', bench.directory], { stdio: 'ignore' });
+    await waitFor('it to answer', async () => (await ask(socketPath, 'PING')) === 'PONG');
     const pid = await serverPid(socketPath);
     await ask(socketPath, 'SET', 'kept', 'yes');
     const redis = await bench.start();

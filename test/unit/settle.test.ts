@@ -225,6 +225,32 @@ describe('settle', () => {
     assert.equal(clock.pending, 0);
   });
 
+  test('a message that is gone from the disk keeps nobody waiting', async () => {
+    const clock = new FakeClock(RECEIVED_AT);
+    const cause = Object.assign(new Error('gone'), { code: 'ENOENT' });
+    const spool = {
+      append: () => Promise.reject(new SpoolError('failed', 'gone', { cause })),
+    } as unknown as Spool;
+    const message = { envelope: sampleEnvelope(), sizeBytes: 1, records: [] };
+    const made = { message, destination: 'dest.example', attempts: 1, outcomes: one(DELIVERED) };
+    const { events } = recordEvents<OutcomeEvents>();
+    const record = await settle(made, { spool, clock, retry: () => RETRY, events });
+    assert.deepEqual(record.delivered, [0]);
+  });
+
+  test('those who were too many for one transaction go in the next one at once', async () => {
+    const tooMany = outcome(rcpt('452 4.5.3 too many recipients'));
+    const busy = outcome(rcpt('450 4.2.0 busy'));
+    const waits = async (...outcomes: Outcome[]) => {
+      const { settled } = run({ outcomes: new Map(outcomes.entries()) });
+      return ((await settled).nextAttemptMs ?? 0) - RECEIVED_AT;
+    };
+    assert.equal(await waits(DELIVERED, tooMany), 0);
+    assert.ok((await waits(DELIVERED, tooMany, busy)) >= HOUR);
+    // When not even one was taken, there is no end in sight.
+    assert.ok((await waits(tooMany, tooMany)) >= HOUR);
+  });
+
   test('every recipient is told of once', async () => {
     const outcomes = new Map([
       [0, DELIVERED],
