@@ -49,4 +49,4 @@ redis:
 
 # Tests that need one of these say so and are skipped by name where it cannot be installed.
 test-tools:
-	@deploy/install-system-packages.sh --optional swaks postfix
+	@deploy/install-system-packages.sh --optional swaks libnet-ssleay-perl postfix python3

@@ -22,6 +22,7 @@ fi
 is_there() {
   case $1 in
     redis-server) command -v redis-server >/dev/null || command -v valkey-server >/dev/null ;;
+    libnet-ssleay-perl) perl -MNet::SSLeay -e 1 2>/dev/null ;; # swaks needs it for TLS
     *) command -v "$1" >/dev/null ;;
   esac
 }

@@ -69,6 +69,7 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
   const producer = connectRedis(parts.redis, 'fail-fast', onRedisError);
   const consumer = connectRedis(parts.redis, 'wait', onRedisError);
   const jobs = new JobQueue(producer, names, onRedisError);
+  producer.on('ready', () => reconciler.wake());
   const onEntered = () => startWorker();
   const reconciler = new Reconciler({ ledger, jobs, clock, events: queueEvents, onEntered });
   const mostMessages = () => parts.settings().limits.queuedMessages;
@@ -139,11 +140,7 @@ async function recover(parts: {
     if (state.finished || state.unreported.length > 0) ending.push(envelope.id);
     messages++;
   }
-  void finishAll(ending, parts.finish);
+  // Before any is delivered: a DSN that is gone again would be made twice.
+  for (const id of ending) await parts.finish(id);
   return messages;
-}
-
-/** One after the other: after a bad night there may be many. */
-async function finishAll(ids: readonly MessageId[], finish: (id: MessageId) => Promise<void>) {
-  for (const id of ids) await finish(id);
 }

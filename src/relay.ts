@@ -201,13 +201,14 @@ class RunningRelay implements Relay {
   /** Start the private Redis, or say where the configured one is. */
   async #redisTarget(dataDir: DataDir): Promise<RedisTarget> {
     const { mode, url, sentinels, cluster } = this.#settings.redis;
-    if (cluster.length > 0) return { kind: 'cluster', nodes: cluster };
+    if (cluster.length > 0) return { kind: 'cluster', nodes: cluster, url };
     if (sentinels.length > 0) return { kind: 'sentinel', url, sentinels };
     if (mode === 'external') return { kind: 'url', url };
     const redis = await startEmbeddedRedis(join(dataDir.path, 'redis'), {
       started: this.#events.redisStarted,
       died: this.#events.redisDied,
       output: this.#events.redisOutput,
+      setAside: this.#events.redisDataSetAside,
     });
     this.#undo.push(() => redis.stop());
     return { kind: 'socket', path: redis.socketPath };

@@ -13,7 +13,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, lstat, mkdir, rm } from 'node:fs/promises';
+import { access, lstat, mkdir, rename, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
@@ -27,6 +27,10 @@ const USUAL_FOLDERS = ['/usr/local/bin', '/usr/bin', '/usr/sbin'];
 /** Longest path a unix socket may have (sun_path, with its final NUL). */
 const MAX_SOCKET_PATH = 103;
 const START_TIMEOUT_MS = 10_000;
+/** What Redis says of files it cannot load. */
+const AOF_TEXT = /append.only|\baof\b/i;
+/** A server that ends this often while starting will not start. */
+const MOST_DEATHS = 5;
 const STOP_TIMEOUT_MS = 5000;
 const FIRST_RESTART_MS = 100;
 const LAST_RESTART_MS = 5000;
@@ -49,6 +53,8 @@ export interface EmbeddedRedisEvents {
   started(program: string, socketPath: string): void;
   /** It ended without being asked to and is started again after `restartInMs`. */
   died(reason: string, restartInMs: number): void;
+  /** It could not read its data, which was moved to `directory`: all in it can be made again. */
+  setAside(directory: string): void;
   /** One line of the server's own output. */
   output(line: string): void;
 }
@@ -85,6 +91,15 @@ export async function startEmbeddedRedis(
   const supervisor = new Supervisor({ program, directory, socketPath, events });
   await supervisor.start();
   return supervisor;
+}
+
+/** Move the append-only files away; where they went, or undefined when there are none. */
+async function setDataAside(directory: string): Promise<string | undefined> {
+  const aside = join(directory, `appendonlydir.damaged-${Date.now()}`);
+  return rename(join(directory, 'appendonlydir'), aside).then(
+    () => aside,
+    () => undefined,
+  );
 }
 
 function programFolders(): string[] {
@@ -147,6 +162,7 @@ class Supervisor implements EmbeddedRedis {
   #child: ChildProcess | undefined;
   #stopping = false;
   #restartInMs = FIRST_RESTART_MS;
+  #deaths = 0;
   #lastLines: string[] = [];
 
   constructor(parts: SupervisorParts) {
@@ -158,10 +174,10 @@ class Supervisor implements EmbeddedRedis {
     this.#launch();
     const deadline = Date.now() + START_TIMEOUT_MS;
     while (!(await answers(this.socketPath))) {
-      if (Date.now() > deadline) {
+      if (Date.now() > deadline || this.#deaths >= MOST_DEATHS) {
         await this.stop();
         throw new Error(
-          `${this.#parts.program} did not start in ${START_TIMEOUT_MS / 1000} s; it said: ${this.#lastLines.join(' / ')}`,
+          `${this.#parts.program} does not start; it said: ${this.#lastLines.join(' / ')}`,
         );
       }
       await sleep(20);
@@ -200,7 +216,9 @@ class Supervisor implements EmbeddedRedis {
     const ended = (reason: string) => {
       if (this.#stopping || this.#child !== child) return;
       this.#child = undefined;
-      if (performance.now() - startedAt > LONG_RUN_MS) this.#restartInMs = FIRST_RESTART_MS;
+      const wasLong = performance.now() - startedAt > LONG_RUN_MS;
+      this.#deaths = wasLong ? 1 : this.#deaths + 1;
+      if (wasLong) this.#restartInMs = FIRST_RESTART_MS;
       events.died(reason, this.#restartInMs);
       setTimeout(() => void this.#relaunch(), this.#restartInMs).unref();
       this.#restartInMs = Math.min(this.#restartInMs * 2, LAST_RESTART_MS);
@@ -212,6 +230,11 @@ class Supervisor implements EmbeddedRedis {
   /** Only the shell may have died: its server would take the new one's socket along when it goes. */
   async #relaunch(): Promise<void> {
     if (!this.#stopping) await endLeftover(this.socketPath).catch(() => {});
+    if (!this.#stopping && this.#deaths >= 2 && AOF_TEXT.test(this.#lastLines.join('\n'))) {
+      // It cannot read what it wrote, and all of that can be made again from the spool.
+      const aside = await setDataAside(this.#parts.directory);
+      if (aside !== undefined) this.#parts.events.setAside(aside);
+    }
     if (!this.#stopping) this.#launch();
   }
 }

@@ -12,6 +12,7 @@ export type RedisTarget =
   | { readonly kind: 'socket'; readonly path: string }
   | { readonly kind: 'url'; readonly url: string }
   /** User, password and TLS are those of `url`; its path names the master. */
+  /** The host of `url` is the name of the master. */
   | { readonly kind: 'sentinel'; readonly url: string; readonly sentinels: readonly string[] }
   /** User, password and TLS are those of `url`. */
   | { readonly kind: 'cluster'; readonly nodes: readonly string[]; readonly url?: string };
@@ -50,9 +51,8 @@ function open(target: RedisTarget, options: RedisOptions): RedisClient {
     case 'url':
       return new Redis(target.url, options);
     case 'sentinel': {
-      const name =
-        (URL.canParse(target.url) && new URL(target.url).pathname.slice(1)) || 'mymaster';
-      const sentinels = target.sentinels.map(hostAndPort);
+      const name = (URL.canParse(target.url) && new URL(target.url).hostname) || 'mymaster';
+      const sentinels = target.sentinels.map((text) => hostAndPort(text, 26379));
       return new Redis({ ...options, ...credentials(target.url), sentinels, name });
     }
     case 'cluster':

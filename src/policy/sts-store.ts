@@ -185,7 +185,7 @@ export class StsStore {
     current: KeptPolicy | undefined,
   ): KeptPolicy | undefined {
     const latest = this.#options.clock.now() + CLOCK_SKEW_MS;
-    if (!candidate || (current && candidate.fetchedAtMs > latest)) return current;
+    if (!candidate || candidate.fetchedAtMs > latest) return current;
     if (!current || current.fetchedAtMs > latest) return candidate;
     return candidate.fetchedAtMs >= current.fetchedAtMs ? candidate : current;
   }

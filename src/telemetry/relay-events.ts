@@ -37,6 +37,10 @@ export function relayEvents(log: Log, metrics: Metrics) {
     redisDied(reason: string, restartInMs: number): void {
       log.write('error', 'redis.died', { reason, restartInMs });
     },
+    /** Redis could not read what it had written; the queue is made anew from the spool. */
+    redisDataSetAside(directory: string): void {
+      log.write('error', 'redis.data_set_aside', { directory });
+    },
     redisOutput(line: string): void {
       const alarming =
         /error|fail|denied|misconf|oom|corrupt/i.test(line) &&

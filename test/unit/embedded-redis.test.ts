@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { Redis } from 'ioredis';
 import {
@@ -212,14 +212,34 @@ describe('the embedded Redis', { skip: redisMissing, timeout: 60_000 }, () => {
     assert.ok(lines.every((line) => !line.includes('\n')));
   });
 
-  test('a server that does not come up is an error that quotes it', {
-    timeout: 30_000,
-  }, async () => {
+  test('a server that does not come up is an error that quotes it', async () => {
     await using bench = new Bench();
-    mkdirSync(`${bench.directory}/appendonlydir`, { recursive: true });
-    mkdirSync(`${bench.directory}/appendonlydir/appendonly.aof.manifest`); // not a file
-    await assert.rejects(bench.start(), /did not start.*it said: .*\S/s);
+    const program = bench.dir.file('redis-server');
+    writeFileSync(program, '#!/bin/sh\necho "no, thank you"\nexit 1\n', { mode: 0o755 });
+    const start = startEmbeddedRedis(bench.directory, bench.recorded.events, [bench.dir.path]);
+    await assert.rejects(start, /does not start.*it said: no, thank you/s);
     assert.deepEqual(bench.processes(), []);
+  });
+
+  test('data it cannot read is set aside: all in it can be made again', async () => {
+    await using bench = new Bench();
+    const first = await bench.start();
+    await ask(first.socketPath, 'SET', 'kept', 'yes');
+    await first.stop();
+    const files = `${bench.directory}/appendonlydir`;
+    for (const name of readdirSync(files)) {
+      if (name.endsWith('.aof')) writeFileSync(`${files}/${name}`, '*3\r\nno such thing\r\n');
+    }
+    const second = await bench.start();
+    const [aside] = await waitFor(
+      'the data to be set aside',
+      () => bench.recorded.of('setAside')[0],
+    );
+    assert.ok(readdirSync(String(aside)).length > 0);
+    const keys = await waitFor('it to answer', () =>
+      ask(second.socketPath, 'KEYS', '*').catch(() => undefined),
+    );
+    assert.deepEqual(keys, []);
   });
 });
 

@@ -32,7 +32,7 @@ describe('where Redis is', () => {
   test('Sentinel: the URL names the master, and how to log in there', () => {
     const options = optionsOf({
       kind: 'sentinel',
-      url: 'rediss://me:p%40ss@ignored/queue',
+      url: 'rediss://me:p%40ss@queue',
       sentinels: ['s1.example:26380', '[2001:db8::1]:26379'],
     });
     assert.deepEqual(options.sentinels, [
