@@ -109,7 +109,7 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
     recovered,
     begin: () => reconciler.start(),
     redisIsBack: () => reconciler.wake(),
-    summary: () => ({ ...ledger.summary(clock.now()), messages: ledger.messageCount }),
+    summary: () => ({ messages: ledger.messageCount, ...ledger.summary(clock.now()) }),
     async drain(graceMs) {
       await reconciler.stop();
       await worker?.drain(graceMs);

@@ -50,6 +50,16 @@ export const status: CliCommand = {
   },
 };
 
+/** The numbers of the queue in words; others come as they are called. */
+const QUEUE_WORDS: Readonly<Record<string, (count: number) => string>> = {
+  messages: (count) => `${count} messages`,
+  inFlight: (count) => `${count} deliveries under way`,
+  due: (count) => `${count} due`,
+  delayed: (count) => `${count} waiting for their time`,
+  overdue: (count) => `${count} overdue`,
+  oldestDueSeconds: (count) => `oldest due for ${Math.round(count)} s`,
+};
+
 /** The screen. */
 export function formatStatus(relay: RelayStatus): string {
   const listeners = relay.listeners.map(({ address, port, tls, auth, connections }) => {
@@ -61,7 +71,9 @@ export function formatStatus(relay: RelayStatus): string {
     const place = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
     return [place, ...facts.filter((fact) => fact !== '')].join(', ');
   });
-  const queue = Object.entries(relay.queue).map(([name, count]) => `${count} ${name}`);
+  const queue = Object.entries(relay.queue).map(
+    ([name, count]) => QUEUE_WORDS[name]?.(count) ?? `${count} ${name}`,
+  );
   const errors = relay.lastErrors
     .slice(0, SHOWN_ERRORS)
     .map(({ time, event, text }) => printable(`${time}  ${event}  ${text}`));
