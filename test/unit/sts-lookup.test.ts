@@ -7,6 +7,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { describe, test } from 'node:test';
 import type { RedisClient } from '../../src/platform/redis.ts';
 import { formatEntry, parseEntry } from '../../src/policy/sts-entry.ts';
+import type { FetchResult } from '../../src/policy/sts-fetch.ts';
 import { createStsLookup, type StsLookup } from '../../src/policy/sts-lookup.ts';
 import { StsStore } from '../../src/policy/sts-store.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
@@ -14,6 +15,7 @@ import type { PolicyEvents } from '../../src/telemetry/policy-events.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { redisMissing, startRedis } from '../support/redis.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait-for.ts';
 import {
   domain,
   failedFetch,
@@ -53,6 +55,12 @@ class Bench {
       clock: this.clock,
       events: this.recorded.events,
     });
+    this.renewLookup();
+  }
+
+  /** As a reload does: another look-up over the same store. */
+  renewLookup(): void {
+    assert.ok(this.store);
     this.#lookup = createStsLookup({
       resolver: this.dns,
       store: this.store,
@@ -565,6 +573,26 @@ describe('look-ups at the same time', () => {
       assert.deepEqual(readdirSync(bench.dir.file('policies')), []);
       assert.deepEqual(bench.recorded.of('fetchFailed'), []);
     }
+  });
+
+  test('of parts made anew by a reload: a slow fetch that fails takes nothing away', async () => {
+    using bench = new Bench();
+    bench.dns.answer = () => RECORD;
+    const slow = Promise.withResolvers<FetchResult>();
+    bench.host.answer = () => slow.promise;
+    await bench.restart();
+    const old = bench.look();
+    await waitFor('the slow fetch', () => bench.host.asked.length);
+    bench.host.serve(policy('enforce'));
+    bench.renewLookup();
+    assert.equal(await bench.see(), 'enforce one');
+    slow.resolve(failedFetch('at last'));
+    const found = await old;
+    assert.equal(found.kind === 'policy' && found.kept.policy.mode, 'enforce');
+    bench.dns.answer = () => NO_TXT;
+    assert.equal(await bench.see(), 'enforce one');
+    await bench.restart();
+    assert.equal(await bench.see(), 'enforce one');
   });
 
   test('the file is whole whoever writes it, and the policy fetched last stays', async () => {
