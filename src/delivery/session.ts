@@ -22,14 +22,10 @@ import { toAsciiDomain } from '../protocol/mailbox.ts';
 import { formatReply, parseReply } from '../protocol/smtp/reply.ts';
 import { refusesSession } from './admission.ts';
 import { describePeer } from './peer-verdict.ts';
+import type { SmtpTimeouts } from './smtp-timeouts.ts';
 import { handshakeFailure } from './tls-failure.ts';
-import {
-  type SmtpTimeouts,
-  type TransactionReplies,
-  Wire,
-  type WireError,
-  type WireMessage,
-} from './wire.ts';
+import type { TransactionReplies, WireError, WireMessage } from './transaction.ts';
+import { Wire } from './wire.ts';
 
 /** How TLS is tried on this connection. */
 export type TlsMode =

@@ -3,7 +3,7 @@
  * library. Pure.
  */
 import { type LocalFailure, localFailure } from '../mail/failure.ts';
-import type { WireError } from './wire.ts';
+import type { WireError } from './transaction.ts';
 
 /** Not "wrong version number": that is what OpenSSL says to octets that are no TLS at all. */
 const VERSION_TEXT = /unsupported[ _]protocol|protocol[ _]version|no[ _]protocols/i;

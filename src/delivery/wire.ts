@@ -14,24 +14,20 @@
  * - an end for sessions in which something follows the reply to STARTTLS in clear text (RFC 3207 §6).
  */
 import type { Socket } from 'node:net';
-import { type Readable, Transform } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
-import SMTPConnection from 'nodemailer/lib/smtp-connection';
 import type { Recipient } from '../mail/envelope.ts';
 import type { SmtpStage } from '../mail/failure.ts';
-import { parseReply, type Reply } from '../protocol/smtp/reply.ts';
-
-/** Milliseconds of silence after which a command counts as failed. */
-export interface SmtpTimeouts {
-  readonly greeting: number;
-  readonly helo: number;
-  readonly mail: number;
-  readonly rcpt: number;
-  readonly dataInit: number;
-  readonly dataBlock: number;
-  readonly dataDone: number;
-  readonly tls: number;
-}
+import { OpenSmtpConnection } from './nodemailer-internals.ts';
+import { COMMANDS, type SmtpTimeouts } from './smtp-timeouts.ts';
+import {
+  asReply,
+  exactly,
+  formatOrcpt,
+  type TransactionReplies,
+  type WireError,
+  type WireMessage,
+} from './transaction.ts';
 
 export interface WireOptions {
   /** Connected already. */
@@ -47,72 +43,10 @@ export interface WireOptions {
   readonly tls: ConnectionOptions;
 }
 
-/** What the client library says when things end badly. */
-export interface WireError extends Error {
-  readonly code?: string;
-  readonly response?: string;
-  /** The connection was in the TLS handshake. */
-  readonly duringHandshake?: boolean;
-}
-
-/** The message as the wire sees it. */
-export interface WireMessage {
-  readonly reversePath: string;
-  readonly recipients: readonly { readonly address: string; readonly dsn: Recipient }[];
-  /** The body must have exactly so many octets, or the message is not ended. */
-  readonly sizeBytes: number;
-  readonly eightBitMime: boolean;
-  readonly smtpUtf8: boolean;
-  readonly ret?: 'FULL' | 'HDRS' | undefined;
-  readonly envid?: string | undefined;
-}
-
-/** The replies of one transaction; what is missing was never answered. */
-export interface TransactionReplies {
-  mail?: Reply | undefined;
-  rcpt: (Reply | undefined)[];
-  data?: Reply | undefined;
-  /** The reply to the end of the message. */
-  final?: Reply | undefined;
-  /** The final dot was handed to the socket. */
-  messageSent: boolean;
-  /** Why the connection failed, when it did. */
-  error?: WireError | undefined;
-}
-
-/** Members of SMTPConnection that its type declarations leave out. */
-interface Internals {
-  _responseActions: unknown[];
-  _responseQueue: string[];
-  _remainder: string;
-  _supportedExtensions: string[];
-  _maxAllowedSize: number;
-  _ehloLines?: string[];
-  _sendCommand(command: string, logged?: string): void;
-  _onError(error: Error, type: string, data: unknown, command: string): void;
-  _upgradeConnection(callback: (error: Error | null, secured?: boolean) => void): void;
-  _actionGreeting(reply: string): void;
-  _actionEHLO(reply: string): void;
-  _actionMAIL(reply: string, callback: unknown): void;
-  _actionRCPT(reply: string, callback: unknown): void;
-  _actionDATA(reply: string, callback: unknown): void;
-  _actionSMTPStream(reply: string, callback: unknown): void;
-  _createSendStream(callback: unknown): Readable;
-  _processResponse(): unknown;
-  _startPhase(timeoutMs: number, error: Error): void;
-  _clearPhase(): void;
-  _getDsnRcptToArgs(): string;
-}
-const Base = SMTPConnection as unknown as new (
-  options: ConstructorParameters<typeof SMTPConnection>[0],
-) => SMTPConnection & Internals;
-
-/** RFC 5321 §4.1.1.10 has us wait for the reply to QUIT; nothing depends on it any more. */
-const QUIT_TIMEOUT_MS = 10_000;
 /** Longest reply taken, all lines together. */
 const MAX_REPLY = 64 * 1024;
 
-export class Wire extends Base {
+export class Wire extends OpenSmtpConnection {
   readonly #options: WireOptions;
   #replies: TransactionReplies = { rcpt: [], messageSent: false };
   #message: WireMessage | undefined;
@@ -356,46 +290,4 @@ export class Wire extends Base {
     });
     return stream;
   }
-}
-
-/** RFC 5321 §4.5.3.2: which stage a command begins, and how long its reply may take. */
-const COMMANDS: Record<string, (t: SmtpTimeouts) => readonly [SmtpStage, number]> = {
-  EHLO: (t) => ['ehlo', t.helo],
-  HELO: (t) => ['ehlo', t.helo],
-  STAR: (t) => ['starttls', t.helo],
-  MAIL: (t) => ['mail', t.mail],
-  RCPT: (t) => ['rcpt', t.rcpt],
-  DATA: (t) => ['data', t.dataInit],
-  QUIT: () => ['end-of-data', QUIT_TIMEOUT_MS],
-};
-
-/**
- * A reply as a value. RFC 5321 §4.2.1: the first digit says enough; a reply of another form is
- * taken by it, because not understanding that a message was accepted would repeat it.
- */
-function asReply(raw: string): Reply | undefined {
-  const parsed = parseReply(raw);
-  if (parsed || !/^[2-5]/.test(raw)) return parsed;
-  return { code: Number(raw[0]) * 100, enhanced: undefined, text: 'a reply of no known form' };
-}
-
-/** Passes `octets` octets through; errors when there are more or fewer: a body cut short is not delivered. */
-function exactly(octets: number): Transform {
-  let seen = 0;
-  return new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      seen += chunk.length;
-      done(seen > octets ? new Error('the body is longer than it was') : null, chunk);
-    },
-    flush(done) {
-      done(seen === octets ? null : new Error(`the body has ${seen} octets of ${octets}`));
-    },
-  });
-}
-
-/** `type;address` with the address in xtext (RFC 3461 §4). */
-function formatOrcpt(orcpt: string): string {
-  const at = orcpt.indexOf(';');
-  const xtext = Buffer.from(orcpt.slice(at + 1)).toString('latin1');
-  return `${orcpt.slice(0, at)};${xtext.replace(/[^!-*,-<>-~]/g, (c) => `+${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)}`;
 }
