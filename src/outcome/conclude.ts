@@ -59,6 +59,10 @@ export function diagnose(failure: Failure, facts: SessionFacts | undefined): Dia
 /** One outcome for sessions that all ended early. */
 function overall(results: readonly SessionResult[]): Outcome {
   const early = results.filter((result) => result.kind === 'ended-early');
+  // A host that was good enough for MAIL and refused it for good ended the walk: it has decided,
+  // whatever became of the hosts before it.
+  const last = early.at(-1);
+  if (last && isRefusedMail(last.failure)) return failed(last.failure, last.facts);
   const temporary = early.filter(({ failure }) => !classify(failure).permanent);
   const telling =
     temporary.find(({ failure }) => classify(failure).causeClass === 'tlsPolicy') ??
@@ -72,6 +76,10 @@ function overall(results: readonly SessionResult[]): Outcome {
   const detail = `${telling.failure.detail}; also tried: ${[...new Set(also)].slice(0, 5).join('; ')}`;
   const failure = { ...telling.failure, detail };
   return { ...outcome, diagnosis: { ...outcome.diagnosis, failure } };
+}
+
+function isRefusedMail(failure: Failure): boolean {
+  return failure.kind === 'reply' && failure.stage === 'mail' && classify(failure).permanent;
 }
 
 function describeEarly({ facts, failure }: SessionResult & { kind: 'ended-early' }): string {

@@ -137,6 +137,22 @@ describe('sessions that all ended early', () => {
     assert.equal(causeOf(overall(narrow, gone).failure), 'reply 554');
   });
 
+  test('a MAIL refused for good decides, though a host before was away', () => {
+    const outcome = overall(
+      local('connect-refused', 'a.example'),
+      early(reply('mail', '550 5.7.1 not from you'), 'b.example'),
+    );
+    assert.deepEqual(
+      [outcome.kind, outcome.status, outcome.host],
+      ['bounced', '5.7.1', 'b.example'],
+    );
+    const busy = overall(
+      local('connect-refused', 'a.example'),
+      early(reply('mail', '451 4.3.0 later'), 'b.example'),
+    );
+    assert.equal(busy.kind, 'deferred');
+  });
+
   test('a reply is quoted as it was, without remarks of ours', () => {
     const said = reply('greeting', '421 4.3.2 closing');
     assert.deepEqual(overall(local('timeout', 'a.example'), early(said)).failure, said);
