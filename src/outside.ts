@@ -1,0 +1,112 @@
+/**
+ * Composition of the relay's eyes and hands: DNS, routes, trusted roots, the HTTPS fetch of
+ * policies, SMTP sessions. Made from the settings alone; outbound.ts builds deliveries on it, and
+ * `stsrelay check` its examination, so that both see the world the same way.
+ */
+import { readFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
+import { createSecureContext } from 'node:tls';
+import type { Settings } from './config/settings.ts';
+import { type SessionParts, SMALL_HELLO } from './delivery/session.ts';
+import { parseNextHop } from './mail/next-hop.ts';
+import { type AddressGuard, createAddressGuard } from './platform/address-guard.ts';
+import type { Clock } from './platform/clock.ts';
+import { chooseServers } from './platform/dns/servers.ts';
+import { createResolver } from './platform/dns/stub-resolver.ts';
+import type { IpFamily } from './platform/host-addresses.ts';
+import { createHttpsGet } from './platform/https-get.ts';
+import type { Resolver } from './platform/resolver.ts';
+import { trustedRoots } from './platform/trusted-roots.ts';
+import { type FetchResult, fetchPolicy } from './policy/sts-fetch.ts';
+import type { TlsPolicySettings } from './policy/tls-policy.ts';
+import type { DomainName } from './protocol/domain.ts';
+import { createRouter, type Router } from './routing/route.ts';
+
+export interface Outside {
+  readonly resolver: Resolver;
+  readonly router: Router;
+  readonly families: readonly IpFamily[];
+  /** Which addresses MX hosts may have. */
+  readonly guard: AddressGuard;
+  /** Fetch the policy of a domain from its policy host. */
+  readonly fetch: (domain: DomainName, signal: AbortSignal) => Promise<FetchResult>;
+  readonly tlsPolicySettings: TlsPolicySettings;
+  readonly sessionParts: Omit<SessionParts, 'onConnection'>;
+}
+
+/** Build them from the settings. Throws when a file of `trustedCaFiles` cannot be read. */
+export function createOutside(settings: Settings, clock: Clock): Outside {
+  const { outbound, security, routes } = settings;
+  const ca = outbound.trustedCaFiles.map((file) => readFileSync(file, 'utf8'));
+  const roots = { systemRoots: outbound.systemRoots, ca };
+  const guard = createAddressGuard(outbound.allowPrivateAddresses);
+  const families = outbound.ipFamilies;
+  const servers = chooseServers(settings.dns.servers);
+  const resolver = createResolver({ servers, trustAd: settings.dns.trustAd, clock });
+  const get = createHttpsGet({
+    resolver,
+    guard: exceptFor(policyHostsOfRoutes(routes), guard),
+    ipFamilies: families,
+    clock,
+    ...roots,
+  });
+  const { httpsPort, fetchTimeout: fetchTimeoutMs } = security.mtaSts;
+  const context = { ca: trustedRoots(roots), minVersion: security.minTlsVersion };
+  return {
+    resolver,
+    router: createRouter({
+      resolver,
+      port: outbound.port,
+      ownNames: [settings.hostname, outbound.heloName],
+      routes,
+      clock,
+    }),
+    families,
+    guard,
+    fetch: (domain, signal) =>
+      fetchPolicy(domain, { get, httpsPort, fetchTimeoutMs, clock }, signal),
+    tlsPolicySettings: {
+      defaultLevel: security.default,
+      minVersion: security.minTlsVersion,
+      mtaStsEnabled: security.mtaSts.enabled,
+      overrides: settings.overrides,
+      routes,
+    },
+    sessionParts: {
+      heloName: outbound.heloName,
+      localAddressFor: sourceAddresses(outbound.sourceAddresses),
+      timeouts: outbound.timeouts,
+      secureContexts: {
+        full: createSecureContext(context),
+        'small-hello': createSecureContext({ ...context, ...SMALL_HELLO }),
+      },
+    },
+  };
+}
+
+/** The guard is there against strangers' DNS, not against hosts an administrator named. */
+function exceptFor(hosts: ReadonlySet<string>, guard: AddressGuard): AddressGuard {
+  return {
+    check: (address, host) =>
+      host !== undefined && hosts.has(host) ? { ok: true } : guard.check(address, host),
+  };
+}
+
+/** The policy hosts of the configured next hops (RFC 8461 §3.4). */
+function policyHostsOfRoutes(routes: Settings['routes']): ReadonlySet<string> {
+  const hosts = new Set<string>();
+  for (const { nextHop } of routes) {
+    const hop = parseNextHop(nextHop);
+    if (hop?.kind === 'host') hosts.add(`mta-sts.${hop.host}`);
+    if (hop?.kind === 'mx') hosts.add(`mta-sts.${hop.domain}`);
+  }
+  return hosts;
+}
+
+/** The local address for a connection to `remote`: one of the same family, chosen at random. */
+function sourceAddresses(addresses: readonly string[]): (remote: string) => string | undefined {
+  return (remote) => {
+    const fitting = addresses.filter((address) => isIPv6(address) === isIPv6(remote));
+    return fitting[Math.floor(Math.random() * fitting.length)];
+  };
+}
