@@ -6,13 +6,16 @@ SHELL := /usr/bin/env bash
 # No globbing by the shell: node expands TESTS.
 .SHELLFLAGS := -euf -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check build fmt clean deps redis test-tools
+.PHONY: help run test vectors check build fmt clean deps redis test-tools
 
 BIN := node_modules/.bin
 NODE := $(BIN)/node
 # Tools start with `#!/usr/bin/env node`: let them find ours.
 OURS := PATH="$(CURDIR)/$(BIN):$$PATH"
 TESTS ?= test/**/*.test.ts
+VECTORS ?= test/fixtures/vectors
+# Empty: `fixtures` in VECTORS or beside it, else test/fixtures/certs.
+FIXTURES ?=
 # Tests wait more than they compute: one file more at a time than there are cores.
 JOBS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )))
 REPORTER := --test-reporter=./test/support/reporter.ts
@@ -25,6 +28,9 @@ run: redis build ## start the relay on 127.0.0.1:2525 with an embedded Redis
 
 test: deps redis test-tools check ## install what is missing, check, run all tests (TESTS=, JOBS=)
 	@$(OURS) $(NODE) --test $(REPORTER) --test-concurrency=$(JOBS) --test-timeout=600000 $(TESTS)
+
+vectors: deps ## run test vectors against the modules (VECTORS=DIR, FIXTURES=DIR)
+	@$(OURS) $(NODE) test/support/vectors/run.ts "$(VECTORS)" "$(FIXTURES)"
 
 check: deps ## lint, format, types, architecture
 	@$(OURS) biome check --diagnostic-level=warn --error-on-warnings

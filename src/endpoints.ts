@@ -3,7 +3,9 @@
  * socket. Built by relay.ts.
  */
 import { join } from 'node:path';
-import { createControlServer, createHttpServer, type Readiness } from './admin/http.ts';
+import { createControlServer } from './admin/control.ts';
+import { createHttpServer, type Readiness } from './admin/http.ts';
+import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.ts';
 import type { RelayStatus } from './admin/status.ts';
 import type { Settings } from './config/settings.ts';
 import type { Engine } from './engine.ts';
@@ -23,6 +25,7 @@ export interface EndpointParts {
   readonly spool: Spool;
   readonly monitor: RedisMonitor;
   readonly frontDoor: FrontDoor;
+  readonly policies: PolicyCacheParts;
   readonly metrics: Metrics;
   readonly log: Log;
   /** Of the settings in force. */
@@ -51,6 +54,7 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
       metrics: () => {
         setQueueGauges(metrics, engine);
         setOverrideGauges(metrics, parts.overrides());
+        setPolicyGauges(metrics, parts.policies);
         metrics.logLinesLost.set(parts.log.lostLines());
         return metrics.registry.metrics();
       },
@@ -65,6 +69,7 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
       socketPath: join(parts.dataDir, 'control.sock'),
       status: async () => status(parts, startedAt),
       reload: parts.reload,
+      policies: createPolicyAdmin(parts.policies),
     });
     return {
       updateTls: http.updateTls,
@@ -86,6 +91,12 @@ function setQueueGauges(metrics: Metrics, engine: Engine): void {
   metrics.queueMessages.set({ state: 'delayed' }, delayed);
   metrics.queueOverdue.set(overdue);
   metrics.queueOldestDeliverable.set(oldestDueSeconds);
+}
+
+function setPolicyGauges(metrics: Metrics, { refresher }: PolicyCacheParts): void {
+  for (const [mode, count] of Object.entries(refresher.counts())) {
+    metrics.mtastsCacheEntries.set({ mode }, count);
+  }
 }
 
 function setOverrideGauges(metrics: Metrics, overrides: Settings['overrides']): void {

@@ -9,11 +9,13 @@ import type { Settings } from './config/settings.ts';
 import type { MessageId } from './mail/message-id.ts';
 import { destinationOf, type Outbound } from './outbound.ts';
 import { createFinisher } from './outcome/finish.ts';
-import { settle } from './outcome/settle.ts';
+import { isLastAttempt, settle } from './outcome/settle.ts';
 import { attemptDelivery, type Stages } from './pipeline.ts';
 import type { Clock } from './platform/clock.ts';
 import { withDeadline } from './platform/deadline.ts';
 import { connectRedis, type RedisTarget } from './platform/redis.ts';
+import type { DowngradeDetector } from './policy/downgrade-detector.ts';
+import { checkPolicy } from './policy/last-check.ts';
 import { JobQueue, queueNames } from './queue/job-queue.ts';
 import { Ledger, type LedgerEntry } from './queue/ledger.ts';
 import { Reconciler } from './queue/reconciler.ts';
@@ -23,6 +25,7 @@ import { type AttemptEnd, DeliveryWorker } from './queue/worker.ts';
 import { foldRecords } from './spool/message-state.ts';
 import type { Spool } from './spool/store.ts';
 import type { OutcomeEvents } from './telemetry/outcome-events.ts';
+import type { PolicyEvents } from './telemetry/policy-events.ts';
 import type { QueueEvents } from './telemetry/queue-events.ts';
 
 export interface EngineParts {
@@ -33,6 +36,8 @@ export interface EngineParts {
   readonly redis: RedisTarget;
   /** The parts that look outwards, as the settings of the moment have them. */
   readonly outbound: () => Outbound;
+  readonly detector: DowngradeDetector;
+  readonly policyEvents: PolicyEvents;
   readonly queueEvents: QueueEvents;
   readonly outcomeEvents: OutcomeEvents;
 }
@@ -83,15 +88,28 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
     beginOwn: submit.beginOwn,
     commit: submit.commit,
   });
+  const retry = () => parts.settings().retry;
   const ownStages: Omit<Stages, keyof Outbound> = {
     spool,
     destinationOf,
-    settle: (attempt) =>
-      settle(attempt, { spool, clock, retry: () => parts.settings().retry, events: outcomeEvents }),
+    isLastAttempt: (attempt) => isLastAttempt(attempt, { clock, retry }),
+    recheckPolicy: (domain, signal) =>
+      checkPolicy(
+        domain,
+        {
+          refresh: (name, ending) => parts.outbound().refreshPolicy(name, 'last-attempt', ending),
+          events: parts.policyEvents,
+        },
+        signal,
+      ),
+    settle: (attempt) => settle(attempt, { spool, clock, retry, events: outcomeEvents }),
     finish,
     onFirstAttempt: ({ envelope }) =>
       outcomeEvents.firstAttempt(clock.now() - envelope.receivedAtMs),
-    onSession: outcomeEvents.session,
+    onSession: (id, destination, result) => {
+      outcomeEvents.session(id, result);
+      parts.detector.session(destination, result);
+    },
   };
   const recovered = await recover({ spool, ledger, finish });
   let worker: DeliveryWorker | undefined;

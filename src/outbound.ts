@@ -9,37 +9,59 @@ import type { Destination } from './mail/route.ts';
 import { createOutside } from './outside.ts';
 import type { Stages } from './pipeline.ts';
 import type { Clock } from './platform/clock.ts';
+import { createSingleFlight } from './platform/single-flight.ts';
+import type { DowngradeDetector } from './policy/downgrade-detector.ts';
+import type { FetchResult } from './policy/sts-fetch.ts';
 import { createStsLookup } from './policy/sts-lookup.ts';
+import { type RefreshResult, refreshPolicy } from './policy/sts-refresh.ts';
 import type { StsStore } from './policy/sts-store.ts';
 import { createTlsPolicy } from './policy/tls-policy.ts';
+import type { DomainName } from './protocol/domain.ts';
 import { parseMailbox } from './protocol/mailbox.ts';
 import { resolveCandidate } from './routing/addresses.ts';
 import type { OutcomeEvents } from './telemetry/outcome-events.ts';
-import type { PolicyEvents } from './telemetry/policy-events.ts';
+import type { PolicyEvents, RefreshCause } from './telemetry/policy-events.ts';
 
 export interface OutboundParts {
   readonly settings: Settings;
   readonly clock: Clock;
   readonly policies: StsStore;
+  readonly detector: DowngradeDetector;
   readonly policyEvents: PolicyEvents;
   readonly outcomeEvents: OutcomeEvents;
 }
 
 /** The stages that look outwards. */
-export type Outbound = Pick<Stages, 'findRoute' | 'tlsPolicy' | 'addressesOf' | 'runSession'>;
+type OutwardStages = Pick<Stages, 'findRoute' | 'tlsPolicy' | 'addressesOf' | 'runSession'>;
+
+export interface Outbound extends OutwardStages {
+  /** Fetch a policy without a delivery that needs it (policy/sts-refresh.ts). */
+  readonly refreshPolicy: (
+    domain: DomainName,
+    cause: RefreshCause,
+    signal: AbortSignal,
+  ) => Promise<RefreshResult>;
+}
 
 /** Build them from the settings. Throws when a file of `trustedCaFiles` cannot be read. */
 export function createOutbound(parts: OutboundParts): Outbound {
   const { settings, clock } = parts;
   const outside = createOutside(settings, clock);
-  const { resolver, router, guard, families, fetch, tlsPolicySettings } = outside;
+  const { resolver, router, guard, families, tlsPolicySettings } = outside;
   const { mtaSts } = settings.security;
-  const lookupSts = createStsLookup({
+  // A delivery and a refresh that need the same policy at the same time fetch it once.
+  const fetches = createSingleFlight<FetchResult>();
+  const policyParts = {
     resolver,
     store: parts.policies,
-    fetch,
+    fetch: (domain: DomainName, signal: AbortSignal) =>
+      fetches.run(domain, signal, (shared) => outside.fetch(domain, shared)),
     clock,
     events: parts.policyEvents,
+    detector: parts.detector,
+  };
+  const lookupSts = createStsLookup({
+    ...policyParts,
     dnsFailureGraceMs: () => mtaSts.dnsFailureGrace,
   });
   const tlsPolicy = createTlsPolicy({
@@ -55,6 +77,8 @@ export function createOutbound(parts: OutboundParts): Outbound {
       resolveCandidate(candidate, { resolver, families, guard, destination, signal, clock }),
     runSession: (plan, consignment, signal) =>
       runSession(plan, consignment, { ...sessionParts, signal }),
+    refreshPolicy: (domain, cause, signal) =>
+      refreshPolicy(domain, { ...policyParts, cause }, signal),
   };
 }
 

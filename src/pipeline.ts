@@ -5,6 +5,7 @@
  *   route    MX hosts or a smart host, in order            (RFC 5321 §5.1)
  *   policy   the TLS each of them must reach               (RFC 8461 §5)
  *   deliver  sessions, until one gets to the transaction
+ *   recheck  before a policy makes it fail for good, the policy is fetched anew (RFC 8461 §5.1)
  *   settle   every recipient's fate, durable, and the next attempt
  *   finish   the DSN that is owed; the message removed when nobody is left
  *
@@ -19,7 +20,9 @@ import type { SessionResult } from './mail/session-result.ts';
 import { classify } from './outcome/classify.ts';
 import { conclude, concludeWithoutSession } from './outcome/conclude.ts';
 import { type AttemptOutcomes, MALFORMED } from './outcome/settle.ts';
+import type { PolicyCheck } from './policy/last-check.ts';
 import type { TlsPolicy } from './policy/tls-policy.ts';
+import type { DomainName } from './protocol/domain.ts';
 import type { AttemptEnd } from './queue/worker.ts';
 import type { CandidateAddresses } from './routing/addresses.ts';
 import type { RouteResult } from './routing/route.ts';
@@ -44,10 +47,14 @@ export interface Stages {
     signal: AbortSignal,
   ): Promise<CandidateAddresses>;
   readonly runSession: WalkSteps['runSession'];
+  /** Whether recipients of the attempt who wait would be given up now. */
+  isLastAttempt(attempt: AttemptOutcomes): boolean;
+  /** See whether a policy that holds a message back is still the latest. */
+  recheckPolicy(domain: DomainName, signal: AbortSignal): Promise<PolicyCheck>;
   settle(attempt: AttemptOutcomes): Promise<AttemptRecord>;
   finish(id: MessageId): Promise<void>;
   onFirstAttempt(message: StoredMessage): void;
-  onSession(id: MessageId, result: SessionResult): void;
+  onSession(id: MessageId, destination: Destination, result: SessionResult): void;
 }
 
 /**
@@ -72,11 +79,52 @@ export async function attemptDelivery(
   const outcomes = await attemptOutcomes(message, delivery, { stages, signal });
   if (outcomes === 'cut-short') return { kind: 'again', atMs: delivery.nextAttemptMs };
   const attempts = delivery.attempts + 1;
-  const record = await stages.settle({ message, destination, attempts, outcomes });
+  const attempt = await recheckIfLast(
+    { message, destination, attempts, outcomes },
+    { delivery, stages, signal },
+  );
+  if (attempt === 'cut-short') return { kind: 'again', atMs: delivery.nextAttemptMs };
+  const record = await stages.settle(attempt);
   await stages.finish(id);
   return record.nextAttemptMs === undefined
     ? { kind: 'closed' }
     : { kind: 'again', atMs: record.nextAttemptMs };
+}
+
+/**
+ * RFC 8461 §5.1: recipients whom a policy held back are not given up before it was checked
+ * for a newer one; if there is one, they get an attempt under it.
+ */
+async function recheckIfLast(
+  attempt: AttemptOutcomes,
+  { delivery, stages, signal }: { delivery: DeliveryState; stages: Stages; signal: AbortSignal },
+): Promise<AttemptOutcomes | 'cut-short'> {
+  const domain = holdingPolicy(attempt.outcomes);
+  if (domain === undefined || !stages.isLastAttempt(attempt)) return attempt;
+  const check = await stages.recheckPolicy(domain, signal);
+  if (isStopping(signal)) return 'cut-short';
+  if (check === 'unchecked') return { ...attempt, policyUnchecked: true };
+  if (check === 'unchanged') return attempt;
+  const waiting = [...attempt.outcomes].filter(([, { kind }]) => kind === 'deferred');
+  const pending = waiting.map(([index]) => index);
+  const again = await attemptOutcomes(
+    attempt.message,
+    { ...delivery, pending },
+    { stages, signal },
+  );
+  if (again === 'cut-short') return 'cut-short';
+  return { ...attempt, outcomes: new Map([...attempt.outcomes, ...again]) };
+}
+
+/** The domain whose MTA-STS policy keeps somebody waiting. */
+function holdingPolicy(outcomes: AttemptOutcomes['outcomes']): DomainName | undefined {
+  for (const outcome of outcomes.values()) {
+    if (outcome.kind !== 'deferred') continue;
+    const { causeClass, requirement } = outcome.diagnosis;
+    const source = requirement?.source;
+    if (causeClass === 'tlsPolicy' && source?.kind === 'mta-sts') return source.domain;
+  }
+  return undefined;
 }
 
 /** Route, policy, deliver: an outcome for every pending recipient. */
@@ -107,7 +155,7 @@ async function attemptOutcomes(
     addressesOf: (candidate, ending) => stages.addressesOf(candidate, destination, ending),
     runSession: stages.runSession,
     triesNextHost: (failure) => classify(failure).tryNextHost,
-    onResult: (result) => stages.onSession(id, result),
+    onResult: (result) => stages.onSession(id, destination, result),
   };
   const results = await deliver(routed.route, consignment, { steps, signal });
   const reached = results.some(({ kind }) => kind === 'transacted');

@@ -21,14 +21,17 @@ import { type DataDir, nodeId, openDataDir } from './platform/data-dir.ts';
 import { startEmbeddedRedis } from './platform/embedded-redis.ts';
 import { connectRedis, type RedisClient, type RedisTarget } from './platform/redis.ts';
 import { RedisMonitor, UnsafeRedisError } from './platform/redis-monitor.ts';
+import { DowngradeDetector } from './policy/downgrade-detector.ts';
+import { StsRefresher } from './policy/sts-refresher.ts';
 import { StsStore } from './policy/sts-store.ts';
+import { TlsMemory } from './policy/tls-memory.ts';
 import { openFileStore } from './spool/file-store.ts';
 import type { Spool } from './spool/store.ts';
 import { intakeEvents } from './telemetry/intake-events.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { outcomeEvents } from './telemetry/outcome-events.ts';
-import { policyEvents } from './telemetry/policy-events.ts';
+import { type PolicyEvents, policyEvents } from './telemetry/policy-events.ts';
 import { queueEvents } from './telemetry/queue-events.ts';
 import { relayEvents } from './telemetry/relay-events.ts';
 import { VERSION } from './version.ts';
@@ -86,8 +89,9 @@ class RunningRelay implements Relay {
   /** Takes down what was started, the last first. */
   readonly #undo: (() => unknown)[] = [];
   readonly #events: ReturnType<typeof relayEvents>;
+  readonly #policyEvents: PolicyEvents;
   #settings: Settings;
-  #policies: StsStore | undefined;
+  #policies: PolicyParts | undefined;
   #outbound: Outbound | undefined;
   #frontDoor: FrontDoor | undefined;
   #engine: Engine | undefined;
@@ -102,6 +106,7 @@ class RunningRelay implements Relay {
     this.#clock = clock ?? systemClock;
     this.log = log ?? createLog({ level, format });
     this.#events = relayEvents(this.log, this.#metrics);
+    this.#policyEvents = policyEvents(this.log, this.#metrics);
   }
 
   async start(): Promise<void> {
@@ -113,15 +118,10 @@ class RunningRelay implements Relay {
     const target = await this.#redisTarget(dataDir);
     const shared = this.#connectShared(target);
     const spool = await this.#openSpool(dataDir);
-    this.#policies = await StsStore.open({
-      directory: join(dataDir.path, 'state', 'policies'),
-      redis: shared,
-      keyPrefix: this.#settings.redis.keyPrefix,
-      clock: this.#clock,
-      events: policyEvents(this.log, this.#metrics),
-    });
-    this.#outbound = this.#buildOutbound(this.#settings, this.#policies);
-    const engine = await this.#createEngine({ node, target, spool });
+    const policies = await this.#openPolicies(dataDir, shared);
+    this.#policies = policies;
+    this.#outbound = this.#buildOutbound(this.#settings, policies);
+    const engine = await this.#createEngine({ node, target, spool, policies });
     this.#engine = engine;
     const monitor = await this.#watchRedis({ client: shared, node, engine });
     this.#frontDoor = await this.#openFrontDoor({ dataDir, engine });
@@ -133,6 +133,12 @@ class RunningRelay implements Relay {
       spool,
       monitor,
       frontDoor: this.#frontDoor,
+      policies: {
+        ...policies,
+        events: this.#policyEvents,
+        clock: this.#clock,
+        refresh: (domain, signal) => this.#wayOut().refreshPolicy(domain, 'admin', signal),
+      },
       metrics: this.#metrics,
       log: this.log,
       overrides: () => this.#settings.overrides,
@@ -141,6 +147,7 @@ class RunningRelay implements Relay {
     });
     this.#endpoints = endpoints;
     this.#undo.push(() => endpoints.close());
+    policies.refresher.start();
     engine.begin();
     const { recovered } = engine;
     this.#events.started({ version: VERSION, node, dataDir: dataDir.path, recovered });
@@ -235,28 +242,63 @@ class RunningRelay implements Relay {
     });
   }
 
-  #buildOutbound(settings: Settings, policies: StsStore): Outbound {
+  async #openPolicies(dataDir: DataDir, redis: RedisClient): Promise<PolicyParts> {
+    const [clock, events] = [this.#clock, this.#policyEvents];
+    const state = join(dataDir.path, 'state');
+    const { keyPrefix } = this.#settings.redis;
+    const directory = join(state, 'policies');
+    const store = await StsStore.open({ directory, redis, keyPrefix, clock, events });
+    const memory = await TlsMemory.open({
+      file: join(state, 'tls-seen.json'),
+      clock,
+      onError: (error) => events.cacheError('disk', error),
+    });
+    this.#undo.push(() => memory.save());
+    const refresher = new StsRefresher({
+      store,
+      refresh: (domain, signal) => this.#wayOut().refreshPolicy(domain, 'background', signal),
+      settings: () => {
+        const { enabled, refreshEvery, forgetUnusedAfter } = this.#settings.security.mtaSts;
+        return { enabled, refreshEveryMs: refreshEvery, forgetUnusedAfterMs: forgetUnusedAfter };
+      },
+      clock,
+      events,
+    });
+    this.#undo.push(() => refresher.stop());
+    return { store, refresher, detector: new DowngradeDetector({ store, memory, clock, events }) };
+  }
+
+  #wayOut(): Outbound {
+    if (!this.#outbound) throw new Error('an attempt before the way out was built');
+    return this.#outbound;
+  }
+
+  #buildOutbound(settings: Settings, { store, detector }: PolicyParts): Outbound {
     return createOutbound({
       settings,
       clock: this.#clock,
-      policies,
-      policyEvents: policyEvents(this.log, this.#metrics),
+      policies: store,
+      detector,
+      policyEvents: this.#policyEvents,
       outcomeEvents: outcomeEvents(this.log, this.#metrics),
     });
   }
 
-  async #createEngine(parts: { node: string; target: RedisTarget; spool: Spool }): Promise<Engine> {
-    const outbound = () => {
-      if (!this.#outbound) throw new Error('an attempt before the way out was built');
-      return this.#outbound;
-    };
+  async #createEngine(parts: {
+    node: string;
+    target: RedisTarget;
+    spool: Spool;
+    policies: PolicyParts;
+  }): Promise<Engine> {
     const engine = await createEngine({
       settings: () => this.#settings,
       node: parts.node,
       clock: this.#clock,
       spool: parts.spool,
       redis: parts.target,
-      outbound,
+      outbound: () => this.#wayOut(),
+      detector: parts.policies.detector,
+      policyEvents: this.#policyEvents,
       queueEvents: queueEvents(this.log, this.#metrics),
       outcomeEvents: outcomeEvents(this.log, this.#metrics),
     });
@@ -313,6 +355,12 @@ class RunningRelay implements Relay {
     await users.refresh();
     return users;
   }
+}
+
+interface PolicyParts {
+  readonly store: StsStore;
+  readonly refresher: StsRefresher;
+  readonly detector: DowngradeDetector;
 }
 
 interface RedisWatch {

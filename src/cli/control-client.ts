@@ -12,7 +12,7 @@ export interface ControlAnswer {
 }
 
 export interface ControlRequest {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   /** How long the answer may take, milliseconds. */
   readonly timeoutMs: number;

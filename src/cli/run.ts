@@ -6,10 +6,11 @@ import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
 import { type CliCommand, CliError, EXIT } from './command.ts';
 import { configCheck, configSchema, configShow } from './config.ts';
+import { policyForget, policyList, policyRefresh, policyShow } from './policy.ts';
 import { reload } from './reload.ts';
 import { start } from './start.ts';
 import { status } from './status.ts';
-import { printError, printJson } from './terminal.ts';
+import { flushOutput, printError, printJson } from './terminal.ts';
 import { userAdd, userList, userRemove } from './user.ts';
 import { version } from './version.ts';
 
@@ -26,12 +27,23 @@ const GROUPS: readonly Group[] = [
     summary: 'look at the configuration',
     commands: [configCheck, configShow, configSchema],
   },
+  {
+    name: 'policy',
+    summary: 'the MTA-STS policies that the running relay keeps',
+    commands: [policyList, policyShow, policyRefresh, policyForget],
+  },
   { name: 'user', summary: 'who may log in', commands: [userAdd, userRemove, userList] },
 ];
 
-/** Run one command line (without node and the script); the exit code. */
+/** Run one command line (without node and the script); the exit code, when all is printed. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   endQuietlyWithoutReader();
+  const code = await runCommand(argv);
+  await flushOutput();
+  return code;
+}
+
+async function runCommand(argv: readonly string[]): Promise<number> {
   const ending: { code: number } = { code: EXIT.done };
   const program = buildProgram(ending);
   try {

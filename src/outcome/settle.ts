@@ -33,8 +33,15 @@ export interface AttemptOutcomes {
   /** Attempts made, this one included. */
   readonly attempts: number;
   readonly outcomes: ReadonlyMap<number, Outcome>;
+  /** DNS could not say whether the policy that holds recipients back is still the latest. */
+  readonly policyUnchecked?: boolean;
 }
 
+/**
+ * RFC 8461 §5.1: no message fails for good on a policy before it was checked for a newer one. It
+ * waits for that beyond its lifetime, but not for ever: every message has an answer.
+ */
+const UNCHECKED_MS = 24 * 3_600_000;
 const RECORD_AGAIN_MS = 1000;
 /** Kept of a failure's text, in characters: certificates and policies of strangers are quoted in it. */
 const MAX_TEXT = 1000;
@@ -71,25 +78,49 @@ function decide(attempt: AttemptOutcomes, { clock, retry }: SettleParts): Attemp
     delivered,
     relayed,
   };
-  const causeClass = deferred[0]?.failure.causeClass ?? 'other';
-  const next =
-    deferred.length === 0
-      ? undefined
-      : restGoesAtOnce(attempt.outcomes)
-        ? atMs
-        : nextAttempt(retry(), {
-            destination: attempt.destination,
-            receivedAtMs: envelope.receivedAtMs,
-            nullReversePath: envelope.reversePath === '',
-            attempts: attempt.attempts,
-            causeClass,
-            nowMs: atMs,
-          });
+  const next = deferred.length === 0 ? undefined : whenNext(attempt, { atMs, retry: retry() });
   const record: AttemptRecord =
     next === 'expired'
       ? { ...base, bounced: [...bounced, ...deferred.map(expired)], deferred: [] }
       : { ...base, bounced, deferred, ...(next === undefined ? {} : { nextAttemptMs: next }) };
   return owesDsn(envelope, record) ? { ...record, dsnId: newMessageId(atMs) } : record;
+}
+
+/** When those who wait are tried again. */
+function whenNext(
+  { message, destination, attempts, outcomes, policyUnchecked }: AttemptOutcomes,
+  { atMs, retry }: { atMs: number; retry: RetrySettings },
+): number | 'expired' {
+  if (restGoesAtOnce(outcomes)) return atMs;
+  const { receivedAtMs, reversePath } = message.envelope;
+  const question = {
+    destination,
+    receivedAtMs,
+    nullReversePath: reversePath === '',
+    attempts,
+    causeClass: causeClassOf(outcomes),
+    nowMs: atMs,
+  };
+  const next = nextAttempt(retry, question);
+  if (next !== 'expired' || !policyUnchecked) return next;
+  return nextAttempt(retry, { ...question, extensionMs: UNCHECKED_MS });
+}
+
+/** Whether recipients who wait would be given up now. */
+export function isLastAttempt(
+  attempt: AttemptOutcomes,
+  { clock, retry }: Pick<SettleParts, 'clock' | 'retry'>,
+): boolean {
+  const waits = [...attempt.outcomes.values()].some(({ kind }) => kind === 'deferred');
+  return waits && whenNext(attempt, { atMs: clock.now(), retry: retry() }) === 'expired';
+}
+
+/** Of the first recipient who waits. */
+function causeClassOf(outcomes: AttemptOutcomes['outcomes']) {
+  for (const outcome of outcomes.values()) {
+    if (outcome.kind === 'deferred') return outcome.diagnosis.causeClass;
+  }
+  return 'other';
 }
 
 /** Some were delivered and all others only were too many for one transaction: no reason to wait. */

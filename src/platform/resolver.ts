@@ -40,7 +40,11 @@ export interface MxRecord {
 export interface Resolver {
   lookupMx(name: DomainName, signal: AbortSignal): Promise<LookupResult<MxRecord>>;
   /** Each record as its character-strings, joined by nobody yet (RFC 8461 §3.1 joins them). */
-  lookupTxt(name: string, signal: AbortSignal): Promise<LookupResult<readonly Buffer[]>>;
+  lookupTxt(
+    name: string,
+    signal: AbortSignal,
+    options?: { /** Pass over what is cached, and cache the answer. */ readonly fresh?: boolean },
+  ): Promise<LookupResult<readonly Buffer[]>>;
   /** IPv4 or IPv6 addresses in textual form, in the order of the answer. */
   lookupAddress(
     name: DomainName,

@@ -10,10 +10,12 @@ import type { Clock } from '../platform/clock.ts';
 import type { Resolver } from '../platform/resolver.ts';
 import { createSingleFlight } from '../platform/single-flight.ts';
 import type { DomainName } from '../protocol/domain.ts';
-import { discoverRecord } from '../protocol/mta-sts/record.ts';
 import type { PolicyEvents } from '../telemetry/policy-events.ts';
+import type { DowngradeDetector } from './downgrade-detector.ts';
+import { isPaused } from './fetch-pause.ts';
 import { type KeptPolicy, policyInForce, type StsEntry } from './sts-entry.ts';
 import type { FetchResult } from './sts-fetch.ts';
+import { type LiveRecord, readLiveRecord } from './sts-live.ts';
 import type { StsStore } from './sts-store.ts';
 
 export type StsLookup =
@@ -28,21 +30,14 @@ export interface StsLookupParts {
   readonly fetch: (domain: DomainName, signal: AbortSignal) => Promise<FetchResult>;
   readonly clock: Clock;
   readonly events: PolicyEvents;
+  readonly detector: Pick<DowngradeDetector, 'suspect'>;
   readonly dnsFailureGraceMs: () => number;
 }
 
-/** RFC 8461 §3.3: the least time between a failed fetch and the next one for the same id. */
-const FETCH_PAUSE_MS = 5 * 60_000;
 /** DNS failures further apart than this do not belong to one spell. Longer than any wait between attempts. */
 const SPELL_GAP_MS = 24 * 3_600_000;
 /** How often the end of a spell is written down. */
 const SPELL_NOTE_MS = 10 * 60_000;
-
-/** What the TXT record says today. */
-type LiveRecord =
-  | { readonly kind: 'record'; readonly id: string }
-  | { readonly kind: 'none'; readonly detail: string }
-  | { readonly kind: 'failed'; readonly reason: string };
 
 /** What is kept about the domain; `unreadable` is not nothing. */
 type Known =
@@ -67,12 +62,13 @@ async function lookup(
   parts: StsLookupParts,
   signal: AbortSignal,
 ): Promise<StsLookup> {
-  const live = await readRecord(domain, parts, signal);
+  const live = await readLiveRecord(domain, parts, signal);
   const known = await readKnown(domain, parts);
   const result = await decide(domain, { live, known }, { parts, signal });
   if (live.kind !== 'failed' && known.kind === 'entry' && known.entry?.dnsFailing) {
     await parts.store.noteDnsAnswered(domain);
   }
+  if (result.kind === 'policy') await parts.store.noteUsed(domain);
   parts.events.lookedUp(domain, result.kind === 'policy' ? result.kept.policy.mode : result.kind);
   return result;
 }
@@ -82,32 +78,36 @@ async function decide(
   { live, known }: { live: LiveRecord; known: Known },
   context: { parts: StsLookupParts; signal: AbortSignal },
 ): Promise<StsLookup> {
-  const { clock, events } = context.parts;
+  const { clock } = context.parts;
   const entry = known.kind === 'entry' ? known.entry : undefined;
   if (live.kind === 'record') return withRecord(live.id, { domain, known }, context);
   const kept = policyInForce(entry, clock.now());
   if (kept) {
     // RFC 8461 §3.1, §3.3: what is in force stays in force, whatever DNS says.
-    events.recordGone(domain, { mode: kept.policy.mode, live: live.kind, detail: detailOf(live) });
+    tellRecordGone(domain, { kept, live }, context.parts);
     return { kind: 'policy', kept };
   }
   if (known.kind === 'unreadable') return { kind: 'unknown', reason: known.reason };
   if (live.kind === 'none') return { kind: 'absent' };
   // When nobody waits any more it is no failure of DNS, and must not start the grace.
-  if (context.signal.aborted) return { kind: 'unknown', reason: live.reason };
-  return withoutAnswer(live.reason, { domain, entry }, context.parts);
+  if (context.signal.aborted) return { kind: 'unknown', reason: live.detail };
+  return withoutAnswer(live.detail, { domain, entry }, context.parts);
 }
 
-async function readRecord(
+/** The record of a policy in force is gone, or cannot be looked up. */
+export function tellRecordGone(
   domain: DomainName,
-  { resolver }: StsLookupParts,
-  signal: AbortSignal,
-): Promise<LiveRecord> {
-  // RFC 8461 §3.1: the record stands at _mta-sts.<policy domain>.
-  const answer = await resolver.lookupTxt(`_mta-sts.${domain}`, signal);
-  if (answer.kind === 'failed') return { kind: 'failed', reason: answer.reason };
-  if (answer.kind === 'absent') return { kind: 'none', detail: 'no TXT record' };
-  return discoverRecord(answer.records);
+  { kept, live }: { kept: KeptPolicy; live: Exclude<LiveRecord, { kind: 'record' }> },
+  { events, detector }: Pick<StsLookupParts, 'events' | 'detector'>,
+): void {
+  const { mode } = kept.policy;
+  events.recordGone(domain, { mode, live: live.kind, detail: live.detail });
+  if (mode !== 'enforce') return;
+  detector.suspect(
+    domain,
+    live.kind === 'none' ? 'record-gone' : 'record-lookup-failed',
+    live.detail,
+  );
 }
 
 async function readKnown(domain: DomainName, { store }: StsLookupParts): Promise<Known> {
@@ -124,7 +124,7 @@ async function withRecord(
   { domain, known }: { domain: DomainName; known: Known },
   { parts, signal }: { parts: StsLookupParts; signal: AbortSignal },
 ): Promise<StsLookup> {
-  const { clock, events, store } = parts;
+  const { clock, events, store, detector } = parts;
   const entry = known.kind === 'entry' ? known.entry : undefined;
   const kept = policyInForce(entry, clock.now());
   if (kept?.id === id || isPaused(entry, id, clock.now())) return inForce(kept);
@@ -133,15 +133,17 @@ async function withRecord(
   if (fetched.kind === 'fetched') {
     // RFC 8461 §5.1: a newly fetched policy takes the place of the old one, weaker or not.
     const { policy } = fetched;
-    const fresh = { id, policy, fetchedAtMs: atMs };
+    const fresh = { id, policy, fetchedAtMs: atMs, source: 'fetch' } as const;
     const now = await store.keepPolicy(domain, fresh);
     events.fetched(domain, { id, mode: policy.mode, maxAgeSeconds: policy.maxAgeSeconds });
     return inForce(policyInForce(now, atMs));
   }
   if (signal.aborted) return kept ? inForce(kept) : { kind: 'unknown', reason: fetched.reason };
   events.fetchFailed(domain, { id, ...fetched, inForce: kept?.policy.mode });
+  if (kept?.policy.mode === 'enforce') detector.suspect(domain, 'fetch-failed', fetched.reason);
   if (known.kind === 'unreadable') return { kind: 'unknown', reason: known.reason };
-  const failedFetch = { id, atMs, reason: fetched.reason };
+  const { reason, resultType } = fetched;
+  const failedFetch = { id, atMs, reason, resultType };
   const now = await store.noteFailedFetch(domain, failedFetch);
   // RFC 8461 §3.3: what is in force stays; with nothing in force, deliver as without MTA-STS.
   return inForce(policyInForce(now, clock.now()));
@@ -151,22 +153,11 @@ function inForce(kept: KeptPolicy | undefined): StsLookup {
   return kept ? { kind: 'policy', kept } : { kind: 'absent' };
 }
 
-/**
- * A fetch for this id failed just now, or gave a policy that expires at once (max_age 0).
- * A time in the future is a clock that was wrong.
- */
-function isPaused(entry: StsEntry | undefined, id: string, nowMs: number): boolean {
-  const { failedFetch, kept } = entry ?? {};
-  const isRecent = (atMs: number) => nowMs - atMs >= 0 && nowMs - atMs < FETCH_PAUSE_MS;
-  if (failedFetch?.id === id && isRecent(failedFetch.atMs)) return true;
-  return kept?.id === id && kept.policy.maxAgeSeconds === 0 && isRecent(kept.fetchedAtMs);
-}
-
 /** DNS fails and nothing is in force: unknown for a bounded time, counted from the first failure. */
 async function withoutAnswer(
   reason: string,
   { domain, entry }: { domain: DomainName; entry: StsEntry | undefined },
-  { clock, store, events, dnsFailureGraceMs }: StsLookupParts,
+  { clock, store, events, detector, dnsFailureGraceMs }: StsLookupParts,
 ): Promise<StsLookup> {
   const now = clock.now();
   const spell = entry?.dnsFailing;
@@ -177,9 +168,6 @@ async function withoutAnswer(
   }
   if (now - sinceMs < dnsFailureGraceMs()) return { kind: 'unknown', reason };
   events.graceOver(domain, reason);
+  detector.suspect(domain, 'dns-failure', reason);
   return { kind: 'absent' };
-}
-
-function detailOf(live: Exclude<LiveRecord, { kind: 'record' }>): string {
-  return live.kind === 'failed' ? live.reason : live.detail;
 }

@@ -6,59 +6,37 @@
  *
  * Changes to one domain's entry are made one after the other, each on the entry as it is then:
  * no look-up, however old, writes back what it once read. A policy gives way only to one fetched
- * later, here and in Redis. The troubles with a domain (failed fetches, failing DNS) are each
- * node's own and stay on disk.
+ * later, here and in Redis, or to an administrator's word. The troubles with a domain (failed
+ * fetches, failing DNS, signs of a downgrade) are each node's own and stay on disk.
  */
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
-import type { Clock } from '../platform/clock.ts';
-import { makeDirectory, replaceFile } from '../platform/durable-file.ts';
-import type { RedisClient } from '../platform/redis.ts';
+import type { DowngradeSignal } from '../mail/downgrade-signal.ts';
 import type { DomainName } from '../protocol/domain.ts';
-import type { PolicyEvents } from '../telemetry/policy-events.ts';
-import { formatEntry, type KeptPolicy, parseEntry, type StsEntry } from './sts-entry.ts';
+import type {
+  FailedFetch,
+  FailedRefresh,
+  KeptPolicy,
+  StsEntry,
+  Suspicion,
+  Suspicions,
+} from './sts-entry.ts';
+import { StsFiles } from './sts-files.ts';
+import { CLOCK_SKEW_MS, type SharedOptions, SharedPolicies } from './sts-shared.ts';
+
+export { UnreadableEntryError } from './sts-files.ts';
 
 const MOST_IN_MEMORY = 50_000;
 /** For the texts of all of them, in octets: a policy may have 64 KiB, and anybody may publish one. */
 const MOST_OCTETS_IN_MEMORY = 64 * 1024 * 1024;
 /** How long "nothing known" is believed without asking Redis and disk again. */
 const NOTHING_KNOWN_TTL_MS = 60_000;
-/** Redis forgets after this; disk does not. */
-const REDIS_TTL_SECONDS = 180 * 86_400;
-/** A policy from further in the future than clocks differ does not stand in the way of others. */
-const CLOCK_SKEW_MS = 86_400_000;
+/** How exactly the last use is kept on disk. */
+const USE_NOTE_MS = 86_400_000;
+const USE_MEMORY_MS = 60_000;
 
-/** SET unless what is there was fetched later (and not in the far future). */
-const SET_IF_NEWER = `
-local current = redis.call('GET', KEYS[1])
-if current then
-  local ok, entry = pcall(cjson.decode, current)
-  if ok and type(entry) == 'table' and type(entry.policy) == 'table' then
-    local at = tonumber(entry.policy.fetchedAtMs)
-    if at and at > tonumber(ARGV[2]) and at <= tonumber(ARGV[3]) then return 0 end
-  end
-end
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[4])
-return 1`;
-
-export interface StsStoreOptions {
+export interface StsStoreOptions extends SharedOptions {
   /** `dataDir/state/policies`. */
   readonly directory: string;
-  readonly redis: RedisClient;
-  /** In front of the Redis keys. */
-  readonly keyPrefix: string;
-  readonly clock: Clock;
-  readonly events: PolicyEvents;
-}
-
-/** What is kept about a domain is there and cannot be read: not known, which is not nothing. */
-export class UnreadableEntryError extends Error {
-  constructor(file: string, reason: string) {
-    super(`${file} cannot be read (${reason}); remove it to forget what it says`);
-    this.name = 'UnreadableEntryError';
-  }
 }
 
 /** An entry without its name and time of change. */
@@ -66,6 +44,8 @@ type Facts = Omit<StsEntry, 'domain' | 'changedAtMs'>;
 
 export class StsStore {
   readonly #options: StsStoreOptions;
+  readonly #files: StsFiles;
+  readonly #shared: SharedPolicies;
   readonly #memory = new LRUCache<DomainName, StsEntry>({
     max: MOST_IN_MEMORY,
     maxSize: MOST_OCTETS_IN_MEMORY,
@@ -73,14 +53,16 @@ export class StsStore {
   });
   /** The change under way, by domain. */
   readonly #changing = new Map<DomainName, Promise<unknown>>();
+  readonly #watchers: ((domain: DomainName, entry: StsEntry | undefined) => void)[] = [];
 
-  private constructor(options: StsStoreOptions) {
+  private constructor(options: StsStoreOptions, files: StsFiles) {
     this.#options = options;
+    this.#files = files;
+    this.#shared = new SharedPolicies(options);
   }
 
   static async open(options: StsStoreOptions): Promise<StsStore> {
-    await makeDirectory(options.directory);
-    return new StsStore(options);
+    return new StsStore(options, await StsFiles.open(options.directory));
   }
 
   /**
@@ -93,31 +75,63 @@ export class StsStore {
     return this.#inTurn(domain, () => this.#load(domain));
   }
 
-  /** A policy was fetched: it takes the place of an older one, and ends all troubles. */
+  /** Every entry on disk that can be read, in no order. */
+  all(): AsyncIterable<StsEntry> {
+    return this.#files.all();
+  }
+
+  /** Told about every entry as it is after a change; undefined: it is forgotten. */
+  watch(watcher: (domain: DomainName, entry: StsEntry | undefined) => void): void {
+    this.#watchers.push(watcher);
+  }
+
+  /** A policy was fetched: it takes the place of an older one, and ends the troubles. */
   keepPolicy(domain: DomainName, kept: KeptPolicy): Promise<StsEntry> {
     return this.#inTurn(domain, async () => {
       // A file that cannot be read is written anew: what it said is superseded.
-      const current = (await this.#load(domain).catch(() => undefined))?.kept;
+      const before = await this.#load(domain).catch(() => undefined);
+      const current = before?.kept;
       // One from the future was fetched while the clock was wrong: what is published now counts.
       const isLater =
         current !== undefined &&
         current.fetchedAtMs > kept.fetchedAtMs &&
         current.fetchedAtMs <= this.#options.clock.now();
-      const entry = await this.#write(domain, { kept: isLater ? current : kept });
-      if (!isLater) await this.#share(entry, kept);
+      const facts = { ...lasting(before), kept: isLater ? current : kept };
+      const entry = await this.#write(domain, facts);
+      if (!isLater) await this.#shared.write(domain, kept);
       return entry;
     });
   }
 
-  /** A fetch failed. What another node may have fetched meanwhile is taken over. */
-  noteFailedFetch(
-    domain: DomainName,
-    failedFetch: NonNullable<StsEntry['failedFetch']>,
-  ): Promise<StsEntry> {
+  /** Take over what another node fetched later. */
+  takeShared(domain: DomainName): Promise<StsEntry | undefined> {
     return this.#inTurn(domain, async () => {
-      const [current, shared] = [await this.#load(domain), await this.#fromRedis(domain)];
+      const [current, shared] = [await this.#load(domain), await this.#shared.read(domain)];
+      const kept = this.#newer(shared, current?.kept);
+      const isNews = kept !== undefined && kept.fetchedAtMs !== current?.kept?.fetchedAtMs;
+      return isNews ? this.#write(domain, { ...lasting(current), kept }) : current;
+    });
+  }
+
+  /** A fetch failed. What another node may have fetched meanwhile is taken over. */
+  noteFailedFetch(domain: DomainName, failedFetch: FailedFetch): Promise<StsEntry> {
+    return this.#inTurn(domain, async () => {
+      const [current, shared] = [await this.#load(domain), await this.#shared.read(domain)];
       const kept = this.#newer(shared, current?.kept);
       return this.#write(domain, { ...current, ...(kept ? { kept } : {}), failedFetch });
+    });
+  }
+
+  /** A refresh failed; counted until one succeeds. */
+  noteFailedRefresh(
+    domain: DomainName,
+    { atMs, ...why }: Pick<FailedRefresh, 'reason' | 'resultType'> & { readonly atMs: number },
+  ): Promise<StsEntry> {
+    return this.#inTurn(domain, async () => {
+      const current = await this.#load(domain);
+      const { sinceMs = atMs, failures = 0 } = current?.failedRefresh ?? {};
+      const failedRefresh = { sinceMs, lastMs: atMs, failures: failures + 1, ...why };
+      return this.#write(domain, { ...current, failedRefresh });
     });
   }
 
@@ -139,6 +153,61 @@ export class StsStore {
     });
   }
 
+  /** Mail asked for the policy. In memory by the minute, on disk by the day. */
+  async noteUsed(domain: DomainName): Promise<void> {
+    const now = this.#options.clock.now();
+    const usedAgo = ({ lastUsedMs = 0 }: StsEntry) => Math.abs(now - lastUsedMs);
+    const remembered = this.#memory.peek(domain);
+    if (remembered && usedAgo(remembered) < USE_MEMORY_MS) return;
+    await this.#inTurn(domain, async () => {
+      const current = await this.#load(domain);
+      if (!current) return;
+      const used = { ...current, lastUsedMs: now };
+      const isNoted = current.lastUsedMs !== undefined && now - current.changedAtMs < USE_NOTE_MS;
+      if (isNoted) this.#remember(used);
+      else await this.#write(domain, used);
+    });
+  }
+
+  /** A sign of a downgrade was seen; `count` times since it was noted last. */
+  noteSuspicion(
+    domain: DomainName,
+    signal: DowngradeSignal,
+    {
+      atMs,
+      count,
+      detail,
+    }: { readonly atMs: number; readonly count: number; readonly detail: string },
+  ): Promise<StsEntry> {
+    return this.#inTurn(domain, async () => {
+      const current = await this.#load(domain);
+      const before: Suspicion | undefined = current?.suspicions?.[signal];
+      const suspicion: Suspicion = {
+        firstMs: before?.firstMs ?? atMs,
+        lastMs: atMs,
+        count: (before?.count ?? 0) + count,
+        detail,
+      };
+      const suspicions: Suspicions = { ...current?.suspicions, [signal]: suspicion };
+      return this.#write(domain, { ...current, suspicions });
+    });
+  }
+
+  /**
+   * Forget everything about `domain`; with `shared`, in Redis, too. Whether there was anything.
+   * Rejects with the system's error.
+   */
+  forget(domain: DomainName, { shared }: { readonly shared: boolean }): Promise<boolean> {
+    return this.#inTurn(domain, async () => {
+      // Redis first: what is left there would come back.
+      const wasShared = shared && (await this.#shared.remove(domain));
+      const wasHere = await this.#files.remove(domain);
+      this.#memory.delete(domain);
+      for (const watcher of this.#watchers) watcher(domain, undefined);
+      return wasShared || wasHere;
+    });
+  }
+
   /** Run `change` when the changes to this domain before it are over. */
   #inTurn<T>(domain: DomainName, change: () => Promise<T>): Promise<T> {
     const before = this.#changing.get(domain) ?? Promise.resolve();
@@ -155,28 +224,41 @@ export class StsStore {
   async #load(domain: DomainName): Promise<StsEntry | undefined> {
     const remembered = this.#memory.get(domain);
     if (remembered) return isEmpty(remembered) ? undefined : remembered;
-    const [shared, own] = await Promise.all([this.#fromRedis(domain), this.#fromDisk(domain)]);
+    const [shared, own] = await Promise.all([this.#shared.read(domain), this.#fromDisk(domain)]);
     const kept = this.#newer(shared, own?.kept);
-    if (kept && kept !== own?.kept) return this.#write(domain, { ...own, kept });
+    if (kept && kept.fetchedAtMs !== own?.kept?.fetchedAtMs) {
+      return this.#write(domain, { ...own, kept });
+    }
     if (own) this.#memory.set(domain, own);
     else this.#memory.set(domain, { domain, changedAtMs: 0 }, { ttl: NOTHING_KNOWN_TTL_MS });
     return own;
   }
 
+  async #fromDisk(domain: DomainName): Promise<StsEntry | undefined> {
+    try {
+      return await this.#files.read(domain);
+    } catch (error) {
+      this.#options.events.cacheError('disk', error as Error);
+      throw error;
+    }
+  }
+
   /** In memory and on disk; a disk that does not take it is reported, memory has it. */
   async #write(domain: DomainName, facts: Facts): Promise<StsEntry> {
-    const entry: StsEntry = {
-      ...facts,
-      domain,
-      changedAtMs: Math.max(1, this.#options.clock.now()),
-    };
-    this.#memory.set(domain, entry);
+    const changedAtMs = Math.max(1, this.#options.clock.now());
+    const entry: StsEntry = { ...facts, domain, changedAtMs };
+    this.#remember(entry);
     try {
-      await replaceFile(this.#path(domain), formatEntry(entry));
+      await this.#files.write(entry);
     } catch (error) {
       this.#options.events.cacheError('disk', error as Error);
     }
     return entry;
+  }
+
+  #remember(entry: StsEntry): void {
+    this.#memory.set(entry.domain, entry);
+    for (const watcher of this.#watchers) watcher(entry.domain, entry);
   }
 
   /** `candidate` when it was fetched later than `current`; one from the far future never wins. */
@@ -187,61 +269,17 @@ export class StsStore {
     const latest = this.#options.clock.now() + CLOCK_SKEW_MS;
     if (!candidate || candidate.fetchedAtMs > latest) return current;
     if (!current || current.fetchedAtMs > latest) return candidate;
-    return candidate.fetchedAtMs >= current.fetchedAtMs ? candidate : current;
+    return candidate.fetchedAtMs > current.fetchedAtMs ? candidate : current;
   }
+}
 
-  /** For the other nodes. */
-  async #share({ domain, changedAtMs }: StsEntry, kept: KeptPolicy): Promise<void> {
-    const { redis, clock, events } = this.#options;
-    const json = formatEntry({ domain, kept, changedAtMs });
-    const latest = clock.now() + CLOCK_SKEW_MS;
-    try {
-      await redis.eval(
-        SET_IF_NEWER,
-        1,
-        this.#key(domain),
-        json,
-        kept.fetchedAtMs,
-        latest,
-        REDIS_TTL_SECONDS,
-      );
-    } catch (error) {
-      events.cacheError('redis', error as Error);
-    }
-  }
-
-  async #fromRedis(domain: DomainName): Promise<KeptPolicy | undefined> {
-    try {
-      const json = await this.#options.redis.get(this.#key(domain));
-      return json === null ? undefined : parseEntry(domain, json)?.kept;
-    } catch (error) {
-      this.#options.events.cacheError('redis', error as Error);
-      return undefined;
-    }
-  }
-
-  async #fromDisk(domain: DomainName): Promise<StsEntry | undefined> {
-    const file = this.#path(domain);
-    try {
-      const entry = parseEntry(domain, await readFile(file, 'utf8'));
-      if (!entry) throw new UnreadableEntryError(file, 'damaged, or of another version');
-      return entry;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      this.#options.events.cacheError('disk', error as Error);
-      throw error;
-    }
-  }
-
-  #key(domain: DomainName): string {
-    return `${this.#options.keyPrefix}:sts:${domain}`;
-  }
-
-  /** A domain may be longer than a file name may. */
-  #path(domain: DomainName): string {
-    const name = domain.length <= 200 ? domain : createHash('sha256').update(domain).digest('hex');
-    return join(this.#options.directory, `${name}.json`);
-  }
+/** What a new policy does not end. */
+function lasting(entry: StsEntry | undefined): Pick<Facts, 'lastUsedMs' | 'suspicions'> {
+  const { lastUsedMs, suspicions } = entry ?? {};
+  return {
+    ...(lastUsedMs === undefined ? {} : { lastUsedMs }),
+    ...(suspicions ? { suspicions } : {}),
+  };
 }
 
 function isEmpty(entry: StsEntry): boolean {

@@ -32,6 +32,8 @@ export interface RetryQuestion {
   readonly attempts: number;
   readonly causeClass: CauseClass;
   readonly nowMs: number;
+  /** Beyond the lifetime, for a reason that is stronger; in milliseconds. */
+  readonly extensionMs?: number;
 }
 
 /** Each delay is lengthened by up to this share, so that messages of one outage don't return as one. */
@@ -58,12 +60,15 @@ export function nextAttempt(
 /** When the message is given up, in milliseconds since the epoch. */
 export function expiry(
   settings: RetrySettings,
-  question: Pick<RetryQuestion, 'destination' | 'receivedAtMs' | 'nullReversePath'>,
+  question: Pick<
+    RetryQuestion,
+    'destination' | 'receivedAtMs' | 'nullReversePath' | 'extensionMs'
+  >,
 ): number {
   const own = settings.domains.find((entry) => entry.domain === question.destination)?.lifetime;
   const lifetime = own ?? settings.lifetime;
   const bounded = question.nullReversePath ? Math.min(settings.bounceLifetime, lifetime) : lifetime;
-  return question.receivedAtMs + bounded;
+  return question.receivedAtMs + bounded + (question.extensionMs ?? 0);
 }
 
 /** Domain before class before default. */

@@ -56,7 +56,9 @@ export function createLog(options: LogOptions): Log {
     write(level, event, fields = {}) {
       logger[level]({ event, ...fields });
       if (level !== 'error' && level !== 'warn') return;
-      const text = String(fields['error'] ?? fields['reason'] ?? fields['warning'] ?? '');
+      const text = String(
+        fields['error'] ?? fields['reason'] ?? fields['warning'] ?? fields['detail'] ?? '',
+      );
       troubles.push({ time: new Date().toISOString(), event, text });
       if (troubles.length > TROUBLES_KEPT) troubles.shift();
     },

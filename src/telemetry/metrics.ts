@@ -99,7 +99,12 @@ export function createMetrics() {
     mtastsFetches: counter('mtasts_fetches_total', 'Policy fetches over HTTPS, by result.', [
       'result',
     ]),
-    mtastsCacheEntries: gauge('mtasts_cache_entries', 'Policies kept, by mode.', ['mode']),
+    mtastsRefreshes: counter(
+      'mtasts_refreshes_total',
+      'Policies fetched anew without a delivery that needs it, by cause and result.',
+      ['cause', 'result'],
+    ),
+    mtastsCacheEntries: gauge('mtasts_cache_entries', 'Policies in force, by mode.', ['mode']),
     overridesActive: gauge('overrides_active', 'Overrides in force.'),
     overrideNextExpiry: gauge(
       'override_next_expiry_timestamp_seconds',

@@ -2,11 +2,10 @@
  * The answers messages get. One function per event: log line and metric together. A delivery's
  * line is the evidence of how it went: MX, address, TLS, certificate, policy and verdict.
  */
-import type { Failure, LocalFailure, TlsFailureCause } from '../mail/failure.ts';
 import type { Diagnosis, Outcome } from '../mail/outcome.ts';
 import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
+import { sessionResultType } from '../mail/session-result-type.ts';
 import type { TlsRequirement } from '../mail/tls-requirement.ts';
-import { tlsResultType } from '../mail/tls-result-type.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -102,29 +101,6 @@ export type OutcomeEvents = ReturnType<typeof outcomeEvents>;
 function policyLabels({ source }: TlsRequirement): { policy_type: string; mode: string } {
   if (source.kind === 'mta-sts') return { policy_type: 'sts', mode: source.mode };
   return { policy_type: 'no-policy-found', mode: source.kind };
-}
-
-/** RFC 8460 §4.3: how the TLS of this session went; undefined when it did not come to TLS at all. */
-function sessionResultType(result: SessionResult): string | undefined {
-  const { facts } = result;
-  const { level, source } = facts.requirement;
-  if (result.kind === 'ended-early' && isTlsFailure(result.failure)) {
-    return tlsResultType(result.failure.cause);
-  }
-  if (level === 'none') return result.kind === 'transacted' ? 'clear-text' : undefined;
-  if (!facts.tls && !facts.clearTextBecause) return undefined;
-  const isUnderSts = source.kind === 'mta-sts';
-  if (isUnderSts && !source.listed) return tlsResultType('mx-outside-policy');
-  if (facts.clearTextBecause) return tlsResultType(facts.clearTextBecause.cause);
-  const verdict = facts.tls?.verdict;
-  return isUnderSts && verdict?.verified === false ? tlsResultType(verdict.cause) : 'successful';
-}
-
-function isTlsFailure(failure: Failure): failure is LocalFailure & { cause: TlsFailureCause } {
-  return (
-    failure.kind === 'local' &&
-    /^(starttls|tls|certificate)-|^mx-outside-policy$/.test(failure.cause)
-  );
 }
 
 function describeFacts({ candidate, address, requirement, tls, clearTextBecause }: SessionFacts) {

@@ -1,10 +1,20 @@
 /**
  * What happens while policies are looked up. One function per event: log line and metric together.
  */
+import type { DowngradeSignal } from '../mail/downgrade-signal.ts';
 import type { StsMode } from '../protocol/mta-sts/policy.ts';
 import type { ResultType } from '../protocol/tlsrpt/result-type.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
+
+/** Why a policy is fetched without a delivery that needs it. */
+export type RefreshCause =
+  /** Before it expires. */
+  | 'background'
+  /** `stsrelay policy refresh`. */
+  | 'admin'
+  /** A message that the policy holds back is about to be given up. */
+  | 'last-attempt';
 
 export function policyEvents(log: Log, metrics: Metrics) {
   return {
@@ -22,24 +32,65 @@ export function policyEvents(log: Log, metrics: Metrics) {
       facts: { id: string; resultType: ResultType; reason: string; inForce: StsMode | undefined },
     ): void {
       metrics.mtastsFetches.inc({ result: facts.resultType });
-      if (facts.inForce === 'enforce') metrics.downgradeSuspected.inc({ signal: 'fetch-failed' });
       log.write('warn', 'policy.fetch_failed', { domain, ...facts });
+    },
+    refreshed(
+      domain: string,
+      facts: {
+        cause: RefreshCause;
+        id: string;
+        mode: StsMode;
+        maxAgeSeconds: number;
+        changed: boolean;
+      },
+    ): void {
+      metrics.mtastsRefreshes.inc({ cause: facts.cause, result: 'fetched' });
+      log.write('info', 'policy.refreshed', { domain, ...facts });
+    },
+    /** `inForce` is the mode of the policy that stays. RFC 8461 §3.3: the operator is told, but for mode none. */
+    refreshFailed(
+      domain: string,
+      facts: {
+        cause: RefreshCause;
+        id: string;
+        resultType: ResultType;
+        reason: string;
+        inForce: StsMode | undefined;
+      },
+    ): void {
+      metrics.mtastsRefreshes.inc({ cause: facts.cause, result: facts.resultType });
+      const level = facts.inForce === 'none' ? 'debug' : 'warn';
+      log.write(level, 'policy.refresh_failed', { domain, ...facts });
+    },
+    /** Nobody asked for it in a long time, or an administrator said so. */
+    forgotten(domain: string, reason: 'unused' | 'admin'): void {
+      log.write('info', 'policy.forgotten', { domain, reason });
     },
     /** The TXT record is gone, broken or cannot be looked up while a policy is in force. */
     recordGone(
       domain: string,
       facts: { mode: StsMode; live: 'none' | 'failed'; detail: string },
     ): void {
-      if (facts.mode === 'enforce') {
-        const signal = facts.live === 'none' ? 'record-gone' : 'record-lookup-failed';
-        metrics.downgradeSuspected.inc({ signal });
-      }
       log.write('warn', 'policy.record_gone', { domain, ...facts });
     },
     /** DNS kept failing for `dnsFailureGrace` with nothing in force: mail goes as without a policy. */
     graceOver(domain: string, reason: string): void {
-      metrics.downgradeSuspected.inc({ signal: 'dns-failure' });
       log.write('warn', 'policy.dns_grace_over', { domain, reason });
+    },
+    /** A sign that somebody weakens the TLS of a domain: counted each time. */
+    downgradeSign(signal: DowngradeSignal): void {
+      metrics.downgradeSuspected.inc({ signal });
+    },
+    /** Such a sign is new, or still there; `count` of them since the last such line. */
+    downgradeSuspected(
+      domain: string,
+      facts: { signal: DowngradeSignal; detail: string; count: number },
+    ): void {
+      log.write('warn', 'policy.downgrade_suspected', { domain, ...facts });
+    },
+    /** A policy holds back a message whose lifetime is over, and could not be checked for a newer one. */
+    lastCheckFailed(domain: string, reason: string): void {
+      log.write('warn', 'policy.last_check_failed', { domain, reason });
     },
     /** One of the places where policies are kept did not do its part; the others did. */
     cacheError(place: 'redis' | 'disk', error: Error): void {

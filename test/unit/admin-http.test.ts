@@ -5,17 +5,14 @@ import { type IncomingMessage, request } from 'node:http';
 import { request as secureRequest } from 'node:https';
 import { connect, createServer, type Socket } from 'node:net';
 import { describe, test } from 'node:test';
-import {
-  createControlServer,
-  createHttpServer,
-  type HttpOptions,
-  type Readiness,
-} from '../../src/admin/http.ts';
+import { createControlServer } from '../../src/admin/control.ts';
+import { createHttpServer, type HttpOptions, type Readiness } from '../../src/admin/http.ts';
 import { shortPath } from '../../src/admin/socket-path.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { createCa } from '../support/ca.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { FakePolicies } from './fake-policies.ts';
 
 const READY: Readiness = { ready: true, parts: { spool: { ok: true, reason: 'writable' } } };
 const STATUS: RelayStatus = {
@@ -214,7 +211,11 @@ describe('the HTTP endpoints', () => {
 });
 
 describe('the control socket', () => {
-  const parts = { status: async () => STATUS, reload: async () => ({ ok: true }) as const };
+  const parts = {
+    status: async () => STATUS,
+    reload: async () => ({ ok: true }) as const,
+    policies: new FakePolicies(),
+  };
 
   test('status and reload, for the owner alone', async () => {
     using dir = tempDir();

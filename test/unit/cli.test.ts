@@ -7,13 +7,14 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
-import { createControlServer, type ReloadResult } from '../../src/admin/http.ts';
+import { createControlServer, type ReloadResult } from '../../src/admin/control.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
 import { formatStatus, formatUptime } from '../../src/cli/status.ts';
 import { settingsFrom } from '../../src/config/load.ts';
 import { toJsonSchema } from '../../src/config/settings.ts';
 import { matchesPassword, parsePasswordHash } from '../../src/intake/password.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
+import { FakePolicies } from './fake-policies.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const CONTRACT = fileURLToPath(new URL('../fixtures/config/contract.yaml', import.meta.url));
@@ -185,6 +186,7 @@ describe('status and reload', () => {
       socketPath: dir.file('data/control.sock'),
       status: async () => STATUS,
       reload: async () => result,
+      policies: new FakePolicies(),
     });
   }
 

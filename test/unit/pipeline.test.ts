@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { SessionPlan } from '../../src/delivery/session.ts';
-import { localFailure } from '../../src/mail/failure.ts';
+import { type LocalCause, localFailure } from '../../src/mail/failure.ts';
 import type { MessageId } from '../../src/mail/message-id.ts';
 import type { Route } from '../../src/mail/route.ts';
 import type { SessionResult } from '../../src/mail/session-result.ts';
@@ -10,6 +10,7 @@ import type { AttemptOutcomes } from '../../src/outcome/settle.ts';
 import { attemptDelivery, type Stages } from '../../src/pipeline.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { withDeadline } from '../../src/platform/deadline.ts';
+import type { PolicyCheck } from '../../src/policy/last-check.ts';
 import { parseReply } from '../../src/protocol/smtp/reply.ts';
 import { NO_DESTINATION, type SpoolRecord } from '../../src/spool/message-state.ts';
 import { type Spool, SpoolError, type StoredMessage } from '../../src/spool/store.ts';
@@ -67,6 +68,8 @@ class Bench {
       }),
       addressesOf: async () => ({ kind: 'addresses', addresses: ['192.0.2.1'] }),
       runSession: async (plan, { recipients }) => accepts(plan, recipients),
+      isLastAttempt: () => false,
+      recheckPolicy: async () => 'unchanged',
       settle: async (made) => {
         this.settled.push(made);
         const { nextAttemptMs } = this;
@@ -322,5 +325,65 @@ describe('an attempt that is cut short', () => {
     );
     assert.deepEqual(end, { kind: 'closed' });
     assert.deepEqual(bench.outcomes, { 0: 'deferred timeout' });
+  });
+});
+
+describe('the last attempt, when a policy holds the message back', () => {
+  const source = {
+    kind: 'mta-sts',
+    domain: domain('dest.example'),
+    policyId: 'one',
+    mode: 'enforce',
+    listed: true,
+  } as const;
+  const FAILS = 'certificate-expired';
+  /** Every host fails as `cause` until the policy is checked, then as `after` says. */
+  function bench(check: PolicyCheck, after = 'fails', cause: LocalCause = FAILS) {
+    const state = { checked: 0 };
+    const made: Bench = new Bench(message(), {
+      tlsPolicy: async () => ({
+        kind: 'decided',
+        requirementFor: () => ({ kind: 'allowed', requirement: { ...REQUIREMENT, source } }),
+      }),
+      runSession: async (plan, { recipients }) =>
+        state.checked > 0 && after === 'delivers'
+          ? accepts(plan, recipients)
+          : { kind: 'ended-early', facts: factsOf(plan), failure: localFailure(cause, 'x') },
+      isLastAttempt: () => true,
+      recheckPolicy: async (name) => {
+        assert.equal(name, 'dest.example');
+        state.checked++;
+        return check;
+      },
+    });
+    return { made, state };
+  }
+
+  test('a changed policy gives it another attempt', async () => {
+    const { made, state } = bench('changed', 'delivers');
+    await made.run();
+    assert.equal(state.checked, 1);
+    assert.deepEqual(made.outcomes, { 0: 'delivered' });
+    assert.equal(made.calls.filter((name) => name === 'tlsPolicy').length, 2);
+  });
+
+  test('a changed policy that is not met either is the end', async () => {
+    const { made, state } = bench('changed');
+    await made.run();
+    assert.equal(state.checked, 1);
+    assert.deepEqual(made.outcomes, { 0: `deferred ${FAILS}` });
+    assert.equal(made.settled[0]?.policyUnchecked, undefined);
+  });
+
+  test('one that could not be checked is said to be so', async () => {
+    const { made } = bench('unchecked');
+    await made.run();
+    assert.equal(made.settled[0]?.policyUnchecked, true);
+  });
+
+  test('what is no matter of the policy is not checked', async () => {
+    const { made, state } = bench('changed', 'fails', 'connect-refused');
+    await made.run();
+    assert.equal(state.checked, 0);
   });
 });

@@ -1,5 +1,6 @@
 /** What tests of the TLS policy put in the place of DNS, the policy host and Redis. */
 import type { Found, LookupResult, Resolver } from '../../src/platform/resolver.ts';
+import type { KeptPolicy } from '../../src/policy/sts-entry.ts';
 import type { FetchResult } from '../../src/policy/sts-fetch.ts';
 import { type DomainName, parseDomain } from '../../src/protocol/domain.ts';
 import { parsePolicy, type StsPolicy } from '../../src/protocol/mta-sts/policy.ts';
@@ -21,6 +22,10 @@ export function policy(
   );
   if (!verdict.ok) throw new Error(verdict.detail);
   return verdict.policy;
+}
+
+export function keptPolicy(id: string, of: StsPolicy, fetchedAtMs: number): KeptPolicy {
+  return { id, policy: of, fetchedAtMs, source: 'fetch' };
 }
 
 export type TxtAnswer = LookupResult<readonly Buffer[]>;
@@ -48,8 +53,12 @@ export class TxtResolver implements Resolver {
   readonly asked: string[] = [];
   answer: (name: string, signal: AbortSignal) => TxtAnswer | Promise<TxtAnswer> = () => NO_TXT;
 
-  async lookupTxt(name: string, signal: AbortSignal): Promise<TxtAnswer> {
+  /** What was asked for besides the name. */
+  readonly options: unknown[] = [];
+
+  async lookupTxt(name: string, signal: AbortSignal, options?: unknown): Promise<TxtAnswer> {
     this.asked.push(name);
+    this.options.push(options);
     return this.answer(name, signal);
   }
   lookupMx(): Promise<never> {
@@ -91,6 +100,10 @@ export class MapRedis {
   async get(key: string): Promise<string | null> {
     if (this.isDown) throw new Error('Redis is gone');
     return this.values.get(key) ?? null;
+  }
+  async del(key: string): Promise<number> {
+    if (this.isDown) throw new Error('Redis is gone');
+    return this.values.delete(key) ? 1 : 0;
   }
   /** The one script there is: SET unless what is there was fetched later. */
   async eval(_script: string, _keys: 1, key: string, json: string, at: number): Promise<0 | 1> {

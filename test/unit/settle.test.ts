@@ -5,7 +5,7 @@ import type { Envelope } from '../../src/mail/envelope.ts';
 import { type Failure, localFailure } from '../../src/mail/failure.ts';
 import type { Outcome } from '../../src/mail/outcome.ts';
 import { conclude, concludeWithoutSession } from '../../src/outcome/conclude.ts';
-import { settle } from '../../src/outcome/settle.ts';
+import { isLastAttempt, settle } from '../../src/outcome/settle.ts';
 import { parseDomain } from '../../src/protocol/domain.ts';
 import { parseReply } from '../../src/protocol/smtp/reply.ts';
 import type { RetrySettings } from '../../src/queue/retry-schedule.ts';
@@ -73,14 +73,16 @@ interface Situation {
   readonly envelope?: Partial<Envelope>;
   readonly ageMs?: number;
   readonly refusals?: number;
+  readonly policyUnchecked?: boolean;
 }
 
-function run({ outcomes, envelope, ageMs = 0, refusals = 0 }: Situation) {
+function run({ outcomes, envelope, ageMs = 0, refusals = 0, policyUnchecked }: Situation) {
   const clock = new FakeClock(RECEIVED_AT + ageMs);
   const { spool, records } = recordSpool(refusals);
   const recorded = recordEvents<OutcomeEvents>();
   const message = { envelope: sampleEnvelope(envelope), sizeBytes: 1, records: [] };
-  const attempt = { message, destination: 'dest.example', attempts: 3, outcomes };
+  const unchecked = policyUnchecked === undefined ? {} : { policyUnchecked };
+  const attempt = { message, destination: 'dest.example', attempts: 3, outcomes, ...unchecked };
   const parts = { spool, clock, retry: () => RETRY, events: recorded.events };
   return { settled: settle(attempt, parts), clock, records, recorded, envelope: message.envelope };
 }
@@ -173,6 +175,33 @@ describe('settle', () => {
     assert.deepEqual(recorded.of('deferred'), []);
     const [[facts] = []] = recorded.of('bounced');
     assert.equal((facts as { lifetimeOver: boolean }).lifetimeOver, true);
+  });
+
+  test('a policy that could not be checked for a newer one holds it a day longer, no more (RFC 8461 §5.1)', async () => {
+    const outcomes = one(outcome(localFailure('certificate-expired', 'x')));
+    const late = run({ outcomes, ageMs: 24 * HOUR, policyUnchecked: true });
+    const record = await late.settled;
+    assert.deepEqual(record.bounced, []);
+    assert.ok(record.nextAttemptMs !== undefined && record.nextAttemptMs > late.clock.now());
+    const over = await run({ outcomes, ageMs: 48 * HOUR, policyUnchecked: true }).settled;
+    assert.equal(over.bounced.length, 1);
+  });
+
+  test('only the end of the lifetime makes it the last attempt', () => {
+    const ofOne = (made: Outcome, ageMs: number) =>
+      isLastAttempt(
+        {
+          message: { envelope: sampleEnvelope(), sizeBytes: 1, records: [] },
+          destination: 'dest.example',
+          attempts: 1,
+          outcomes: one(made),
+        },
+        { clock: new FakeClock(RECEIVED_AT + ageMs), retry: () => RETRY },
+      );
+    const waits = outcome(localFailure('certificate-expired', 'x'));
+    assert.equal(ofOne(waits, 23 * HOUR), false);
+    assert.equal(ofOne(waits, 24 * HOUR), true);
+    assert.equal(ofOne(DELIVERED, 24 * HOUR), false);
   });
 
   test('the status of an expired message: the host’s, the missing TLS’s, else delivery time expired', async () => {

@@ -19,6 +19,7 @@ import { waitFor } from '../support/wait-for.ts';
 import {
   domain,
   failedFetch,
+  keptPolicy,
   MapRedis,
   NO_TXT,
   PolicyHost,
@@ -34,6 +35,7 @@ const W = domain('w.example');
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
+const WHY = { reason: 'x', resultType: 'sts-policy-fetch-error' } as const;
 const RECORD = txt('v=STSv1; id=one;');
 
 class Bench {
@@ -42,6 +44,8 @@ class Bench {
   readonly dns = new TxtResolver();
   readonly host = new PolicyHost();
   readonly recorded = recordEvents<PolicyEvents>();
+  /** Signs of a downgrade, by domain and signal. */
+  readonly suspected: string[] = [];
   redis: MapRedis | RedisClient = new MapRedis();
   store: StsStore | undefined;
   #lookup: ReturnType<typeof createStsLookup> | undefined;
@@ -67,6 +71,9 @@ class Bench {
       fetch: this.host.fetch,
       clock: this.clock,
       events: this.recorded.events,
+      detector: {
+        suspect: (name, signal) => void this.suspected.push(`${name} ${signal}`),
+      },
       dnsFailureGraceMs: () => HOUR,
     });
   }
@@ -306,7 +313,7 @@ describe('Redis', () => {
   const entry = {
     domain: W,
     changedAtMs: 1,
-    kept: { id: 'x', policy: policy('none', []), fetchedAtMs: 1 },
+    kept: keptPolicy('x', policy('none', []), 1),
   };
   const hostile: Readonly<Record<string, string>> = {
     nothing: '',
@@ -367,7 +374,7 @@ describe('disk', () => {
     const whole = formatEntry({
       domain: W,
       changedAtMs: 1,
-      kept: { id: 'one', policy: policy('enforce'), fetchedAtMs: 1 },
+      kept: keptPolicy('one', policy('enforce'), 1),
     });
     const damages = [
       '',
@@ -427,8 +434,17 @@ describe('disk', () => {
     const entry = {
       domain: W,
       changedAtMs: 5,
-      kept: { id: 'one', policy: policy('testing'), fetchedAtMs: 4 },
-      failedFetch: { id: 'two', atMs: 3, reason: 'x' },
+      kept: { ...keptPolicy('one', policy('testing'), 4), source: 'refresh' as const },
+      failedFetch: { id: 'two', atMs: 3, reason: 'x', resultType: 'sts-webpki-invalid' as const },
+      failedRefresh: {
+        sinceMs: 1,
+        lastMs: 2,
+        failures: 3,
+        reason: 'y',
+        resultType: 'sts-policy-invalid' as const,
+      },
+      lastUsedMs: 4,
+      suspicions: { 'record-gone': { firstMs: 1, lastMs: 2, count: 3, detail: 'no TXT record' } },
       dnsFailing: { sinceMs: 1, lastMs: 2 },
     };
     assert.deepEqual(parseEntry(W, formatEntry(entry)), entry);
@@ -600,15 +616,13 @@ describe('look-ups at the same time', () => {
     const { store } = bench;
     assert.ok(store);
     const base = bench.clock.now();
-    const kept = (n: number) => ({
-      id: `id${n}`,
-      policy: policy('enforce', Array(1 + (n % 7)).fill('*.w.example')),
-      fetchedAtMs: base + n,
-    });
+    bench.clock.advance(1000);
+    const kept = (n: number) =>
+      keptPolicy(`id${n}`, policy('enforce', Array(1 + (n % 7)).fill('*.w.example')), base + n);
     const order = Array.from({ length: 30 }, (_, n) => (n * 7) % 30);
     await Promise.all([
       ...order.map((n) => store.keepPolicy(W, kept(n + 1))),
-      store.noteFailedFetch(W, { id: 'x', atMs: base, reason: 'x' }),
+      store.noteFailedFetch(W, { id: 'x', atMs: base, ...WHY }),
       store.noteDnsFailing(W, { sinceMs: base, lastMs: base }),
       store.noteDnsAnswered(W),
     ]);

@@ -7,7 +7,7 @@ import type { StsLookup } from '../../src/policy/sts-lookup.ts';
 import { createTlsPolicy, type TlsPolicySettings } from '../../src/policy/tls-policy.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
 import type { StsPolicy } from '../../src/protocol/mta-sts/policy.ts';
-import { domain, policy } from './policy-parts.ts';
+import { domain, keptPolicy, policy } from './policy-parts.ts';
 
 const NOW = 1_800_000_000_000;
 const W = domain('w.example');
@@ -24,7 +24,7 @@ function route(change: Partial<Route> = {}): Route {
 }
 
 function found(published: StsPolicy): StsLookup {
-  return { kind: 'policy', kept: { id: 'one', policy: published, fetchedAtMs: NOW } };
+  return { kind: 'policy', kept: keptPolicy('one', published, NOW) };
 }
 
 const ABSENT: StsLookup = { kind: 'absent' };

@@ -125,14 +125,14 @@ const mtaSts = z
       .prefault('60s')
       .describe('Time for one fetch of a policy (RFC 8461 §3.3).'),
     httpsPort: port().prefault(443).describe('Port of policy hosts.'),
-    refreshEvery: notYet(
-      duration('1m', '30d').prefault('24h').describe('How often cached policies are refreshed.'),
-    ),
-    forgetUnusedAfter: notYet(
-      duration('1d', '3650d')
-        .prefault('180d')
-        .describe('When a policy that no mail asked for is no longer refreshed.'),
-    ),
+    refreshEvery: duration('1m', '30d')
+      .prefault('24h')
+      .describe(
+        'Policies in use are fetched anew in the background at least this often, each at a random time, and well before they expire.',
+      ),
+    forgetUnusedAfter: duration('1d', '3650d')
+      .prefault('180d')
+      .describe('When a policy that no mail asked for is forgotten.'),
     dnsFailureGrace: duration('0s', '30d')
       .prefault('1h')
       .describe(
@@ -153,7 +153,7 @@ export const security = z
       .describe('TLS for domains that publish nothing.'),
     minTlsVersion: choice(['TLSv1.2', 'TLSv1.3'])
       .prefault('TLSv1.2')
-      .describe('Lowest TLS version towards MX and policy hosts.'),
+      .describe('Lowest TLS version towards MX hosts; policy hosts need TLS 1.2.'),
     honorTlsRequiredNo: notYet(
       flag()
         .prefault(true)

@@ -59,9 +59,10 @@ export function createResolver(options: ResolverOptions): Resolver {
   async function lookup<K extends RecordKind>(
     question: Question<K>,
     signal: AbortSignal,
+    fresh = false,
   ): Promise<LookupResult<RecordData[K]>> {
     if (!isAskable(question.name)) return unaskable(question.name);
-    const cached = cache.get(question);
+    const cached = fresh ? undefined : cache.get(question);
     if (cached !== undefined) return cached;
     try {
       const key = `${question.type} ${question.name}`;
@@ -75,7 +76,8 @@ export function createResolver(options: ResolverOptions): Resolver {
 
   return {
     lookupMx: (name, signal) => lookup({ name: name.toLowerCase(), type: 'MX' }, signal),
-    lookupTxt: (name, signal) => lookup({ name: name.toLowerCase(), type: 'TXT' }, signal),
+    lookupTxt: (name, signal, options) =>
+      lookup({ name: name.toLowerCase(), type: 'TXT' }, signal, options?.fresh),
     lookupAddress: (name, family, signal) =>
       lookup({ name: name.toLowerCase(), type: family === 4 ? 'A' : 'AAAA' }, signal),
   };

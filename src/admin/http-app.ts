@@ -1,0 +1,59 @@
+/**
+ * What both HTTP servers have in common: small requests, few connections, short times, errors in
+ * JSON as `{ error }`, and an end that does not wait for idle connections, and for busy ones
+ * only CLOSE_GRACE_MS.
+ */
+import type { Server } from 'node:http';
+import { type FastifyInstance, fastify } from 'fastify';
+
+export type HttpApp = FastifyInstance<Server>;
+
+const MAX_CONNECTIONS = 200;
+const MAX_BODY_BYTES = 1024;
+/** A domain in U-labels, percent-encoded, is that long at most; what is no domain gets its answer. */
+const MAX_PARAMETER_LENGTH = 4096;
+const REQUEST_TIMEOUT_MS = 10_000;
+const KEEP_ALIVE_MS = 75_000;
+const CLOSE_GRACE_MS = 1000;
+
+export interface AppOptions {
+  /** PEM texts; plain HTTP when absent. */
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+  /** Whether what went wrong inside may be told: to nobody but those who run the relay. */
+  readonly tellsErrors: boolean;
+}
+
+/** An application without routes. */
+export function newApp({ tls, tellsErrors }: AppOptions): HttpApp {
+  const options = {
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: KEEP_ALIVE_MS + REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
+  } as const;
+  const limits = { maxHeaderSize: 8192, headersTimeout: REQUEST_TIMEOUT_MS };
+  // The routes are the same either way; the type of the server under them is of no use here.
+  const app =
+    tls === undefined
+      ? fastify({ ...options, http: limits })
+      : (fastify({ ...options, https: { ...limits, ...tls } }) as unknown as HttpApp);
+  app.server.maxConnections = MAX_CONNECTIONS;
+  app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'not found' }));
+  app.setErrorHandler((error, _request, reply) => {
+    const { statusCode = 500, message } = error as { statusCode?: number; message: string };
+    const text = statusCode < 500 || tellsErrors ? message : 'internal error';
+    return reply.code(statusCode).send({ error: text });
+  });
+  return app;
+}
+
+export async function closeApp(app: HttpApp): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), CLOSE_GRACE_MS);
+  try {
+    await app.close();
+  } finally {
+    clearTimeout(timer);
+  }
+}

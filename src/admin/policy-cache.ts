@@ -1,0 +1,64 @@
+/**
+ * The policy cache of the running relay behind the PolicyAdmin port.
+ */
+import type { Clock } from '../platform/clock.ts';
+import type { RefreshResult } from '../policy/sts-refresh.ts';
+import type { StsRefresher } from '../policy/sts-refresher.ts';
+import type { StsStore } from '../policy/sts-store.ts';
+import type { DomainName } from '../protocol/domain.ts';
+import type { PolicyEvents } from '../telemetry/policy-events.ts';
+import { type PolicyAdmin, type PolicyView, type RefreshAnswer, viewOf } from './policies.ts';
+
+export interface PolicyCacheParts {
+  readonly store: StsStore;
+  readonly refresher: StsRefresher;
+  readonly refresh: (domain: DomainName, signal: AbortSignal) => Promise<RefreshResult>;
+  readonly clock: Clock;
+  readonly events: PolicyEvents;
+}
+
+export function createPolicyAdmin(parts: PolicyCacheParts): PolicyAdmin {
+  const { store, refresher, refresh, clock, events } = parts;
+
+  async function show(domain: DomainName): Promise<PolicyView | undefined> {
+    const entry = await store.get(domain);
+    return entry && viewOf(entry, clock.now(), refresher.nextRefreshMs(domain));
+  }
+
+  return {
+    async *list(after) {
+      await refresher.ready;
+      const domains = refresher.domains().filter((domain) => after === undefined || domain > after);
+      for (const domain of domains.sort()) {
+        // One that cannot be read is in the log, and must not hide the others.
+        const view = await show(domain).catch(() => undefined);
+        if (view) yield view;
+      }
+    },
+    show,
+    async refresh(domain, signal) {
+      const result = await refresh(domain, signal);
+      const view = await show(domain);
+      return { ...answerTo(result), ...(view ? { view } : {}) };
+    },
+    async forget(domain) {
+      const wasKnown = await store.forget(domain, { shared: true });
+      if (wasKnown) events.forgotten(domain, 'admin');
+      return wasKnown;
+    },
+  };
+}
+
+function answerTo(result: RefreshResult): RefreshAnswer {
+  if (result.kind !== 'failed') {
+    const { changed, kept } = result;
+    const what = kept ? `mode ${kept.policy.mode}, id ${kept.id}` : 'no policy';
+    return { ok: true, changed, text: `${changed ? 'changed' : 'unchanged'}: ${what}` };
+  }
+  const { reason, resultType, kept } = result;
+  const why = resultType ? `${resultType}: ${reason}` : reason;
+  const stays = kept
+    ? `; the policy in force stays (mode ${kept.policy.mode}, id ${kept.id})`
+    : '; no policy is in force';
+  return { ok: false, changed: false, text: why + stays };
+}

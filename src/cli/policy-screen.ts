@@ -1,0 +1,178 @@
+/**
+ * What the policy commands show people: a row for the list, and a screen about one domain with
+ * everything that is known and what its troubles mean. Pure; text of strangers is made printable.
+ */
+import type {
+  LastFailure,
+  PolicyFacts,
+  PolicyListing,
+  PolicyView,
+  SuspicionView,
+} from '../admin/policies.ts';
+import type { DowngradeSignal } from '../mail/downgrade-signal.ts';
+import { formatUptime } from './status.ts';
+import { printable } from './terminal.ts';
+
+const NONE = '-';
+const LABEL_WIDTH = 15;
+
+export const LIST_HEADING = [
+  'DOMAIN',
+  'MODE',
+  'ID',
+  'AGE',
+  'EXPIRES',
+  'SOURCE',
+  'SUSPICIOUS',
+  'LAST FAILURE',
+] as const;
+
+/** The cells of one line of the list; each on one line, none empty. */
+export function listRow({ domain, policy, suspicions, lastFailure }: PolicyListing, nowMs: number) {
+  const facts = policy
+    ? [
+        policy.mode,
+        policy.id,
+        formatUptime(secondsFrom(policy.fetchedAt, nowMs)),
+        policy.inForce ? distance(policy.expiresAt, nowMs) : 'expired',
+        policy.source,
+      ]
+    : [NONE, NONE, NONE, NONE, NONE];
+  const signals = suspicions.map(({ signal }) => signal).join(',') || NONE;
+  const failure = lastFailure
+    ? `${lastFailure.kind} ${distance(lastFailure.at, nowMs)}: ${lastFailure.reason}`
+    : NONE;
+  return [domain, ...facts, signals, failure];
+}
+
+/** Everything about one domain. */
+export function formatPolicy(view: PolicyView, nowMs: number): string {
+  const { policy, nextRefreshAt, lastUsedAt, lastFailure, suspicions } = view;
+  const rows: (readonly [string, readonly string[]])[] = [
+    ['domain', [view.domain]],
+    ...(policy ? policyRows(policy, nowMs) : [['policy', ['none is kept']] as const]),
+    ['next refresh', [nextRefresh(nextRefreshAt, nowMs)]],
+    ['last used', [moment(lastUsedAt, nowMs, 'never by this relay')]],
+    ['last failure', lastFailure ? failureLines(lastFailure, nowMs) : ['none']],
+    ['suspicious', suspicions.length === 0 ? ['nothing'] : suspicionLines(suspicions, nowMs)],
+  ];
+  if (policy) {
+    rows.push(['mx', policy.mx.length === 0 ? ['none'] : policy.mx]);
+    rows.push(['policy text', policy.text.replace(/\r?\n$/, '').split(/\r?\n/)]);
+  }
+  return rows
+    .flatMap(([label, lines]) =>
+      lines.map((line, i) => (i === 0 ? label : '').padEnd(LABEL_WIDTH) + printable(line)),
+    )
+    .join('\n');
+}
+
+const MODES: Readonly<Record<string, string>> = {
+  enforce: 'mail goes only to the hosts it lists, over TLS with a valid certificate',
+  testing: 'troubles are noted, the mail goes all the same',
+  none: 'the domain wants nothing enforced',
+};
+const SOURCES: Readonly<Record<string, string>> = {
+  fetch: 'fetched when a message needed it',
+  refresh: 'fetched by a refresh',
+  shared: 'fetched by another relay on the same Redis',
+};
+
+function policyRows(policy: PolicyFacts, nowMs: number): (readonly [string, readonly [string]])[] {
+  const { mode, id, inForce, source, maxAgeSeconds } = policy;
+  const effect = inForce ? MODES[mode] : 'expired: as if nothing were published';
+  const maxAge = `max_age ${maxAgeSeconds} s`;
+  return [
+    ['mode', [effect === undefined ? mode : `${mode} (${effect})`]],
+    ['id', [id]],
+    ['fetched', [moment(policy.fetchedAt, nowMs)]],
+    ['expires', [`${moment(policy.expiresAt, nowMs)}, ${maxAge}`]],
+    ['source', [SOURCES[source] === undefined ? source : `${source} (${SOURCES[source]})`]],
+  ];
+}
+
+const FAILURES: Readonly<Record<LastFailure['kind'], string>> = {
+  fetch: 'fetching the policy',
+  refresh: 'refreshing the policy',
+  dns: 'looking up the TXT record',
+};
+
+function failureLines(failure: LastFailure, nowMs: number): string[] {
+  const { kind, at, since, count, id, resultType, reason } = failure;
+  const type = resultType === undefined ? '' : ` (${resultType})`;
+  return [
+    `${FAILURES[kind] ?? kind}${id === undefined ? '' : ` for id ${id}`}, ${moment(at, nowMs)}`,
+    `${reason}${type}`,
+    ...(since === undefined ? [] : [spell(since, count, nowMs)]),
+  ];
+}
+
+function spell(since: string, count: number | undefined, nowMs: number): string {
+  const times = count === undefined ? '' : `${timesOf(count)} in a row, `;
+  return `${times}the first ${moment(since, nowMs)}`;
+}
+
+/** What each sign can mean, and what to do about it. */
+const SIGNS: Readonly<Record<DowngradeSignal, readonly [meaning: string, advice: string]>> = {
+  'record-gone': [
+    'The TXT record is gone or broken while the policy is still in force.',
+    'Ask the domain whether it gave up MTA-STS; if not, look who answers your resolver.',
+  ],
+  'record-lookup-failed': [
+    'The TXT record cannot be looked up while the policy is still in force.',
+    'Look it up from elsewhere: if that works, something near you blocks it.',
+  ],
+  'fetch-failed': [
+    'The policy is due or has a new id, and cannot be fetched; the one kept stays until it expires.',
+    'Try `stsrelay policy refresh`; if it goes on, tell the domain before the policy expires.',
+  ],
+  'mx-outside-policy': [
+    'DNS names an MX host that the policy does not list: its answer is forged, or the policy is old.',
+    'Compare the MX records with the list below, and tell the domain if they are its own.',
+  ],
+  'starttls-gone': [
+    'A host that had TLS does not offer STARTTLS any more, or no handshake succeeds.',
+    'Connect to it from another network: if STARTTLS is there, something on the way strips it.',
+  ],
+  'certificate-invalid': [
+    'A host whose certificate was valid shows one that is not.',
+    'Look at it from another network: if it differs, somebody is in between; else tell the domain.',
+  ],
+  'dns-failure': [
+    'DNS kept failing with nothing known, and mail goes as if nothing were published.',
+    'Mend the resolver, then `stsrelay policy refresh`, so that its policy is known.',
+  ],
+};
+
+function suspicionLines(suspicions: readonly SuspicionView[], nowMs: number): string[] {
+  return suspicions.flatMap(({ signal, count, firstAt, lastAt, detail }) => [
+    `${signal}, ${moment(lastAt, nowMs)}: ${detail}`,
+    ...(count > 1 ? [`  ${timesOf(count)}, the first ${moment(firstAt, nowMs)}`] : []),
+    ...(SIGNS[signal] ?? []).map((sentence) => `  ${sentence}`),
+  ]);
+}
+
+function timesOf(count: number): string {
+  return count === 1 ? 'once' : `${count} times`;
+}
+
+function nextRefresh(at: string | undefined, nowMs: number): string {
+  return at !== undefined && secondsFrom(at, nowMs) >= 0 ? 'due now' : moment(at, nowMs, 'none');
+}
+
+/** `2026-01-31T12:00:00Z, 3 h ago` */
+function moment(at: string | undefined, nowMs: number, none = NONE): string {
+  if (at === undefined) return none;
+  return `${at.replace(/\.\d+(?=Z$)/, '')}, ${distance(at, nowMs)}`;
+}
+
+/** `in 3 h`, `3 h ago` */
+function distance(at: string, nowMs: number): string {
+  const seconds = secondsFrom(at, nowMs);
+  if (Number.isNaN(seconds)) return NONE;
+  return seconds < 0 ? `in ${formatUptime(-seconds)}` : `${formatUptime(seconds)} ago`;
+}
+
+function secondsFrom(at: string, nowMs: number): number {
+  return (nowMs - Date.parse(at)) / 1000;
+}

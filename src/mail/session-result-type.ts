@@ -1,0 +1,56 @@
+/**
+ * How the TLS of one session went, as a report counts it (RFC 8460 §4.3). Pure; one result a
+ * session, the first that applies: what ended it, a host outside the policy, no TLS, a
+ * certificate that the policy asked for.
+ *
+ * What is no matter of TLS has no result: a host that was away, a reply before there could be
+ * TLS. A refusal after good TLS is a success (RFC 8460 §4.3.4). Where no policy asks for a
+ * certificate, any will do.
+ */
+import type { ResultType } from '../protocol/tlsrpt/result-type.ts';
+import type { Failure, LocalFailure, TlsFailureCause } from './failure.ts';
+import type { SessionResult } from './session-result.ts';
+import { tlsResultType } from './tls-result-type.ts';
+
+export type SessionResultType =
+  | ResultType
+  | 'successful'
+  /** An administrator wants no TLS there. */
+  | 'clear-text';
+
+/** The result of a session or of a skipped candidate; undefined when it did not come to TLS at all. */
+export function sessionResultType(result: SessionResult): SessionResultType | undefined {
+  const { requirement, tls, clearTextBecause } = result.facts;
+  const { level, source } = requirement;
+  if (result.kind === 'ended-early' && isTlsFailure(result.failure)) {
+    return tlsResultType(result.failure.cause);
+  }
+  if (level === 'none') return result.kind === 'transacted' ? 'clear-text' : undefined;
+  if (!tls && !clearTextBecause) return undefined;
+  const isUnderSts = source.kind === 'mta-sts';
+  if (isUnderSts && !source.listed) return tlsResultType('mx-outside-policy');
+  if (clearTextBecause) return tlsResultType(clearTextBecause.cause);
+  const verdict = tls?.verdict;
+  return isUnderSts && verdict?.verified === false ? tlsResultType(verdict.cause) : 'successful';
+}
+
+const TLS_CAUSES: Readonly<Record<TlsFailureCause, true>> = {
+  'starttls-not-offered': true,
+  'starttls-refused': true,
+  'tls-handshake-failed': true,
+  'tls-version-too-low': true,
+  'certificate-expired': true,
+  'certificate-not-yet-valid': true,
+  'certificate-self-signed': true,
+  'certificate-untrusted': true,
+  'certificate-host-mismatch': true,
+  'certificate-missing': true,
+  'certificate-invalid': true,
+  'mx-outside-policy': true,
+};
+
+function isTlsFailure(
+  failure: Failure,
+): failure is LocalFailure & { readonly cause: TlsFailureCause } {
+  return failure.kind === 'local' && Object.hasOwn(TLS_CAUSES, failure.cause);
+}

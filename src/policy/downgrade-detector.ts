@@ -1,0 +1,109 @@
+/**
+ * Notices signs that somebody weakens the TLS of a domain, counts them by signal and keeps them
+ * with what is known about the domain. It changes nothing about deliveries: what must not happen
+ * is prevented by the policy; what cannot be prevented (a domain without one) is at least seen.
+ */
+import { LRUCache } from 'lru-cache';
+import type { DowngradeSignal } from '../mail/downgrade-signal.ts';
+import type { LocalCause } from '../mail/failure.ts';
+import type { Destination } from '../mail/route.ts';
+import type { SessionResult } from '../mail/session-result.ts';
+import type { Clock } from '../platform/clock.ts';
+import { type DomainName, parseDomain } from '../protocol/domain.ts';
+import type { PolicyEvents } from '../telemetry/policy-events.ts';
+import type { StsStore } from './sts-store.ts';
+import type { TlsMemory } from './tls-memory.ts';
+
+export interface DetectorParts {
+  readonly store: StsStore;
+  readonly memory: TlsMemory;
+  readonly clock: Clock;
+  readonly events: PolicyEvents;
+}
+
+/** A sign that goes on is logged, and written down, this often. */
+const NOTE_MS = 10 * 60_000;
+const MOST_SPELLS = 20_000;
+/** A certificate that was valid longer ago was given up, by all appearance. */
+const VERIFIED_MEMORY_MS = 30 * 86_400_000;
+
+interface Spell {
+  readonly notedAtMs: number;
+  /** Signs since. */
+  readonly count: number;
+}
+
+export class DowngradeDetector {
+  readonly #parts: DetectorParts;
+  readonly #spells = new LRUCache<string, Spell>({ max: MOST_SPELLS });
+
+  constructor(parts: DetectorParts) {
+    this.#parts = parts;
+  }
+
+  /** A sign was seen. Counted always; logged and kept when it is new, and then now and then. */
+  suspect(domain: DomainName, signal: DowngradeSignal, detail: string): void {
+    const { clock, events, store } = this.#parts;
+    const now = clock.now();
+    const key = `${signal} ${domain}`;
+    const spell = this.#spells.get(key);
+    const count = (spell?.count ?? 0) + 1;
+    events.downgradeSign(signal);
+    if (spell && now >= spell.notedAtMs && now - spell.notedAtMs < NOTE_MS) {
+      this.#spells.set(key, { ...spell, count });
+      return;
+    }
+    this.#spells.set(key, { notedAtMs: now, count: 0 });
+    events.downgradeSuspected(domain, { signal, detail, count });
+    store.noteSuspicion(domain, signal, { atMs: now, count, detail }).catch((error: Error) => {
+      events.cacheError('disk', error);
+    });
+  }
+
+  /** A session with a host of `destination` ended, or the host was passed over. */
+  session(destination: Destination, { facts, ...result }: SessionResult): void {
+    const { source } = facts.requirement;
+    const { host } = facts.candidate;
+    const domain = source.kind === 'mta-sts' ? source.domain : parseDomain(destination);
+    if (host === undefined || domain === undefined) return;
+    const cause = result.kind === 'ended-early' && causeOf(result.failure);
+    if (cause === 'mx-outside-policy') {
+      this.suspect(domain, 'mx-outside-policy', `${host} is not listed by the policy`);
+    }
+    const seen = this.#parts.memory.get(host);
+    const lost = cause || facts.clearTextBecause?.cause;
+    if (seen && lost && isTlsGone(lost)) {
+      this.suspect(domain, 'starttls-gone', `${host}: ${lost}, TLS last seen ${day(seen.tlsAtMs)}`);
+    }
+    if (!facts.tls) return;
+    const { verdict } = facts.tls;
+    if (!verdict.verified && this.#wasVerified(seen?.verifiedAtMs)) {
+      this.suspect(domain, 'certificate-invalid', `${host}: ${verdict.detail}`);
+    }
+    this.#parts.memory.note(host, verdict);
+  }
+
+  #wasVerified(atMs: number | undefined): boolean {
+    return atMs !== undefined && this.#parts.clock.now() - atMs < VERIFIED_MEMORY_MS;
+  }
+}
+
+function causeOf(failure: (SessionResult & { kind: 'ended-early' })['failure']) {
+  return failure.kind === 'local' ? failure.cause : undefined;
+}
+
+function isTlsGone(cause: LocalCause): boolean {
+  switch (cause) {
+    case 'starttls-not-offered':
+    case 'starttls-refused':
+    case 'tls-handshake-failed':
+    case 'tls-version-too-low':
+      return true;
+    default:
+      return false;
+  }
+}
+
+function day(atMs: number): string {
+  return new Date(atMs).toISOString().slice(0, 10);
+}

@@ -1,0 +1,32 @@
+/**
+ * RFC 8461 §5.1: before a policy makes a message fail for good, it is checked for a newer one.
+ */
+import type { DomainName } from '../protocol/domain.ts';
+import type { PolicyEvents } from '../telemetry/policy-events.ts';
+import type { RefreshResult } from './sts-refresh.ts';
+
+/** `unchecked`: neither DNS nor the policy host said whether there is a newer one. */
+export type PolicyCheck = 'changed' | 'unchanged' | 'unchecked';
+
+export interface LastCheckParts {
+  readonly refresh: (domain: DomainName, signal: AbortSignal) => Promise<RefreshResult>;
+  readonly events: PolicyEvents;
+}
+
+/** See whether the policy of `domain` is still the latest. Never rejects. */
+export async function checkPolicy(
+  domain: DomainName,
+  { refresh, events }: LastCheckParts,
+  signal: AbortSignal,
+): Promise<PolicyCheck> {
+  try {
+    const result = await refresh(domain, signal);
+    if (result.kind !== 'failed' && result.changed) return 'changed';
+    // What the policy host said just now is later than any id in DNS.
+    if (result.kind === 'refreshed' || result.live?.kind !== 'failed') return 'unchanged';
+    events.lastCheckFailed(domain, result.live.detail);
+  } catch (error) {
+    events.lastCheckFailed(domain, (error as Error).message);
+  }
+  return 'unchecked';
+}

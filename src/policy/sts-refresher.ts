@@ -1,0 +1,248 @@
+/**
+ * Keeps the policies that are in use fresh (RFC 8461 §3.3, §10.2): each is fetched anew before it
+ * expires, at a time nobody can foresee, so that no attacker can wait for it; one that no mail asked
+ * for in a long time is forgotten. Also the index of what is kept.
+ *
+ * One of these runs per node. Before it fetches, it takes over what another node fetched.
+ */
+import type { Clock } from '../platform/clock.ts';
+import { withDeadline } from '../platform/deadline.ts';
+import type { DomainName } from '../protocol/domain.ts';
+import type { StsMode } from '../protocol/mta-sts/policy.ts';
+import type { PolicyEvents } from '../telemetry/policy-events.ts';
+import { expiresAtMs, type StsEntry } from './sts-entry.ts';
+import type { RefreshResult } from './sts-refresh.ts';
+import type { StsStore } from './sts-store.ts';
+
+export interface RefresherSettings {
+  readonly enabled: boolean;
+  readonly refreshEveryMs: number;
+  readonly forgetUnusedAfterMs: number;
+}
+
+export interface RefresherParts {
+  readonly store: StsStore;
+  readonly refresh: (domain: DomainName, signal: AbortSignal) => Promise<RefreshResult>;
+  readonly settings: () => RefresherSettings;
+  readonly clock: Clock;
+  readonly events: PolicyEvents;
+  /** 0 ≤ x < 1. */
+  readonly random?: () => number;
+}
+
+/** What is known about one policy without reading it. */
+interface Indexed {
+  readonly mode: StsMode | undefined;
+  readonly fetchedAtMs: number;
+  readonly expiresAtMs: number;
+  readonly lastUsedMs: number;
+  readonly dueMs: number;
+  /** The refreshEvery that `dueMs` was chosen for. */
+  readonly everyMs: number;
+}
+
+const MOST_AT_ONCE = 4;
+/** DNS and the fetch have deadlines of their own; this is the one over all. */
+const REFRESH_MS = 120_000;
+/** The longest sleep: settings and clock may change meanwhile. */
+const LOOK_MS = 60_000;
+const SHORTEST_LOOK_MS = 1000;
+/** After a failure; RFC 8461 §3.3 has five minutes as the least. */
+const AGAIN_MS = 30 * 60_000;
+const SOONEST_AGAIN_MS = 5 * 60_000;
+/** What fell due while the relay was away is spread over this. */
+const CATCH_UP_MS = 10 * 60_000;
+/** A policy that lives for a minute is not fetched every half minute for months. */
+const MOST_UNUSED_REFRESHES = 1000;
+
+export class StsRefresher {
+  /** Settled when everything on disk is in the index. */
+  readonly ready: Promise<void>;
+  readonly #isReady = Promise.withResolvers<void>();
+  readonly #parts: RefresherParts;
+  readonly #index = new Map<DomainName, Indexed>();
+  readonly #running = new Set<DomainName>();
+  readonly #ending = new AbortController();
+  #work: Promise<unknown> = Promise.resolve();
+  #cancel: (() => void) | undefined;
+  #nextLookMs = Infinity;
+
+  constructor(parts: RefresherParts) {
+    this.#parts = parts;
+    this.ready = this.#isReady.promise;
+    parts.store.watch((domain, entry) => this.#enter(domain, entry));
+  }
+
+  /** Read what is kept, then begin; in the background. */
+  start(): void {
+    this.#work = this.#readAll().then(() => {
+      this.#isReady.resolve();
+      this.#look();
+    });
+  }
+
+  /** Of everything that is kept, in no order. */
+  domains(): DomainName[] {
+    return [...this.#index.keys()];
+  }
+
+  /** Settled when what is under way now is done. */
+  async idle(): Promise<void> {
+    await this.#work;
+  }
+
+  async stop(): Promise<void> {
+    this.#ending.abort(new Error('the relay is stopping'));
+    this.#cancel?.();
+    await this.idle();
+  }
+
+  /** When `domain` is refreshed next, unless mail does it before. */
+  nextRefreshMs(domain: DomainName): number | undefined {
+    return this.#index.get(domain)?.dueMs;
+  }
+
+  /** Policies in force, by mode. */
+  counts(): Record<StsMode, number> {
+    const now = this.#parts.clock.now();
+    const counts = { enforce: 0, testing: 0, none: 0 };
+    for (const { mode, expiresAtMs: end } of this.#index.values()) {
+      if (mode && now < end) counts[mode]++;
+    }
+    return counts;
+  }
+
+  async #readAll(): Promise<void> {
+    try {
+      for await (const entry of this.#parts.store.all()) {
+        if (this.#ending.signal.aborted) return;
+        // What changed meanwhile is newer than what was read.
+        if (!this.#index.has(entry.domain)) this.#enter(entry.domain, entry);
+      }
+    } catch (error) {
+      this.#parts.events.cacheError('disk', error as Error);
+    }
+  }
+
+  #enter(domain: DomainName, entry: StsEntry | undefined): void {
+    if (!entry) {
+      this.#index.delete(domain);
+      return;
+    }
+    const { kept, lastUsedMs, changedAtMs } = entry;
+    const before = this.#index.get(domain);
+    const fetchedAtMs = kept?.fetchedAtMs ?? 0;
+    const end = kept ? expiresAtMs(kept) : 0;
+    const everyMs = this.#parts.settings().refreshEveryMs;
+    const isSame = before?.fetchedAtMs === fetchedAtMs && before.everyMs === everyMs;
+    const dueMs = isSame ? before.dueMs : kept ? this.#firstDue(end, fetchedAtMs) : Infinity;
+    this.#index.set(domain, {
+      mode: kept?.policy.mode,
+      fetchedAtMs,
+      expiresAtMs: end,
+      lastUsedMs: lastUsedMs ?? kept?.fetchedAtMs ?? changedAtMs,
+      dueMs,
+      everyMs,
+    });
+    this.#wakeBy(dueMs);
+  }
+
+  /** At a random time of the second half of the interval, which ends well before the policy does. */
+  #firstDue(endMs: number, fetchedAtMs: number): number {
+    const { clock, random = Math.random } = this.#parts;
+    const interval = this.#interval(endMs, fetchedAtMs);
+    const due = fetchedAtMs + interval * (0.5 + random() / 2);
+    const now = clock.now();
+    if (due > now) return due;
+    return now + Math.min(CATCH_UP_MS, Math.max(0, endMs - now) / 2) * random();
+  }
+
+  #interval(endMs: number, fetchedAtMs: number): number {
+    return Math.min(this.#parts.settings().refreshEveryMs, (endMs - fetchedAtMs) / 2);
+  }
+
+  /** One look at everything: forget, refresh what is due, sleep until the next is. */
+  #look(): void {
+    if (this.#ending.signal.aborted) return;
+    const now = this.#parts.clock.now();
+    const { enabled, refreshEveryMs } = this.#parts.settings();
+    let next = now + LOOK_MS;
+    for (const [domain, indexed] of this.#index) {
+      if (this.#isUnused(indexed, now)) this.#forget(domain);
+      else if (enabled && now < indexed.expiresAtMs && this.#isInUse(indexed, now)) {
+        const dueMs = this.#dueOf(domain, indexed, refreshEveryMs);
+        if (dueMs <= now) this.#begin(domain);
+        else next = Math.min(next, dueMs);
+      }
+    }
+    this.#sleepUntil(Math.max(next, now + SHORTEST_LOOK_MS));
+  }
+
+  /** Chosen anew when refreshEvery has changed. */
+  #dueOf(domain: DomainName, indexed: Indexed, everyMs: number): number {
+    if (indexed.everyMs === everyMs) return indexed.dueMs;
+    const dueMs = this.#firstDue(indexed.expiresAtMs, indexed.fetchedAtMs);
+    this.#index.set(domain, { ...indexed, dueMs, everyMs });
+    return dueMs;
+  }
+
+  #isUnused({ lastUsedMs }: Indexed, now: number): boolean {
+    return now - lastUsedMs >= this.#parts.settings().forgetUnusedAfterMs;
+  }
+
+  #isInUse({ lastUsedMs, expiresAtMs: end, fetchedAtMs }: Indexed, now: number): boolean {
+    return now - lastUsedMs < MOST_UNUSED_REFRESHES * this.#interval(end, fetchedAtMs);
+  }
+
+  #forget(domain: DomainName): void {
+    const { store, events } = this.#parts;
+    this.#index.delete(domain);
+    store.forget(domain, { shared: false }).then(
+      () => events.forgotten(domain, 'unused'),
+      (error: Error) => events.cacheError('disk', error),
+    );
+  }
+
+  #begin(domain: DomainName): void {
+    if (this.#running.size >= MOST_AT_ONCE || this.#running.has(domain)) return;
+    this.#running.add(domain);
+    const mine = this.#refresh(domain).finally(() => {
+      this.#running.delete(domain);
+      this.#wakeBy(this.#parts.clock.now());
+    });
+    this.#work = Promise.allSettled([this.#work, mine]);
+  }
+
+  async #refresh(domain: DomainName): Promise<void> {
+    const { refresh, clock, events } = this.#parts;
+    const limits = { clock, waitMs: REFRESH_MS };
+    try {
+      await withDeadline(limits, this.#ending.signal, (signal) => refresh(domain, signal));
+    } catch (error) {
+      if (!this.#ending.signal.aborted) events.cacheError('disk', error as Error);
+    }
+    // A fetch that succeeded has entered a new time by itself.
+    const indexed = this.#index.get(domain);
+    const now = clock.now();
+    if (indexed && indexed.dueMs <= now) {
+      this.#index.set(domain, { ...indexed, dueMs: now + this.#againIn(indexed) });
+    }
+  }
+
+  #againIn({ expiresAtMs: end, fetchedAtMs }: Indexed): number {
+    const { random = Math.random } = this.#parts;
+    const wait = Math.min(AGAIN_MS, this.#interval(end, fetchedAtMs) / 4);
+    return Math.max(SOONEST_AGAIN_MS, wait * (0.5 + random()));
+  }
+
+  #wakeBy(atMs: number): void {
+    if (this.#cancel && atMs < this.#nextLookMs) this.#sleepUntil(atMs);
+  }
+
+  #sleepUntil(atMs: number): void {
+    this.#cancel?.();
+    this.#nextLookMs = atMs;
+    const delayMs = Math.max(SHORTEST_LOOK_MS / 10, atMs - this.#parts.clock.now());
+    this.#cancel = this.#parts.clock.after(delayMs, () => this.#look());
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * Vectors `dsn` (RFC 3461, RFC 3464, RFC 6533): the intake makes the envelope, each event becomes an
+ * outcome, which the relay's own code settles and reports, and the report is read back; with
+ * `relay_to`, the parameters that a session on loopback passes on.
+ */
+import { Readable } from 'node:stream';
+import type { Envelope } from '../../../src/mail/envelope.ts';
+import type { Outcome } from '../../../src/mail/outcome.ts';
+import { buildDsn } from '../../../src/outcome/dsn-message.ts';
+import { settle } from '../../../src/outcome/settle.ts';
+import type { Spool } from '../../../src/spool/store.ts';
+import type { OutcomeEvents } from '../../../src/telemetry/outcome-events.ts';
+import { parseReport } from '../../unit/report-parser.ts';
+import { octets, RECEIVED_AT, recordEvents } from '../../unit/sample-mail.ts';
+import { FakeClock } from '../fake-clock.ts';
+import { dsnDifferences } from './dsn-compare.ts';
+import { type DsnEvent, outcomeOf } from './dsn-event.ts';
+import { intakeEnvelope } from './intake-envelope.ts';
+import { passedOn } from './loopback-mx.ts';
+import { onlyKeys, type VectorKind } from './vector.ts';
+
+interface Input {
+  readonly reporting_mta?: string;
+  /** The next hop, where it is about what is passed on. */
+  readonly relay_to?: { readonly ehlo: readonly string[] };
+  readonly message: {
+    readonly mail_from: string;
+    readonly envid?: string;
+    readonly ret?: string;
+    readonly smtputf8?: boolean;
+    readonly requiretls?: boolean;
+  };
+  readonly recipients: readonly {
+    readonly rcpt: string;
+    readonly orcpt?: string;
+    readonly notify?: string;
+    readonly event?: DsnEvent;
+  }[];
+}
+
+const LIFETIME_MS = 432_000_000;
+const DELAY_WARNING_MS = 14_400_000;
+const BODY = Buffer.from('Subject: hi\r\n\r\nbody\r\n');
+
+export const dsn: VectorKind = {
+  async answer(input: Input) {
+    onlyKeys('input', input, ['reporting_mta', 'relay_to', 'message', 'recipients']);
+    onlyKeys('message', input.message, ['mail_from', 'envid', 'ret', 'smtputf8', 'requiretls']);
+    for (const recipient of input.recipients) {
+      onlyKeys('recipient', recipient, ['rcpt', 'orcpt', 'notify', 'event']);
+    }
+    if (!input.relay_to) return { dsn: await reportOf(input) };
+    onlyKeys('relay_to', input.relay_to, ['ehlo']);
+    return passedOn(envelopeOf(input), input.relay_to.ehlo);
+  },
+  differences: dsnDifferences,
+};
+
+function envelopeOf({ message, recipients }: Input): Envelope {
+  const { mail_from: from, envid, ret, smtputf8, requiretls } = message;
+  return intakeEnvelope({
+    from,
+    parameters: [
+      ...(envid === undefined ? [] : [`ENVID=${envid}`]),
+      ...(ret === undefined ? [] : [`RET=${ret}`]),
+      ...(smtputf8 ? ['SMTPUTF8'] : []),
+      ...(requiretls ? ['REQUIRETLS'] : []),
+    ],
+    recipients: recipients.map(({ rcpt, orcpt, notify }) => ({
+      to: rcpt,
+      parameters: [
+        ...(orcpt === undefined ? [] : [`ORCPT=${orcpt}`]),
+        ...(notify === undefined ? [] : [`NOTIFY=${notify}`]),
+      ],
+    })),
+  });
+}
+
+/** The report that the events lead to, taken apart; null when there is none. */
+async function reportOf(input: Input) {
+  const original = { envelope: envelopeOf(input), sizeBytes: BODY.length, records: [] };
+  const outcomes = new Map<number, Outcome>();
+  for (const [index, { event }] of input.recipients.entries()) {
+    if (event) outcomes.set(index, outcomeOf(event, index));
+  }
+  const record = await settle(
+    { message: original, destination: 'dest.example', attempts: 1, outcomes },
+    {
+      spool: { append: async () => {} } as unknown as Spool,
+      ...timesOf(input.recipients.map(({ event }) => event)),
+      events: recordEvents<OutcomeEvents>().events,
+    },
+  );
+  if (record.dsnId === undefined) return null;
+  const { envelope, body } = await buildDsn({
+    dsnId: record.dsnId,
+    original,
+    record,
+    attempts: 1,
+    hostname: input.reporting_mta ?? 'relay.example',
+    openBody: async () => Readable.from([BODY]),
+  });
+  const report = parseReport(await octets(body));
+  const types = report.parts.map(({ type }) => type);
+  return {
+    envelope: {
+      mail_from: `<${envelope.reversePath}>`,
+      rcpt_to: envelope.recipients.map(({ address }) => address).join(', '),
+    },
+    per_message: Object.fromEntries(report.perMessage),
+    recipients: report.recipients.map((block) => Object.fromEntries(block)),
+    third_part: types[2],
+    parts: types,
+    headers: Object.fromEntries(report.fields),
+    content_type: report.fields.get('content-type'),
+    mail_params: [
+      ...(envelope.smtpUtf8 ? ['SMTPUTF8'] : []),
+      ...(envelope.ret ? [`RET=${envelope.ret}`] : []),
+    ],
+  };
+}
+
+/** When the attempt ends, and how long the message may wait. */
+function timesOf(events: readonly (DsnEvent | undefined)[]) {
+  const isOver = events.some((event) => event?.kind === 'expired');
+  const warning = events.find((event) => event?.kind === 'delay-warning');
+  const lifetime = warning ? Date.parse(warning.retry_until) - RECEIVED_AT : LIFETIME_MS;
+  const passedMs = isOver ? lifetime : warning ? DELAY_WARNING_MS : 1000;
+  const rest = { schedule: [60_000], bounceLifetime: lifetime, classes: {}, domains: [] };
+  return { clock: new FakeClock(RECEIVED_AT + passedMs), retry: () => ({ lifetime, ...rest }) };
+}

@@ -1,0 +1,64 @@
+/** A policy cache that is a map, in the place of the engine's. */
+import type { PolicyAdmin, PolicyView, RefreshAnswer } from '../../src/admin/policies.ts';
+import { viewOf } from '../../src/admin/policies.ts';
+import type { StsEntry } from '../../src/policy/sts-entry.ts';
+import type { DomainName } from '../../src/protocol/domain.ts';
+import type { StsMode } from '../../src/protocol/mta-sts/policy.ts';
+import { domain, policy } from './policy-parts.ts';
+
+/** 2026-01-10T12:00:00Z; the policies were fetched three hours before. */
+export const NOW_MS = Date.UTC(2026, 0, 10, 12);
+export const HOUR_MS = 3_600_000;
+
+export class FakePolicies implements PolicyAdmin {
+  readonly views = new Map<DomainName, PolicyView>();
+  refreshing: (name: DomainName, signal: AbortSignal) => Promise<RefreshAnswer> = async () => ({
+    ok: true,
+    changed: false,
+    text: 'unchanged',
+  });
+  /** How many views were taken from the list. */
+  listed = 0;
+
+  add(...views: readonly PolicyView[]): this {
+    for (const view of views) this.views.set(view.domain, view);
+    return this;
+  }
+
+  async *list(after: DomainName | undefined): AsyncGenerator<PolicyView> {
+    for (const name of [...this.views.keys()].sort()) {
+      const view = this.views.get(name);
+      if (view === undefined || (after !== undefined && name <= after)) continue;
+      this.listed += 1;
+      yield view;
+    }
+  }
+  async show(name: DomainName): Promise<PolicyView | undefined> {
+    return this.views.get(name);
+  }
+  refresh(name: DomainName, signal: AbortSignal): Promise<RefreshAnswer> {
+    return this.refreshing(name, signal);
+  }
+  async forget(name: DomainName): Promise<boolean> {
+    return this.views.delete(name);
+  }
+}
+
+/** An entry with a policy of three hours ago. */
+export function entryOf(name: string, more: Partial<StsEntry> & { mode?: StsMode } = {}): StsEntry {
+  const { mode = 'enforce', ...rest } = more;
+  const fetchedAtMs = NOW_MS - 3 * HOUR_MS;
+  return {
+    domain: domain(name),
+    kept: { id: 'id1', policy: policy(mode), fetchedAtMs, source: 'fetch' },
+    changedAtMs: fetchedAtMs,
+    ...rest,
+  };
+}
+
+export function viewAt(
+  name: string,
+  more: Partial<StsEntry> & { mode?: StsMode } = {},
+): PolicyView {
+  return viewOf(entryOf(name, more), NOW_MS);
+}
