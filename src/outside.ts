@@ -5,9 +5,9 @@
  */
 import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
-import { createSecureContext } from 'node:tls';
 import type { Settings } from './config/settings.ts';
-import { type SessionParts, SMALL_HELLO } from './delivery/session.ts';
+import { createSecureContexts } from './delivery/secure-contexts.ts';
+import type { SessionParts } from './delivery/session.ts';
 import { parseNextHop } from './mail/next-hop.ts';
 import { type AddressGuard, createAddressGuard } from './platform/address-guard.ts';
 import type { Clock } from './platform/clock.ts';
@@ -51,6 +51,7 @@ export function createOutside(settings: Settings, clock: Clock): Outside {
     ...roots,
   });
   const { httpsPort, fetchTimeout: fetchTimeoutMs } = security.mtaSts;
+  // RFC 9325 §3.1.1: nothing below TLS 1.2; the suites are Node's (RFC 9325 §4.1), old ones last.
   const context = { ca: trustedRoots(roots), minVersion: security.minTlsVersion };
   return {
     resolver,
@@ -76,10 +77,7 @@ export function createOutside(settings: Settings, clock: Clock): Outside {
       heloName: outbound.heloName,
       localAddressFor: sourceAddresses(outbound.sourceAddresses),
       timeouts: outbound.timeouts,
-      secureContexts: {
-        full: createSecureContext(context),
-        'small-hello': createSecureContext({ ...context, ...SMALL_HELLO }),
-      },
+      secureContexts: createSecureContexts(context),
     },
   };
 }

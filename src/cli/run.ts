@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
+import { check } from './check.ts';
 import { type CliCommand, CliError, EXIT } from './command.ts';
 import { configCheck, configSchema, configShow } from './config.ts';
 import { policyForget, policyList, policyRefresh, policyShow } from './policy.ts';
@@ -20,7 +21,7 @@ interface Group {
   readonly commands: readonly CliCommand[];
 }
 
-const COMMANDS: readonly CliCommand[] = [start, status, reload, version];
+const COMMANDS: readonly CliCommand[] = [start, status, reload, check, version];
 const GROUPS: readonly Group[] = [
   {
     name: 'config',

@@ -18,6 +18,8 @@ export interface PeerEvidence {
   /** Node's rendering of the subjectAltName extension; undefined without one. */
   readonly subjectAltName: string | undefined;
   readonly certificatePresent: boolean;
+  /** The session was resumed: no certificate was sent, and what is known of one is from before. */
+  readonly resumed?: boolean;
   readonly expiresAt: string | undefined;
   readonly issuer: string | undefined;
 }
@@ -32,6 +34,7 @@ export function describePeer(socket: TLSSocket, host: string | undefined): TlsFa
       chainError: socket.authorized ? undefined : String(socket.authorizationError),
       subjectAltName: certificate?.subjectaltname,
       certificatePresent: present,
+      resumed: socket.isSessionReused(),
       expiresAt: certificate?.valid_to,
       issuer: [certificate?.issuer?.CN ?? certificate?.issuer?.O].flat().join(', ') || undefined,
     },
@@ -54,6 +57,8 @@ export function judgePeer(evidence: PeerEvidence, host: string | undefined): Pee
   });
   if (!evidence.certificatePresent)
     return refused('certificate-missing', 'no certificate was sent');
+  // We offer no sessions. OpenSSL would repeat its verdict of another day, on other roots and dates.
+  if (evidence.resumed) return refused('certificate-missing', 'a session was resumed');
   if (!evidence.chainVerified) {
     const [cause, text] = CHAIN_ERRORS[evidence.chainError ?? ''] ?? OTHER_CHAIN_ERROR;
     const facts = [

@@ -55,6 +55,8 @@ export class Wire extends OpenSmtpConnection {
   #inContent = false;
   /** What the reply that is due may take; undefined while the content is sent. */
   #replyMs: number | undefined;
+  /** As asked for. */
+  readonly startTls: WireOptions['startTls'];
   /** The last command sent, for error texts. */
   stageReached: SmtpStage = 'greeting';
   /** STARTTLS stood in the EHLO reply in clear text. */
@@ -77,6 +79,7 @@ export class Wire extends OpenSmtpConnection {
       maxResponseSize: MAX_REPLY,
     });
     this.#options = options;
+    this.startTls = options.startTls;
     this.on('error', () => {}); // told to whoever waits; a late one must not end the process
   }
 
@@ -93,7 +96,7 @@ export class Wire extends OpenSmtpConnection {
     return this.secure && this._socket ? (this._socket as TLSSocket) : undefined;
   }
 
-  /** Whether the last EHLO reply listed `keyword`. */
+  /** Whether the last EHLO reply listed `keyword`: over TLS the one over TLS (RFC 3207 §4.2). */
   offers(keyword: string): boolean {
     const wanted = keyword.toUpperCase();
     return (this._ehloLines ?? []).some(
@@ -139,6 +142,15 @@ export class Wire extends OpenSmtpConnection {
   finish(): void {
     if (this.destroyed || this.#inContent) this.close();
     else this.quit();
+  }
+
+  /** As `finish`, and wait until the connection has ended, a QUIT been answered or given up. */
+  leave(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.destroyed) resolve();
+      else this.once('end', () => resolve());
+      this.finish();
+    });
   }
 
   /** Wait for `work`; an abort ends the connection and the wait. */
@@ -231,7 +243,7 @@ export class Wire extends OpenSmtpConnection {
 
   override _upgradeConnection(callback: (error: Error | null, secured?: boolean) => void): void {
     if (this._remainder !== '' || this._responseQueue.length > 0) {
-      // RFC 3207 §6: bytes behind the reply to STARTTLS are somebody else's words.
+      // RFC 3207 §4.2, §6: bytes behind the reply to STARTTLS are somebody else's words.
       callback(new Error('the server sent data in clear text after its reply to STARTTLS'));
       return;
     }

@@ -42,6 +42,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   outcome: 10,
   reporting: 11,
   admin: 12,
+  check: 12,
   'pipeline.ts': 12,
   [ROOT]: 13,
   cli: 14,

@@ -40,6 +40,7 @@ describe('the verdict on a peer (RFC 8461 §4.2)', () => {
   }
 
   const bad: [string, Partial<PeerEvidence>, string][] = [
+    ['a resumed session', { resumed: true }, 'certificate-missing'],
     ['no certificate', { certificatePresent: false }, 'certificate-missing'],
     ['no SAN: a CN is no name', { subjectAltName: undefined }, 'certificate-host-mismatch'],
     ['another host', { subjectAltName: 'DNS:mx2.example.test' }, 'certificate-host-mismatch'],

@@ -3,13 +3,12 @@
  * session is planned for a name and an address of the vector and led to the host of that name.
  */
 import { Readable } from 'node:stream';
-import { createSecureContext } from 'node:tls';
+import { createSecureContexts } from '../../../src/delivery/secure-contexts.ts';
 import {
   type Consignment,
   runSession,
   type SessionParts,
   type SessionPlan,
-  SMALL_HELLO,
 } from '../../../src/delivery/session.ts';
 import type { Envelope } from '../../../src/mail/envelope.ts';
 import { localFailure } from '../../../src/mail/failure.ts';
@@ -80,10 +79,7 @@ async function createWorld(): Promise<World> {
     heloName: 'relay.example',
     localAddressFor: () => undefined,
     timeouts: TIMEOUTS,
-    secureContexts: {
-      full: createSecureContext(context),
-      'small-hello': createSecureContext({ ...context, ...SMALL_HELLO }),
-    },
+    secureContexts: createSecureContexts(context),
     onConnection: () => {},
   };
   return { ca, parts };

@@ -1,0 +1,61 @@
+/**
+ * From the facts about a domain to everything there is to say about it, worst first, and the
+ * whole examination. Pure.
+ */
+import type { Outcome } from '../mail/outcome.ts';
+import { configuredFindings } from './findings-configured.ts';
+import { hostNameFindings, mxFindings } from './findings-mx.ts';
+import { policyFindings } from './findings-policy.ts';
+import { policyHostFindings } from './findings-policy-host.ts';
+import { recordFindings } from './findings-record.ts';
+import { sessionFindings } from './findings-session.ts';
+import { tlsRptFindings } from './findings-tlsrpt.ts';
+import type { DomainFacts, Examination, Finding, HostFacts } from './types.ts';
+import { decideVerdict } from './verdict.ts';
+
+const ORDER = ['error', 'warning', 'info', 'ok'] as const;
+
+/** Verdict and findings. */
+export function judgeDomain(facts: DomainFacts, outcome: Outcome): Examination {
+  const verdict = decideVerdict(outcome, facts);
+  const findings = findingsAbout(facts);
+  const isTaken = verdict.outcome === 'delivered' || verdict.outcome === 'attempted';
+  const ok = isTaken && !findings.some(({ severity }) => severity === 'error');
+  return { domain: facts.domain, ok, verdict, findings, facts };
+}
+
+/** All findings, worst first; in the order of a delivery among equals. */
+export function findingsAbout(facts: DomainFacts): readonly Finding[] {
+  const isReached = facts.hosts.some(facts.connected ? takesSession : couldBeTried);
+  const findings = [
+    ...mxFindings(facts),
+    ...(takesMail(facts) ? publishedFindings(facts) : []),
+    ...hostNameFindings(facts, isReached),
+    ...sessionFindings(facts, isReached),
+    ...configuredFindings(facts),
+  ];
+  return findings.sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity));
+}
+
+function publishedFindings(facts: DomainFacts): readonly Finding[] {
+  return [
+    ...recordFindings(facts),
+    ...policyHostFindings(facts),
+    ...policyFindings(facts),
+    ...tlsRptFindings(facts),
+  ];
+}
+
+function takesSession({ addresses }: HostFacts): boolean {
+  return addresses.some(({ failure }) => !failure);
+}
+
+function couldBeTried({ failure, foundAddresses }: HostFacts): boolean {
+  return !failure && foundAddresses.length > 0;
+}
+
+/** A domain that is not there, or wants no mail, needs no policy. */
+function takesMail({ route }: DomainFacts): boolean {
+  if (route.found) return true;
+  return route.failure.cause !== 'domain-not-found' && route.failure.cause !== 'null-mx';
+}

@@ -1,0 +1,99 @@
+/**
+ * The verdict: what would become of a message, from the outcome that the engine concludes
+ * (outcome/conclude.ts), in words for somebody who did not read the RFC. Pure.
+ */
+import type { Outcome } from '../mail/outcome.ts';
+import type { SessionFacts } from '../mail/session-result.ts';
+import { describeRequirement, type TlsRequirement } from '../mail/tls-requirement.ts';
+import { describeFailure, inWords } from './text.ts';
+import type { DomainFacts, Verdict } from './types.ts';
+
+/** Decide it. */
+export function decideVerdict(outcome: Outcome, facts: DomainFacts): Verdict {
+  if (outcome.kind !== 'delivered') return notDelivered(outcome, facts);
+  const session = outcome.facts;
+  const { host, address } = session.candidate;
+  const at = host ?? address ?? session.address;
+  const place = {
+    ...(at === undefined ? {} : { host: at }),
+    ...(session.address === undefined ? {} : { address: session.address }),
+  };
+  return facts.connected
+    ? { outcome: 'delivered', ...place, ...howDelivered(session) }
+    : { outcome: 'attempted', ...place, ...whatIsAsked(session.requirement) };
+}
+
+function notDelivered(
+  { kind, diagnosis }: Exclude<Outcome, { kind: 'delivered' }>,
+  { configured, timedOut }: DomainFacts,
+): Verdict {
+  const { failure, host, address, status, requirement, causeClass } = diagnosis;
+  const wanted = requirement && causeClass === 'tlsPolicy' ? describeRequirement(requirement) : '';
+  const unknown = failure.kind === 'local' && failure.cause === 'policy-unknown' && !timedOut;
+  const after = unknown
+    ? `After ${inWords(configured.dnsFailureGraceMs / 1000)} of this it would be delivered as if nothing were published.`
+    : '';
+  return {
+    outcome: kind,
+    ...(host === undefined ? {} : { host }),
+    ...(address === undefined ? {} : { address }),
+    status,
+    why: [sentence(describeFailure(failure)), wanted, after].filter(Boolean).join(' '),
+  };
+}
+
+function howDelivered({ tls, requirement, clearTextBecause }: SessionFacts) {
+  const asked = requirement.level === 'verify' || requirement.level === 'encrypt';
+  const reason = asked ? describeRequirement(requirement) : whyNotAsked(requirement);
+  if (tls?.verdict.verified) {
+    const text = `${tls.version} with a certificate that is valid for ${tls.verdict.matchedName}.`;
+    return { how: 'verified-tls', why: `${text} ${reason}` } as const;
+  }
+  if (tls) {
+    const doubt = tls.verdict.verified ? '' : `: ${tls.verdict.detail}`;
+    const text = `${tls.version}, but the host does not prove who it is${doubt}.`;
+    return { how: 'unauthenticated-tls', why: `${text} ${reason}` } as const;
+  }
+  const doubt = clearTextBecause ? sentence(clearTextBecause.detail) : '';
+  return { how: 'clear-text', why: [doubt, reason].filter(Boolean).join(' ') } as const;
+}
+
+function whatIsAsked(requirement: TlsRequirement) {
+  const noted = 'No MX host was connected to.';
+  switch (requirement.level) {
+    case 'verify':
+      return { how: 'verified-tls', why: `${describeRequirement(requirement)} ${noted}` } as const;
+    case 'encrypt':
+      return {
+        how: 'unauthenticated-tls',
+        why: `${describeRequirement(requirement)} ${noted}`,
+      } as const;
+    case 'opportunistic':
+      return { how: 'tls-if-offered', why: `${whyNotAsked(requirement)} ${noted}` } as const;
+    case 'none':
+      return { how: 'clear-text', why: `${whyNotAsked(requirement)} ${noted}` } as const;
+  }
+}
+
+/** Why this relay would do with less than verified TLS. */
+function whyNotAsked({ source, level }: TlsRequirement): string {
+  switch (source.kind) {
+    case 'override':
+      return level === 'none'
+        ? `An override of this relay for ${source.domain} turns TLS off.`
+        : `An override of this relay for ${source.domain} makes TLS optional.`;
+    case 'route':
+      return `The route of this relay for ${source.domain} makes TLS optional.`;
+    case 'mta-sts':
+      return `The MTA-STS policy of ${source.domain} is in mode testing and demands nothing.`;
+    case 'default':
+      return 'No policy in force demands TLS, so anybody on the way can take it away.';
+  }
+}
+
+/** With a full stop, and a capital unless it begins with a name. */
+function sentence(text: string): string {
+  const end = /[.!?]$/.test(text) ? '' : '.';
+  const isWord = /^[a-z]+ /.test(text);
+  return (isWord ? text.charAt(0).toUpperCase() + text.slice(1) : text) + end;
+}

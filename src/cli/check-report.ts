@@ -1,0 +1,195 @@
+/**
+ * The examination of a domain as text for people: the verdict, what was found at each step, and
+ * every finding with what to do about it. Pure; text of strangers is made printable, and colour
+ * and wrapped lines are for terminals.
+ */
+import { domainToUnicode } from 'node:url';
+import { styleText } from 'node:util';
+import { inWords } from '../check/text.ts';
+import type {
+  AddressFacts,
+  DomainFacts,
+  Examination,
+  Finding,
+  HostFacts,
+  Severity,
+  Verdict,
+} from '../check/types.ts';
+import type { Failure } from '../mail/failure.ts';
+import { formatReply } from '../protocol/smtp/reply.ts';
+import { formatTable, type Screen } from './table.ts';
+import { printable } from './terminal.ts';
+
+const LABEL_WIDTH = 10;
+const MOST_COLUMNS = 100;
+const MOST_PATTERNS = 20;
+const HOSTS_HEADING = ['PREF', 'MX HOST', 'ADDRESS', 'TLS', 'CERTIFICATE', 'RESULT'] as const;
+
+const COLOURS = { error: 'red', warning: 'yellow', info: 'cyan', ok: 'green' } as const;
+
+const OUTCOMES = {
+  delivered: 'mail would be delivered',
+  attempted: 'delivery would be attempted',
+  deferred: 'mail would be deferred',
+  bounced: 'mail would bounce',
+} as const;
+
+const HOWS = {
+  'verified-tls': 'over verified TLS',
+  'unauthenticated-tls': 'over TLS without proof of who receives it',
+  'clear-text': 'in clear text',
+  'tls-if-offered': 'over TLS where it is offered',
+} as const;
+
+/** The whole report on one domain, without a final line end. */
+export function formatExamination(
+  { domain, ok, verdict, findings, facts }: Examination,
+  screen: Screen = process.stdout,
+): string {
+  const paint = painter(screen);
+  const unicode = domainToUnicode(domain);
+  const name = unicode === domain ? domain : `${domain} (${printable(unicode)})`;
+  const lines = [
+    paint(colourOf(verdict, ok), `${name}: ${headline(verdict)}`),
+    ...wrap(printable(verdict.why), '  ', screen),
+    ...counts(findings),
+    '',
+    ...section('MTA-STS', recordLines(facts)),
+    ...section('policy', policyLines(facts)),
+    ...section('TLSRPT', tlsRptLines(facts)),
+  ];
+  if (facts.hosts.length > 0) {
+    lines.push('', formatTable(HOSTS_HEADING, facts.hosts.flatMap(hostRows), screen));
+  }
+  const told = findings.filter(({ severity }) => severity !== 'ok');
+  for (const finding of told) lines.push('', ...findingLines(finding, { paint, screen }));
+  return lines.join('\n');
+}
+
+function headline({ outcome, how, host }: Verdict): string {
+  const via = host === undefined || outcome === 'bounced' ? '' : `, ${host}`;
+  const way = how === undefined ? '' : ` ${HOWS[how]}`;
+  return printable(`${OUTCOMES[outcome]}${way}${via}`);
+}
+
+function colourOf({ outcome }: Verdict, ok: boolean): Severity {
+  if (outcome === 'deferred' || outcome === 'bounced') return 'error';
+  return ok ? 'ok' : 'warning';
+}
+
+/** `2 errors, 1 warning`; no line where there is neither. */
+function counts(findings: readonly Finding[]): readonly string[] {
+  const parts = (['error', 'warning'] as const).flatMap((severity) => {
+    const count = findings.filter((finding) => finding.severity === severity).length;
+    return count === 0 ? [] : [`${count} ${severity}${count === 1 ? '' : 's'}`];
+  });
+  return parts.length === 0 ? [] : [`  ${parts.join(', ')}`];
+}
+
+function section(label: string, texts: readonly string[]): string[] {
+  return texts.map((text, i) => `${(i === 0 ? label : '').padEnd(LABEL_WIDTH)}${printable(text)}`);
+}
+
+function recordLines({ record }: DomainFacts): readonly string[] {
+  if (!record) return ['no policy can apply'];
+  switch (record.kind) {
+    case 'record':
+      return [`id ${record.id} at ${record.name}`];
+    case 'failed':
+      return [`lookup of ${record.name} failed: ${record.detail}`];
+    case 'none':
+      return [`${record.detail} at ${record.name}`];
+  }
+}
+
+function policyLines({ policy }: DomainFacts): readonly string[] {
+  switch (policy.kind) {
+    case 'not-asked':
+      return policy.served ? [`served (mode ${policy.served.mode}), but not announced`] : ['none'];
+    case 'failed':
+      return [`not to be had from ${policy.host}: ${policy.detail}`];
+    case 'fetched': {
+      const { mode, maxAgeSeconds, mx } = policy.policy;
+      const shown = mx.slice(0, MOST_PATTERNS).map((pattern) => `mx ${pattern}`);
+      const more = mx.length > MOST_PATTERNS ? [`and ${mx.length - MOST_PATTERNS} more`] : [];
+      const head = `mode ${mode}, max_age ${inWords(maxAgeSeconds)}, from ${policy.host}`;
+      return [head, ...shown, ...more];
+    }
+  }
+}
+
+function tlsRptLines({ tlsRpt }: DomainFacts): readonly string[] {
+  if (!tlsRpt) return ['-'];
+  if (tlsRpt.kind === 'record') return tlsRpt.rua;
+  if (tlsRpt.kind === 'failed') return [`lookup of ${tlsRpt.name} failed: ${tlsRpt.detail}`];
+  return [`${tlsRpt.detail} at ${tlsRpt.name}`];
+}
+
+function hostRows(host: HostFacts): readonly (readonly string[])[] {
+  const lead = [String(host.preference), host.host];
+  if (host.addresses.length > 0) {
+    return host.addresses.map((address) => [...lead, ...addressCells(address)]);
+  }
+  const result = host.failure ? failureIn(host.failure) : 'not connected to';
+  return [[...lead, host.foundAddresses.slice(0, 4).join(' ') || '-', '-', '-', result]];
+}
+
+function addressCells({ address, tls, certificate, ...rest }: AddressFacts): readonly string[] {
+  const until = certificate ? `until ${certificate.validTo.slice(0, 10)}` : '-';
+  return [
+    address,
+    tls?.version ?? '-',
+    until,
+    resultOf({ address, ...(tls ? { tls } : {}), ...rest }),
+  ];
+}
+
+function resultOf({ tls, failure, clearTextBecause }: AddressFacts): string {
+  if (failure) return failureIn(failure);
+  if (tls) return tls.verdict.verified ? 'verified' : `unverified, ${tls.verdict.cause}`;
+  return `clear text${clearTextBecause ? `, ${clearTextBecause.cause}` : ''}`;
+}
+
+/** Short enough for a table: a finding of this code says more. */
+function failureIn(failure: Failure): string {
+  return failure.kind === 'local' ? failure.cause : formatReply(failure.reply);
+}
+
+interface Form {
+  readonly paint: Paint;
+  readonly screen: Screen;
+}
+
+function findingLines(finding: Finding, { paint, screen }: Form): readonly string[] {
+  const { severity, code, subject, text, fix, rfc } = finding;
+  const cite = rfc === undefined ? '' : `, ${rfc}`;
+  return [
+    `${paint(severity, severity)}: ${printable(subject)} (${code}${cite})`,
+    ...wrap(printable(text), '  ', screen),
+    ...(fix === undefined ? [] : wrap(printable(`-> ${fix}`), '  ', screen)),
+  ];
+}
+
+type Paint = (severity: Severity, text: string) => string;
+
+/** Colour on terminals only, and not for those who asked for none (NO_COLOR). */
+function painter({ isTTY }: Screen): Paint {
+  if (isTTY !== true || process.env['NO_COLOR']) return (_severity, text) => text;
+  return (severity, text) => styleText(COLOURS[severity], text, { validateStream: false });
+}
+
+/** Broken between words to the width of a terminal; one line for everything else. */
+function wrap(text: string, indent: string, { isTTY, columns }: Screen): readonly string[] {
+  if (isTTY !== true) return [indent + text];
+  const width = Math.min(columns ?? MOST_COLUMNS, MOST_COLUMNS);
+  const lines: string[] = [];
+  let line = indent;
+  for (const word of text.split(' ')) {
+    if (line.length > indent.length && line.length + word.length >= width) {
+      lines.push(line);
+      line = indent;
+    }
+    line += line.length > indent.length ? ` ${word}` : word;
+  }
+  return [...lines, line];
+}

@@ -1,0 +1,148 @@
+/**
+ * `stsrelay check DOMAIN…`: the sender's view of a domain, with the delivery engine's own code. Needs
+ * no running relay, writes nothing anywhere, and never gets as far as MAIL FROM.
+ */
+import { InvalidArgumentError, Option } from 'commander';
+import type { CheckParts } from '../check/examine.ts';
+import type { Examination } from '../check/types.ts';
+import type { Settings } from '../config/settings.ts';
+import { formatDuration, parseDuration } from '../config/units.ts';
+import { systemClock } from '../platform/clock.ts';
+import { withDeadline } from '../platform/deadline.ts';
+import { type DomainName, parseDomain } from '../protocol/domain.ts';
+import { parseMailbox } from '../protocol/mailbox.ts';
+import { formatExamination } from './check-report.ts';
+import { type CliCommand, CliError, EXIT } from './command.ts';
+import { requireSettings } from './configuration.ts';
+import { print, printable, printJson } from './terminal.ts';
+
+/** A check is for a person: no step of it waits as long as a delivery would (RFC 5321 §4.5.3.2). */
+const LONGEST_STEP_MS = 20_000;
+const DEFAULT_TIMEOUT_MS = 60_000;
+const MOST_TIMEOUT_MS = 3_600_000;
+
+export const check: CliCommand = {
+  usage: 'check <domain...>',
+  summary: "the sender's view of a domain: would mail be delivered, and over what TLS",
+  options: [
+    new Option('--no-connect', 'DNS and policy alone: connect to no MX host'),
+    new Option('--timeout <duration>', 'time for one domain')
+      .argParser(parseTimeout)
+      .default(DEFAULT_TIMEOUT_MS, formatDuration(DEFAULT_TIMEOUT_MS)),
+  ],
+  notes: `
+Looks up MX, MTA-STS and TLSRPT records, fetches the policy as with an empty cache, opens a session
+with every MX host up to and including TLS, and says what this relay would do with a message:
+its routes and overrides count. Refusals of a sender or recipient show only in a real delivery.
+
+Exit code 0: every domain would be delivered to, and no finding is an error; 1: not so.
+
+--json prints an array with one object for each domain:
+  domain, ok,
+  verdict   outcome (delivered, attempted with --no-connect, deferred, bounced), how, host, status, why
+  findings  severity (error, warning, info, ok), code, subject, text, fix, rfc
+  facts     mx, route, record, policy, hosts with addresses, tls and certificate, tlsRpt, configured`,
+  async run(invocation) {
+    const domains = invocation.args.map(requireDomain);
+    const { settings } = requireSettings(invocation);
+    const { connect, timeout } = invocation.options;
+    const examine = await createExaminer(settings, connect !== false);
+    const examinations: Examination[] = [];
+    for (const domain of domains) {
+      const examination = await examine(domain, Number(timeout));
+      examinations.push(examination);
+      if (!invocation.json) print(`${formatExamination(examination)}\n`);
+    }
+    if (invocation.json) printJson(examinations);
+    return examinations.every(({ ok }) => ok) ? EXIT.done : EXIT.no;
+  },
+};
+
+type Examine = (domain: DomainName, timeoutMs: number) => Promise<Examination>;
+
+/** The check, made from the settings. Throws CliError when a file they name cannot be used. */
+async function createExaminer(settings: Settings, connect: boolean): Promise<Examine> {
+  // Loaded here because few other commands need the delivery engine.
+  const { createOutside } = await import('../outside.ts');
+  const { examineDomain } = await import('../check/examine.ts');
+  const { judgeDomain } = await import('../check/findings.ts');
+  const clock = systemClock;
+  const parts: Omit<CheckParts, 'onStep'> = {
+    ...withFiles(() => createOutside(impatient(settings), clock)),
+    httpsPort: settings.security.mtaSts.httpsPort,
+    dnsFailureGraceMs: settings.security.mtaSts.dnsFailureGrace,
+    clock,
+    connect,
+    stepMs: LONGEST_STEP_MS,
+  };
+  return async (domain, timeoutMs) => {
+    const progress = showProgress(domain);
+    const limit = { clock, waitMs: timeoutMs };
+    const { facts, outcome } = await withDeadline(limit, new AbortController().signal, (signal) =>
+      examineDomain(domain, { ...parts, onStep: progress.step }, signal),
+    ).finally(progress.end);
+    return judgeDomain(facts, outcome);
+  };
+}
+
+function withFiles<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    const text = `outbound.trustedCaFiles cannot be used: ${(error as Error).message}`;
+    throw new CliError(EXIT.wrong, text);
+  }
+}
+
+function impatient(settings: Settings): Settings {
+  const { outbound, security } = settings;
+  const shorter = (ms: number) => Math.min(ms, LONGEST_STEP_MS);
+  const { timeouts: t } = outbound;
+  return {
+    ...settings,
+    outbound: {
+      ...outbound,
+      timeouts: {
+        ...t,
+        connect: shorter(t.connect),
+        greeting: shorter(t.greeting),
+        helo: shorter(t.helo),
+        tls: shorter(t.tls),
+      },
+    },
+    security: {
+      ...security,
+      mtaSts: { ...security.mtaSts, fetchTimeout: shorter(security.mtaSts.fetchTimeout) },
+    },
+  };
+}
+
+function requireDomain(text: string): DomainName {
+  const mailbox = parseMailbox(text);
+  if (mailbox?.domain.kind === 'domain') {
+    const hint = `check its domain instead: stsrelay check ${mailbox.domain.name}`;
+    throw new CliError(EXIT.wrong, `${printable(text)} is a mailbox; ${hint}`);
+  }
+  const domain = parseDomain(text);
+  if (domain !== undefined) return domain;
+  const what = 'a domain such as example.com: no address, no URL, no IP address';
+  throw new CliError(EXIT.wrong, `${printable(text)} is no domain; expected ${what}`);
+}
+
+function parseTimeout(text: string): number {
+  const durationMs = parseDuration(text);
+  if (durationMs !== undefined && durationMs > 0 && durationMs <= MOST_TIMEOUT_MS)
+    return durationMs;
+  throw new InvalidArgumentError('Expected a duration such as 30s or 2m, at most 1h.');
+}
+
+/** One line on stderr that says what is going on; only where somebody can watch it. */
+function showProgress(domain: DomainName) {
+  const write = (text: string) => {
+    if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
+  };
+  return {
+    step: (step: string) => write(`${domain}: ${step} …`),
+    end: () => write(''),
+  };
+}
