@@ -6,7 +6,7 @@ SHELL := /usr/bin/env bash
 # No globbing by the shell: node expands TESTS.
 .SHELLFLAGS := -euf -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test vectors check build fmt clean deps redis test-tools
+.PHONY: help run test fuzz vectors check build fmt clean deps redis test-tools
 
 BIN := node_modules/.bin
 NODE := $(BIN)/node
@@ -32,10 +32,13 @@ test: deps redis test-tools check ## install what is missing, check, run all tes
 vectors: deps ## run test vectors against the modules (VECTORS=DIR, FIXTURES=DIR)
 	@$(OURS) $(NODE) test/support/vectors/run.ts "$(VECTORS)" "$(FIXTURES)"
 
-check: deps ## lint, format, types, architecture
+fuzz: deps ## mutated input for every parser (FUZZ_SECONDS=10 each, TARGET=, FUZZ_SEED=, REPLAY=)
+	@$(OURS) $(NODE) test/fuzz/main.ts
+
+check: deps ## lint, format, types, architecture, conformance
 	@$(OURS) biome check --diagnostic-level=warn --error-on-warnings
 	@$(OURS) tsc -p tsconfig.json
-	@$(OURS) $(NODE) --test --test-reporter=dot test/unit/architecture.test.ts
+	@$(OURS) $(NODE) --test --test-reporter=dot test/unit/architecture.test.ts test/unit/conformance.test.ts
 
 build: deps ## compile src/ to dist/
 	@rm -rf dist

@@ -1,6 +1,7 @@
 /**
  * The gate before the first byte of a message: does this session satisfy the requirement? It
- * is asked right before MAIL FROM of every transaction, and its default answer is no.
+ * is asked once the handshake is through (RFC 3207 §4.1), right before MAIL FROM of every
+ * transaction, and its default answer is no.
  */
 import { type LocalFailure, localFailure } from '../mail/failure.ts';
 import type { TlsFacts } from '../mail/session-result.ts';
@@ -12,6 +13,7 @@ export function refusesSession(
   tls: TlsFacts | undefined,
 ): LocalFailure | undefined {
   if (allowsClearText(requirement)) return undefined;
+  // RFC 8461 §4, §5, RFC 3207 §6: missing STARTTLS is no reason to ask for less.
   if (!tls) return localFailure('starttls-not-offered', 'the session is not encrypted');
   // RFC 8461 §7.2: TLS 1.2 or newer.
   if (!versionSuffices(tls.version, requirement.minVersion)) {
@@ -19,6 +21,7 @@ export function refusesSession(
     return localFailure('tls-version-too-low', detail);
   }
   if (requirement.level === 'encrypt') return undefined;
+  // RFC 8461 §4.2, §5: no message to a host whose certificate does not hold.
   if (tls.verdict.verified) return undefined;
   return localFailure(tls.verdict.cause, tls.verdict.detail);
 }

@@ -72,14 +72,18 @@ export async function deliver(
 
 /**
  * The ways to try TLS on one address, best first. Where TLS is required there is no way
- * without it; the small ClientHello is not weaker.
+ * without it (RFC 8461 §5); where nothing asks for it, any TLS is better than none (RFC 7435).
+ * The small ClientHello is not weaker.
  */
 export function modesFor(requirement: TlsRequirement): readonly TlsMode[] {
   if (requirement.level === 'none') return ['clear'];
   return allowsClearText(requirement) ? ['full', 'small-hello', 'clear'] : ['full', 'small-hello'];
 }
 
-/** Sessions with one address: again, with less TLS, only after a handshake that failed. */
+/**
+ * Sessions with one address: again, with less TLS, only after a handshake that failed, and
+ * always over a new connection (RFC 3207 §4.1).
+ */
 async function connectInModes(
   plan: Omit<SessionPlan, 'mode'>,
   consignment: Consignment,

@@ -1,5 +1,5 @@
 /**
- * How the TLS of one session went, as a report counts it (RFC 8460 §4.3). Pure; one result a
+ * How the TLS of one session went, as a report counts it (RFC 8461 §6, RFC 8460 §4.3). Pure; one result a
  * session, the first that applies: what ended it, a host outside the policy, no TLS, a
  * certificate that the policy asked for.
  *

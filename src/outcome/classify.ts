@@ -114,11 +114,11 @@ function classifyLocal(cause: LocalCause): Meaning {
     case 'domain-not-found':
       return permanent('5.1.2'); // RFC 5321 §5.1
     case 'null-mx':
-      return permanent('5.1.10'); // RFC 7505 §5
+      return permanent('5.1.10'); // RFC 7505 §4.1
     case 'no-usable-mx':
       return permanent('5.4.4', true); // RFC 5321 §5.1
     case 'mail-loops-back':
-      return permanent('5.4.6');
+      return permanent('5.4.6'); // RFC 5321 §5.1
     case 'malformed-address':
       return permanent('5.1.3');
     case 'dns-failed':

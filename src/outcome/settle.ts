@@ -133,8 +133,9 @@ function restGoesAtOnce(outcomes: AttemptOutcomes['outcomes']): boolean {
 }
 
 /**
- * The lifetime is over: what kept the recipient waiting is now why it bounces. Its status says
- * so (RFC 3463 §3.5, X.4.7), unless it is that of a host, or of the TLS that was missing.
+ * The lifetime is over (RFC 5321 §4.5.4.1, RFC 8461 §5.1): what kept the recipient waiting is now
+ * why it bounces. Its status says so (RFC 3463 §3.5, X.4.7), unless it is that of a host, or of the
+ * TLS that was missing.
  */
 function expired({ index, failure }: { index: number; failure: RecordedFailure }) {
   const telling = failure.source === 'remote' || failure.causeClass === 'tlsPolicy';

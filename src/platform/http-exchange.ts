@@ -1,7 +1,7 @@
 /**
  * One HTTP/1.1 GET over a connection that was chosen and verified already. The request goes
  * over that socket and no other: no agent, hence no pool, no proxy from the environment, no
- * lookup; redirects are not followed.
+ * lookup; redirects are not followed (RFC 8461 §3.3).
  *
  * A body is whole or there is none: one that is cut, too large (as sent or decompressed) or
  * in an unknown coding is a failure. Only the body of a 200 is read. Never throws.
@@ -63,6 +63,7 @@ function sendRequest({ socket, authority, path, signal }: HttpExchange): Promise
       createConnection: () => socket,
       method: 'GET',
       path,
+      // RFC 8461 §3.3: there is no HTTP cache here, so nothing conditional is asked.
       headers: {
         host: authority,
         'user-agent': 'stsrelay',
@@ -119,7 +120,8 @@ const LF = 0x0a;
  */
 function isFramed(response: IncomingMessage): boolean {
   const { 'content-length': length, 'transfer-encoding': coding } = response.headers;
-  return length !== undefined || coding !== undefined;
+  // RFC 9112 §6.3: with any other final coding it is the end of the connection, too.
+  return length !== undefined || /(?:^|,)[ \t]*chunked[ \t]*$/i.test(coding ?? '');
 }
 
 async function* bounded(source: AsyncIterable<Buffer>, maxBytes: number): AsyncGenerator<Buffer> {

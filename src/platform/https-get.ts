@@ -98,6 +98,7 @@ export function createHttpsGet(options: HttpsGetOptions): HttpsGet {
     const limits = { timeoutMs: stepTimeoutMs, signal, clock };
     const dialed = await dial({ address, port, ...limits });
     if (dialed.kind === 'failed') return failed('connect', dialed.cause, dialed.detail);
+    // RFC 8461 §8.2: the name stays that of the policy host, wherever a CNAME led.
     const secured = await connectVerified({ socket: dialed.socket, host, context, ...limits });
     if (secured.kind === 'secure') return secured;
     return failed('tls', secured.cause, `${address}: ${secured.detail}`);

@@ -36,7 +36,7 @@ export type VerifiedTlsResult =
 
 /** A context for connectVerified that trusts `roots` (PEM) and nothing else. */
 export function verifyingContext(roots: readonly string[]): SecureContext {
-  return createSecureContext({ ca: [...roots], minVersion: 'TLSv1.2' });
+  return createSecureContext({ ca: [...roots], minVersion: 'TLSv1.2' }); // RFC 9325 §3.1.1
 }
 
 /** Shake hands and judge the peer. */
@@ -46,7 +46,7 @@ export function connectVerified(request: VerifiedTlsRequest): Promise<VerifiedTl
     const secure = connect({
       socket: request.socket,
       secureContext: context,
-      servername: host,
+      servername: host, // RFC 8461 §7.1
       ALPNProtocols: ['http/1.1'],
       rejectUnauthorized: true,
       checkServerIdentity: (_name, certificate) => identityError(host, certificate.subjectaltname),
@@ -76,6 +76,7 @@ export function connectVerified(request: VerifiedTlsRequest): Promise<VerifiedTl
 /** The last word: whatever let the handshake pass, this must hold before anything is sent. */
 function judgeSession(secure: TLSSocket, host: string): VerifiedTlsResult {
   if (!secure.authorized) return failed('certificate', messageOf(secure.authorizationError));
+  // RFC 9325 §3.4: a resumed session would stand for the verdict of another day.
   if (secure.isSessionReused()) return failed('handshake', 'a session was resumed');
   const wrong = identityError(host, secure.getPeerCertificate().subjectaltname);
   if (wrong !== undefined) return failed('certificate', wrong.message);

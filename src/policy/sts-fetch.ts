@@ -38,6 +38,7 @@ export async function fetchPolicy(
   const host = parseDomain(`mta-sts.${domain}`);
   if (!host) return failed('sts-policy-fetch-error', 'the name of the policy host is too long');
   const { get, httpsPort, fetchTimeoutMs, clock } = options;
+  // RFC 8461 §3.3: one limit for the whole exchange.
   const result = await withDeadline({ clock, waitMs: fetchTimeoutMs }, signal, (deadline) =>
     get({
       host,

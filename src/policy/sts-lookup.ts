@@ -127,11 +127,12 @@ async function withRecord(
   const { clock, events, store, detector } = parts;
   const entry = known.kind === 'entry' ? known.entry : undefined;
   const kept = policyInForce(entry, clock.now());
+  // RFC 8461 §3.1: another id, higher or lower, is a changed policy.
   if (kept?.id === id || isPaused(entry, id, clock.now())) return inForce(kept);
   const fetched = await parts.fetch(domain, signal);
   const atMs = clock.now();
   if (fetched.kind === 'fetched') {
-    // RFC 8461 §5.1: a newly fetched policy takes the place of the old one, weaker or not.
+    // RFC 8461 §5.1, §8.1, §8.3: a newly fetched policy takes the place of the old one, weaker or not.
     const { policy } = fetched;
     const fresh = { id, policy, fetchedAtMs: atMs, source: 'fetch' } as const;
     const now = await store.keepPolicy(domain, fresh);

@@ -34,7 +34,8 @@ export function selectRecord(
   // RFC 8461 §3.1, RFC 8460 §3: strings of one RR are joined without blanks. Latin-1 keeps every
   // octet one character, so that a non-ASCII one can match nothing.
   const texts = rrs.map((strings) => Buffer.concat(strings).toString('latin1'));
-  // Only among several RRs are those that do not begin so discarded, and to the letter.
+  // RFC 8461 §3.1, RFC 8460 §3: only among several RRs are those that do not begin so discarded,
+  // and to the letter.
   const candidates =
     texts.length > 1 ? texts.filter((text) => text.startsWith(`${version};`)) : texts;
   const [text] = candidates;
@@ -43,7 +44,7 @@ export function selectRecord(
   }
   if (text === undefined) return none('no-record', `no record with ${version}`);
   const [first = '', ...fields] = text.split(';');
-  // The record begins with the version and a delimiter, in exactly this case.
+  // RFC 8461 §3.1, RFC 8460 §3: it begins with the version and a delimiter, in exactly this case.
   if (trimWspEnd(first) !== version || fields.length === 0) {
     return none('no-record', `not ${name} record: ${quoted(text)}`);
   }

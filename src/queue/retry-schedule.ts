@@ -60,10 +60,7 @@ export function nextAttempt(
 /** When the message is given up, in milliseconds since the epoch. */
 export function expiry(
   settings: RetrySettings,
-  question: Pick<
-    RetryQuestion,
-    'destination' | 'receivedAtMs' | 'nullReversePath' | 'extensionMs'
-  >,
+  question: Pick<RetryQuestion, 'destination' | 'receivedAtMs' | 'nullReversePath' | 'extensionMs'>,
 ): number {
   const own = settings.domains.find((entry) => entry.domain === question.destination)?.lifetime;
   const lifetime = own ?? settings.lifetime;

@@ -64,6 +64,7 @@ export function createRouter(options: RouterOptions): Router {
       return failed('mail-loops-back', `the best MX of ${domain} has an address of this relay`);
     }
     const kind = decision.implicit ? 'implicit-mx' : 'mx';
+    // RFC 8461 §1.1, §3.4: the recipient domain itself, no host and no parent of it.
     return routed({ destination: domain, policyDomain: domain, kind, candidates });
   }
 
@@ -97,6 +98,7 @@ export function createRouter(options: RouterOptions): Router {
     if (own.hasAddress(address)) {
       return failed('mail-loops-back', `${address} is an address of this relay`);
     }
+    // RFC 8461 §3.4: no policy can be attached to an address.
     const candidates = [{ host: undefined, preference: 0, address, port }];
     return routed({ destination, policyDomain: undefined, kind: 'literal', candidates });
   }

@@ -26,7 +26,7 @@ export function policyEvents(log: Log, metrics: Metrics) {
       metrics.mtastsFetches.inc({ result: 'fetched' });
       log.write('info', 'policy.fetched', { domain, ...facts });
     },
-    /** `inForce` is the mode of the older policy that stays. */
+    /** RFC 8461 §6: with a valid record. `inForce` is the mode of the older policy that stays. */
     fetchFailed(
       domain: string,
       facts: { id: string; resultType: ResultType; reason: string; inForce: StsMode | undefined },

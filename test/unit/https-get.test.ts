@@ -352,6 +352,11 @@ describe('HTTPS GET', () => {
       assertBody(await served({ raw: 'HTTP/1.0 200 OK\r\n\r\nhello\n' }), 'hello\n');
       const cut = 'HTTP/1.0 200 OK\r\n\r\nmax_age: 6';
       assertFailed(await served({ raw: cut }), 'http', 'bad-response', /middle of a line/);
+      // Codings that mark no end: RFC 9112 §6.3.
+      for (const coding of ['gzip', 'chunked, gzip', 'chunked\xa0', 'xchunked']) {
+        const unmarked = `HTTP/1.1 200 OK\r\ntransfer-encoding: ${coding}\r\n\r\nmax_age: 6`;
+        assertFailed(await served({ raw: unmarked }), 'http', 'bad-response', /middle of a line/);
+      }
     });
   });
 

@@ -93,7 +93,8 @@ function unaskable(name: string): LookupResult<never> {
 
 /**
  * Ask, and where an answer stops at a CNAME whose target the server did not look up, ask for
- * the target. The chain is bounded over all answers together (RFC 1034 §3.6.2), and secure
+ * the target: so it shall be for MX (RFC 5321 §5.1) and for TXT (RFC 8461 §3.1); the host of an
+ * MX record should have none (RFC 2181 §10.3), and where it does mail gets there. The chain is bounded over all answers together (RFC 1034 §3.6.2), and secure
  * only when every part of it is.
  */
 async function followChain<K extends RecordKind>(

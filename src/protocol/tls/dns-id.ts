@@ -16,7 +16,7 @@ const ENTRIES = /([A-Za-z0-9 ]+):([^",]*(?:"(?:[^"\\]|\\.)*")?)(?:, (?=.)|$)/gy;
  * The first presented dNSName that matches any of the references, as presented; undefined
  * when none does. One match is enough (RFC 9525 §6.1).
  *
- * References are host names in any spelling; one that is an address or no domain matches
+ * References are host names in any spelling (RFC 6125 §6.4.1, §6.4.2); one that is an address or no domain matches
  * nothing (RFC 9525 §6.1 knows other identities for those). A presented name that is not
  * LDH, with a NUL, blank, comma or final dot in it, matches nothing.
  */
