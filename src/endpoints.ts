@@ -97,6 +97,7 @@ function setPolicyGauges(metrics: Metrics, { refresher }: PolicyCacheParts): voi
   for (const [mode, count] of Object.entries(refresher.counts())) {
     metrics.mtastsCacheEntries.set({ mode }, count);
   }
+  metrics.mtastsRefreshOverdue.set(refresher.overdueSeconds());
 }
 
 function setOverrideGauges(metrics: Metrics, overrides: Settings['overrides']): void {

@@ -54,8 +54,8 @@ export function createOutbound(parts: OutboundParts): Outbound {
   const policyParts = {
     resolver,
     store: parts.policies,
-    fetch: (domain: DomainName, signal: AbortSignal) =>
-      fetches.run(domain, signal, (shared) => outside.fetch(domain, shared)),
+    fetch: (domain: DomainName, id: string, signal: AbortSignal) =>
+      fetches.run(`${id} ${domain}`, signal, (shared) => outside.fetch(domain, shared)),
     clock,
     events: parts.policyEvents,
     detector: parts.detector,

@@ -21,6 +21,8 @@ export interface PeerEvidence {
   /** The session was resumed: no certificate was sent, and what is known of one is from before. */
   readonly resumed?: boolean;
   readonly expiresAt: string | undefined;
+  /** The leaf itself is within its dates: what expired is another certificate of the chain. */
+  readonly leafInDates?: boolean;
   readonly issuer: string | undefined;
 }
 
@@ -36,6 +38,7 @@ export function describePeer(socket: TLSSocket, host: string | undefined): TlsFa
       certificatePresent: present,
       resumed: socket.isSessionReused(),
       expiresAt: certificate?.valid_to,
+      leafInDates: isInDates(certificate),
       issuer: [certificate?.issuer?.CN ?? certificate?.issuer?.O].flat().join(', ') || undefined,
     },
     host,
@@ -60,7 +63,9 @@ export function judgePeer(evidence: PeerEvidence, host: string | undefined): Pee
   // We offer no sessions. OpenSSL would repeat its verdict of another day, on other roots and dates.
   if (evidence.resumed) return refused('certificate-missing', 'a session was resumed');
   if (!evidence.chainVerified) {
-    const [cause, text] = CHAIN_ERRORS[evidence.chainError ?? ''] ?? OTHER_CHAIN_ERROR;
+    const [cause, what] = CHAIN_ERRORS[evidence.chainError ?? ''] ?? OTHER_CHAIN_ERROR;
+    const isIssuers = evidence.leafInDates && cause === 'certificate-expired';
+    const text = isIssuers ? 'a certificate of its issuers has expired; its own is' : what;
     const facts = [
       `valid until ${evidence.expiresAt}`,
       `issued by ${evidence.issuer}`,
@@ -76,6 +81,12 @@ export function judgePeer(evidence: PeerEvidence, host: string | undefined): Pee
     return refused('certificate-host-mismatch', `certificate names ${listed}, not ${host}`);
   }
   return { verified: true, matchedName };
+}
+
+function isInDates(certificate: Partial<PeerCertificate> | undefined): boolean {
+  const now = Date.now();
+  const { valid_from: from = '', valid_to: to = '' } = certificate ?? {};
+  return Date.parse(from) <= now && now <= Date.parse(to);
 }
 
 const OTHER_CHAIN_ERROR = ['certificate-invalid', 'certificate chain is not valid'] as const;

@@ -37,6 +37,9 @@ const MAX_HEADER_BYTES = 16 * 1024;
 /** What a compressed body may be larger than its content: headers and trailers of the coding. */
 const CODING_OVERHEAD = 1024;
 
+/** 1xx responses before the real one (RFC 9110 §15.2); a server could go on for ever. */
+const MOST_INTERIM = 5;
+
 class BodyTooLarge extends Error {}
 
 /** Ask and read the answer. The caller destroys the socket. */
@@ -76,6 +79,10 @@ function sendRequest({ socket, authority, path, signal }: HttpExchange): Promise
       signal,
     });
     asked.on('error', reject);
+    let interim = 0;
+    asked.on('information', () => {
+      if (++interim > MOST_INTERIM) asked.destroy(new Error('too many interim responses'));
+    });
     asked.on('upgrade', (_response, upgraded) => {
       upgraded.destroy();
       reject(new Error('the server switched protocols'));

@@ -27,15 +27,37 @@ const MOST_SPELLS = 20_000;
 /** A certificate that was valid longer ago was given up, by all appearance. */
 const VERIFIED_MEMORY_MS = 30 * 86_400_000;
 
+interface Sign {
+  readonly signal: DowngradeSignal;
+  readonly detail: string;
+  /** The domain, or one of its hosts. */
+  readonly about: string;
+}
+
 interface Spell {
   readonly notedAtMs: number;
   /** Signs since. */
   readonly count: number;
 }
 
+/** Signs that go on, by what they are about; the oldest are let go. */
+class Spells {
+  readonly #spells = new LRUCache<string, Spell>({ max: MOST_SPELLS });
+
+  /** How many signs there were since the last note, when it is time for one. */
+  dueCount(key: string, now: number): number | undefined {
+    const spell = this.#spells.get(key);
+    const count = (spell?.count ?? 0) + 1;
+    const isNoted = spell && now >= spell.notedAtMs && now - spell.notedAtMs < NOTE_MS;
+    this.#spells.set(key, isNoted ? { ...spell, count } : { notedAtMs: now, count: 0 });
+    return isNoted ? undefined : count;
+  }
+}
+
 export class DowngradeDetector {
   readonly #parts: DetectorParts;
-  readonly #spells = new LRUCache<string, Spell>({ max: MOST_SPELLS });
+  readonly #logged = new Spells();
+  readonly #kept = new Spells();
 
   constructor(parts: DetectorParts) {
     this.#parts = parts;
@@ -43,18 +65,18 @@ export class DowngradeDetector {
 
   /** A sign was seen. Counted always; logged and kept when it is new, and then now and then. */
   suspect(domain: DomainName, signal: DowngradeSignal, detail: string): void {
+    this.#note(domain, { signal, detail, about: domain });
+  }
+
+  /** A sign about a host is logged once for all its domains. */
+  #note(domain: DomainName, { signal, detail, about }: Sign): void {
     const { clock, events, store } = this.#parts;
     const now = clock.now();
-    const key = `${signal} ${domain}`;
-    const spell = this.#spells.get(key);
-    const count = (spell?.count ?? 0) + 1;
     events.downgradeSign(signal);
-    if (spell && now >= spell.notedAtMs && now - spell.notedAtMs < NOTE_MS) {
-      this.#spells.set(key, { ...spell, count });
-      return;
-    }
-    this.#spells.set(key, { notedAtMs: now, count: 0 });
-    events.downgradeSuspected(domain, { signal, detail, count });
+    const logged = this.#logged.dueCount(`${signal} ${about}`, now);
+    if (logged) events.downgradeSuspected(domain, { signal, detail, count: logged });
+    const count = this.#kept.dueCount(`${signal} ${domain}`, now);
+    if (!count) return;
     store.noteSuspicion(domain, signal, { atMs: now, count, detail }).catch((error: Error) => {
       events.cacheError('disk', error);
     });
@@ -73,12 +95,14 @@ export class DowngradeDetector {
     const seen = this.#parts.memory.get(host);
     const lost = cause || facts.clearTextBecause?.cause;
     if (seen && lost && isTlsGone(lost)) {
-      this.suspect(domain, 'starttls-gone', `${host}: ${lost}, TLS last seen ${day(seen.tlsAtMs)}`);
+      const detail = `${host}: ${lost}, TLS last seen ${day(seen.tlsAtMs)}`;
+      this.#note(domain, { signal: 'starttls-gone', detail, about: host });
     }
     if (!facts.tls) return;
     const { verdict } = facts.tls;
     if (!verdict.verified && this.#wasVerified(seen?.verifiedAtMs)) {
-      this.suspect(domain, 'certificate-invalid', `${host}: ${verdict.detail}`);
+      const detail = `${host}: ${verdict.detail}`;
+      this.#note(domain, { signal: 'certificate-invalid', detail, about: host });
     }
     this.#parts.memory.note(host, verdict);
   }

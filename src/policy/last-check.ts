@@ -23,10 +23,19 @@ export async function checkPolicy(
     const result = await refresh(domain, signal);
     if (result.kind !== 'failed' && result.changed) return 'changed';
     // What the policy host said just now is later than any id in DNS.
-    if (result.kind === 'refreshed' || result.live?.kind !== 'failed') return 'unchanged';
-    events.lastCheckFailed(domain, result.live.detail);
+    if (result.kind === 'refreshed') return 'unchanged';
+    const why = whyUnknown(result);
+    if (why === undefined) return 'unchanged';
+    events.lastCheckFailed(domain, why);
   } catch (error) {
     events.lastCheckFailed(domain, (error as Error).message);
   }
   return 'unchecked';
+}
+
+/** Without an answer of the policy host: why there may be a newer policy than the one in force. */
+function whyUnknown({ live, kept }: RefreshResult): string | undefined {
+  if (live?.kind === 'failed') return live.detail;
+  if (live?.kind !== 'record' || live.id === kept?.id) return undefined;
+  return `the record names another policy (id ${live.id}), which cannot be fetched`;
 }

@@ -16,7 +16,7 @@ export interface KeptPolicy {
   /** The id of the TXT record that led to the fetch. */
   readonly id: string;
   readonly policy: StsPolicy;
-  /** Milliseconds since the epoch; max_age counts from here (RFC 8461 §3.2). */
+  /** When it was asked for, milliseconds since the epoch; max_age counts from here (RFC 8461 §3.2). */
   readonly fetchedAtMs: number;
   /** Who fetched it: a delivery that needed it, a refresh, another node. */
   readonly source: PolicySource;

@@ -14,13 +14,28 @@ import {
 import type { ResultType } from '../protocol/tlsrpt/result-type.ts';
 
 export type FetchResult =
-  | { readonly kind: 'fetched'; readonly policy: StsPolicy }
+  | {
+      readonly kind: 'fetched';
+      readonly policy: StsPolicy;
+      /** When it was asked for: what came later is not newer for having taken long. */
+      readonly requestedAtMs: number;
+    }
   | {
       readonly kind: 'failed';
       /** RFC 8460 §4.3.2.2. */
       readonly resultType: ResultType;
       readonly reason: string;
     };
+
+/**
+ * Fetch the policy that the record with `id` announced. Those who want the same share a fetch; one
+ * begun for another id may bring what was published before.
+ */
+export type StsFetch = (
+  domain: DomainName,
+  id: string,
+  signal: AbortSignal,
+) => Promise<FetchResult>;
 
 export interface FetchOptions {
   readonly get: HttpsGet;
@@ -38,6 +53,7 @@ export async function fetchPolicy(
   const host = parseDomain(`mta-sts.${domain}`);
   if (!host) return failed('sts-policy-fetch-error', 'the name of the policy host is too long');
   const { get, httpsPort, fetchTimeoutMs, clock } = options;
+  const requestedAtMs = clock.now();
   // RFC 8461 §3.3: one limit for the whole exchange.
   const result = await withDeadline({ clock, waitMs: fetchTimeoutMs }, signal, (deadline) =>
     get({
@@ -53,7 +69,7 @@ export async function fetchPolicy(
     return failed(badCertificate ? 'sts-webpki-invalid' : 'sts-policy-fetch-error', result.detail);
   }
   const verdict = judgeFetchResponse(result);
-  if (verdict.ok) return { kind: 'fetched', policy: verdict.policy };
+  if (verdict.ok) return { kind: 'fetched', policy: verdict.policy, requestedAtMs };
   const resultType = verdict.reason === 'syntax' ? 'sts-policy-invalid' : 'sts-policy-fetch-error';
   return failed(resultType, verdict.detail);
 }

@@ -14,7 +14,7 @@ import type { PolicyEvents } from '../telemetry/policy-events.ts';
 import type { DowngradeDetector } from './downgrade-detector.ts';
 import { isPaused } from './fetch-pause.ts';
 import { type KeptPolicy, policyInForce, type StsEntry } from './sts-entry.ts';
-import type { FetchResult } from './sts-fetch.ts';
+import type { StsFetch } from './sts-fetch.ts';
 import { type LiveRecord, readLiveRecord } from './sts-live.ts';
 import type { StsStore } from './sts-store.ts';
 
@@ -27,15 +27,18 @@ export type StsLookup =
 export interface StsLookupParts {
   readonly resolver: Resolver;
   readonly store: StsStore;
-  readonly fetch: (domain: DomainName, signal: AbortSignal) => Promise<FetchResult>;
+  readonly fetch: StsFetch;
   readonly clock: Clock;
   readonly events: PolicyEvents;
   readonly detector: Pick<DowngradeDetector, 'suspect'>;
   readonly dnsFailureGraceMs: () => number;
 }
 
-/** DNS failures further apart than this do not belong to one spell. Longer than any wait between attempts. */
-const SPELL_GAP_MS = 24 * 3_600_000;
+/**
+ * DNS failures further apart than this do not belong to one spell: in between it may have worked.
+ * Longer than the waits between attempts are by default.
+ */
+const SPELL_GAP_MS = 5 * 3_600_000;
 /** How often the end of a spell is written down. */
 const SPELL_NOTE_MS = 10 * 60_000;
 
@@ -44,12 +47,20 @@ type Known =
   | { readonly kind: 'entry'; readonly entry: StsEntry | undefined }
   | { readonly kind: 'unreadable'; readonly reason: string };
 
-/** Look-ups of one domain share the work; never rejects for what DNS or the policy host do. */
+/**
+ * Look-ups of one domain that see the same record share the work; each sees it for itself, for one
+ * under way may have seen an older one. Never rejects for what DNS or the policy host do.
+ */
 export function createStsLookup(parts: StsLookupParts) {
   const flights = createSingleFlight<StsLookup>();
   return async (domain: DomainName, signal: AbortSignal): Promise<StsLookup> => {
     try {
-      return await flights.run(domain, signal, (shared) => lookup(domain, parts, shared));
+      const live = await readLiveRecord(domain, parts, signal);
+      // When nobody waits any more it is no failure of DNS, and must not start the grace.
+      signal.throwIfAborted();
+      const key = `${live.kind} ${live.kind === 'record' ? live.id : ''} ${domain}`;
+      const work = (shared: AbortSignal) => lookup(domain, live, { parts, signal: shared });
+      return await flights.run(key, signal, work);
     } catch (error) {
       if (signal.aborted) return { kind: 'unknown', reason: 'the look-up ran out of time' };
       throw error;
@@ -59,12 +70,12 @@ export function createStsLookup(parts: StsLookupParts) {
 
 async function lookup(
   domain: DomainName,
-  parts: StsLookupParts,
-  signal: AbortSignal,
+  live: LiveRecord,
+  context: { parts: StsLookupParts; signal: AbortSignal },
 ): Promise<StsLookup> {
-  const live = await readLiveRecord(domain, parts, signal);
+  const { parts } = context;
   const known = await readKnown(domain, parts);
-  const result = await decide(domain, { live, known }, { parts, signal });
+  const result = await decide(domain, { live, known }, context);
   if (live.kind !== 'failed' && known.kind === 'entry' && known.entry?.dnsFailing) {
     await parts.store.noteDnsAnswered(domain);
   }
@@ -89,8 +100,6 @@ async function decide(
   }
   if (known.kind === 'unreadable') return { kind: 'unknown', reason: known.reason };
   if (live.kind === 'none') return { kind: 'absent' };
-  // When nobody waits any more it is no failure of DNS, and must not start the grace.
-  if (context.signal.aborted) return { kind: 'unknown', reason: live.detail };
   return withoutAnswer(live.detail, { domain, entry }, context.parts);
 }
 
@@ -129,12 +138,12 @@ async function withRecord(
   const kept = policyInForce(entry, clock.now());
   // RFC 8461 §3.1: another id, higher or lower, is a changed policy.
   if (kept?.id === id || isPaused(entry, id, clock.now())) return inForce(kept);
-  const fetched = await parts.fetch(domain, signal);
+  const fetched = await parts.fetch(domain, id, signal);
   const atMs = clock.now();
   if (fetched.kind === 'fetched') {
     // RFC 8461 §5.1, §8.1, §8.3: a newly fetched policy takes the place of the old one, weaker or not.
-    const { policy } = fetched;
-    const fresh = { id, policy, fetchedAtMs: atMs, source: 'fetch' } as const;
+    const { policy, requestedAtMs } = fetched;
+    const fresh = { id, policy, fetchedAtMs: requestedAtMs, source: 'fetch' } as const;
     const now = await store.keepPolicy(domain, fresh);
     events.fetched(domain, { id, mode: policy.mode, maxAgeSeconds: policy.maxAgeSeconds });
     return inForce(policyInForce(now, atMs));

@@ -12,7 +12,7 @@ import type { PolicyEvents, RefreshCause } from '../telemetry/policy-events.ts';
 import type { DowngradeDetector } from './downgrade-detector.ts';
 import { isPaused } from './fetch-pause.ts';
 import { type KeptPolicy, policyInForce, type StsEntry } from './sts-entry.ts';
-import type { FetchResult } from './sts-fetch.ts';
+import type { FetchResult, StsFetch } from './sts-fetch.ts';
 import { type LiveRecord, readLiveRecord } from './sts-live.ts';
 import { tellRecordGone } from './sts-lookup.ts';
 import type { StsStore } from './sts-store.ts';
@@ -20,7 +20,7 @@ import type { StsStore } from './sts-store.ts';
 export interface StsRefreshParts {
   readonly resolver: Resolver;
   readonly store: StsStore;
-  readonly fetch: (domain: DomainName, signal: AbortSignal) => Promise<FetchResult>;
+  readonly fetch: StsFetch;
   readonly clock: Clock;
   readonly events: PolicyEvents;
   readonly detector: Pick<DowngradeDetector, 'suspect'>;
@@ -72,7 +72,7 @@ export async function refreshPolicy(
   if (cause !== 'admin' && wasAskedJustNow(entry, id, { cause, nowMs: clock.now() })) {
     return { kind: 'not-due', live, kept, changed };
   }
-  const fetched = await parts.fetch(domain, signal);
+  const fetched = await parts.fetch(domain, id, signal);
   if (fetched.kind === 'failed') signal.throwIfAborted();
   return { live, ...(await settle(domain, { fetched, id, kept }, { cause, ...parts })) };
 }
@@ -104,8 +104,8 @@ async function settle(
 ): Promise<Settled> {
   const atMs = clock.now();
   if (fetched.kind === 'fetched') {
-    const { policy } = fetched;
-    const fresh: KeptPolicy = { id, policy, fetchedAtMs: atMs, source: 'refresh' };
+    const { policy, requestedAtMs } = fetched;
+    const fresh: KeptPolicy = { id, policy, fetchedAtMs: requestedAtMs, source: 'refresh' };
     const now = (await store.keepPolicy(domain, fresh)).kept ?? fresh;
     const changed = isOther(now, kept);
     const { mode, maxAgeSeconds } = now.policy;

@@ -41,7 +41,8 @@ interface Indexed {
   readonly everyMs: number;
 }
 
-const MOST_AT_ONCE = 4;
+/** Each waits for the most part; strangers' policy hosts may be as slow as they like. */
+const MOST_AT_ONCE = 32;
 /** DNS and the fetch have deadlines of their own; this is the one over all. */
 const REFRESH_MS = 120_000;
 /** The longest sleep: settings and clock may change meanwhile. */
@@ -52,8 +53,11 @@ const AGAIN_MS = 30 * 60_000;
 const SOONEST_AGAIN_MS = 5 * 60_000;
 /** What fell due while the relay was away is spread over this. */
 const CATCH_UP_MS = 10 * 60_000;
-/** A policy that lives for a minute is not fetched every half minute for months. */
-const MOST_UNUSED_REFRESHES = 1000;
+/** A policy that lives for minutes is not fetched every few for months after one message. */
+const SHORT_INTERVAL_MS = 3_600_000;
+const MOST_UNUSED_REFRESHES = 100;
+/** How long something must have looked forgotten before it is: a clock may jump. */
+const FORGET_PATIENCE_MS = 3_600_000;
 
 export class StsRefresher {
   /** Settled when everything on disk is in the index. */
@@ -62,6 +66,8 @@ export class StsRefresher {
   readonly #parts: RefresherParts;
   readonly #index = new Map<DomainName, Indexed>();
   readonly #running = new Set<DomainName>();
+  /** Since when it has looked as if nobody wanted it any more. */
+  readonly #unwanted = new Map<DomainName, number>();
   readonly #ending = new AbortController();
   #work: Promise<unknown> = Promise.resolve();
   #cancel: (() => void) | undefined;
@@ -100,6 +106,17 @@ export class StsRefresher {
   /** When `domain` is refreshed next, unless mail does it before. */
   nextRefreshMs(domain: DomainName): number | undefined {
     return this.#index.get(domain)?.dueMs;
+  }
+
+  /** How long the refresh that waits longest is overdue, in seconds. */
+  overdueSeconds(): number {
+    const now = this.#parts.clock.now();
+    if (!this.#parts.settings().enabled) return 0;
+    let earliest = now;
+    for (const indexed of this.#index.values()) {
+      if (this.#isRefreshed(indexed, now)) earliest = Math.min(earliest, indexed.dueMs);
+    }
+    return (now - earliest) / 1000;
   }
 
   /** Policies in force, by mode. */
@@ -167,14 +184,18 @@ export class StsRefresher {
     const now = this.#parts.clock.now();
     const { enabled, refreshEveryMs } = this.#parts.settings();
     let next = now + LOOK_MS;
+    const due: (readonly [dueMs: number, domain: DomainName])[] = [];
     for (const [domain, indexed] of this.#index) {
-      if (this.#isUnused(indexed, now)) this.#forget(domain);
-      else if (enabled && now < indexed.expiresAtMs && this.#isInUse(indexed, now)) {
+      if (this.#isUnwanted(domain, indexed, now)) this.#forget(domain);
+      else if (enabled && this.#isRefreshed(indexed, now)) {
         const dueMs = this.#dueOf(domain, indexed, refreshEveryMs);
-        if (dueMs <= now) this.#begin(domain);
+        if (dueMs <= now) due.push([dueMs, domain]);
         else next = Math.min(next, dueMs);
       }
     }
+    // Who waits longest comes first: however often others are due, each gets its turn.
+    due.sort(([one], [other]) => one - other);
+    for (const [, domain] of due) this.#begin(domain);
     this.#sleepUntil(Math.max(next, now + SHORTEST_LOOK_MS));
   }
 
@@ -186,17 +207,34 @@ export class StsRefresher {
     return dueMs;
   }
 
-  #isUnused({ lastUsedMs }: Indexed, now: number): boolean {
-    return now - lastUsedMs >= this.#parts.settings().forgetUnusedAfterMs;
+  /** In force, and in use. */
+  #isRefreshed({ lastUsedMs, expiresAtMs: end, fetchedAtMs }: Indexed, now: number): boolean {
+    const { forgetUnusedAfterMs } = this.#parts.settings();
+    const interval = (end - fetchedAtMs) / 2;
+    const isShort = interval < SHORT_INTERVAL_MS;
+    const patience = isShort ? MOST_UNUSED_REFRESHES * interval : forgetUnusedAfterMs;
+    return now < end && now - lastUsedMs < Math.min(patience, forgetUnusedAfterMs);
   }
 
-  #isInUse({ lastUsedMs, expiresAtMs: end, fetchedAtMs }: Indexed, now: number): boolean {
-    return now - lastUsedMs < MOST_UNUSED_REFRESHES * this.#interval(end, fetchedAtMs);
+  /**
+   * Nobody asked for it in a long time, and it is over: what is in force is kept (RFC 8461 §3.3). Not
+   * at first sight, for a clock that jumps must not take policies with it.
+   */
+  #isUnwanted(domain: DomainName, { lastUsedMs, expiresAtMs: end }: Indexed, now: number): boolean {
+    const { forgetUnusedAfterMs } = this.#parts.settings();
+    if (now < end || now - lastUsedMs < forgetUnusedAfterMs) {
+      this.#unwanted.delete(domain);
+      return false;
+    }
+    const sinceMs = this.#unwanted.get(domain) ?? now;
+    this.#unwanted.set(domain, sinceMs);
+    return now - sinceMs >= FORGET_PATIENCE_MS;
   }
 
   #forget(domain: DomainName): void {
     const { store, events } = this.#parts;
     this.#index.delete(domain);
+    this.#unwanted.delete(domain);
     store.forget(domain, { shared: false }).then(
       () => events.forgotten(domain, 'unused'),
       (error: Error) => events.cacheError('disk', error),

@@ -11,7 +11,7 @@ import { formatEntry, type KeptPolicy, parseEntry } from './sts-entry.ts';
 /** Redis forgets after this; disk does not. */
 const REDIS_TTL_SECONDS = 180 * 86_400;
 /** A policy from further in the future than clocks differ does not stand in the way of others. */
-export const CLOCK_SKEW_MS = 86_400_000;
+export const CLOCK_SKEW_MS = 5 * 60_000;
 
 /** SET unless what is there was fetched later (and not in the far future). */
 const SET_IF_NEWER = `

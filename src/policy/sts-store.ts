@@ -49,7 +49,7 @@ export class StsStore {
   readonly #memory = new LRUCache<DomainName, StsEntry>({
     max: MOST_IN_MEMORY,
     maxSize: MOST_OCTETS_IN_MEMORY,
-    sizeCalculation: ({ kept }) => 500 + 4 * (kept?.policy.text.length ?? 0),
+    sizeCalculation: ({ kept }) => 500 + 10 * (kept?.policy.text.length ?? 0),
   });
   /** The change under way, by domain. */
   readonly #changing = new Map<DomainName, Promise<unknown>>();
@@ -169,7 +169,10 @@ export class StsStore {
     });
   }
 
-  /** A sign of a downgrade was seen; `count` times since it was noted last. */
+  /**
+   * A sign of a downgrade was seen; `count` times since it was noted last. Kept where there is a
+   * policy: there are as many other domains as anybody likes.
+   */
   noteSuspicion(
     domain: DomainName,
     signal: DowngradeSignal,
@@ -178,9 +181,10 @@ export class StsStore {
       count,
       detail,
     }: { readonly atMs: number; readonly count: number; readonly detail: string },
-  ): Promise<StsEntry> {
+  ): Promise<void> {
     return this.#inTurn(domain, async () => {
       const current = await this.#load(domain);
+      if (!current?.kept) return;
       const before: Suspicion | undefined = current?.suspicions?.[signal];
       const suspicion: Suspicion = {
         firstMs: before?.firstMs ?? atMs,
@@ -189,7 +193,7 @@ export class StsStore {
         detail,
       };
       const suspicions: Suspicions = { ...current?.suspicions, [signal]: suspicion };
-      return this.#write(domain, { ...current, suspicions });
+      await this.#write(domain, { ...current, suspicions });
     });
   }
 

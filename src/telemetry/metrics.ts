@@ -104,6 +104,10 @@ export function createMetrics() {
       'Policies fetched anew without a delivery that needs it, by cause and result.',
       ['cause', 'result'],
     ),
+    mtastsRefreshOverdue: gauge(
+      'mtasts_refresh_overdue_seconds',
+      'How long the background refresh of a policy that waits longest is overdue.',
+    ),
     mtastsCacheEntries: gauge('mtasts_cache_entries', 'Policies in force, by mode.', ['mode']),
     overridesActive: gauge('overrides_active', 'Overrides in force.'),
     overrideNextExpiry: gauge(

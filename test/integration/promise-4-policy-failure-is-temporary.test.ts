@@ -18,7 +18,7 @@ import {
 } from '../support/relay-world.ts';
 
 const LIFETIME_MS = 2500;
-const GREYLISTED_MS = 700;
+const GREYLISTED_MS = 1500;
 const SETTINGS = {
   retry: {
     schedule: ['1h'],
@@ -131,7 +131,7 @@ describe('failures and what becomes of them', { concurrency: true }, () => {
       const answers = world.answers(sent);
       assert.equal(answers.at(-1)?.event, 'outcome.bounced');
       assert.equal(answers.at(-1)?.['lifetimeOver'], true);
-      assert.ok(answers.length >= 3, `tried ${answers.length} times`);
+      assert.ok(answers.length >= 2, `tried ${answers.length} times`);
       assert.ok(answers.slice(0, -1).every(({ event }) => event === 'delivery.deferred'));
 
       assert.match(dsn.explanation, told);
@@ -196,7 +196,8 @@ describe('failures and what becomes of them', { concurrency: true }, () => {
     assert.equal(first.event, 'delivery.deferred', JSON.stringify(first));
     assert.equal(first['causeClass'], 'greylisted');
     const waitMs = Date.parse(String(first['nextAttempt'])) - Date.parse(String(first.time));
-    assert.ok(waitMs > GREYLISTED_MS - 100 && waitMs <= GREYLISTED_MS * 1.1, `${waitMs} ms`);
+    // The line is written after the time was chosen, on a busy machine well after it.
+    assert.ok(waitMs > GREYLISTED_MS / 2 && waitMs <= GREYLISTED_MS * 1.1, `${waitMs} ms`);
     const second = await world.answer(sent, { nth: 2 });
     assert.equal(second.event, 'delivery.delivered', JSON.stringify(second));
     assert.equal(second['attempt'], 2);

@@ -1,6 +1,6 @@
 /** Signs of a downgrade: which there are, that they are counted, and where they are kept. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { type LocalCause, localFailure, type TlsFailureCause } from '../../src/mail/failure.ts';
 import type { SessionFacts, SessionResult } from '../../src/mail/session-result.ts';
@@ -13,7 +13,7 @@ import type { PolicyEvents } from '../../src/telemetry/policy-events.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
-import { domain, MapRedis } from './policy-parts.ts';
+import { domain, keptPolicy, MapRedis, policy } from './policy-parts.ts';
 import { recordEvents } from './sample-mail.ts';
 
 const W = domain('w.example');
@@ -130,8 +130,11 @@ describe('a session', () => {
     bench.saw('invalid', none);
     bench.saw('clear', none);
     assert.deepEqual(bench.signs, ['starttls-gone']);
-    const entry = await waitFor('the note', () => bench.store?.get(W));
-    assert.match(entry.suspicions?.['starttls-gone']?.detail ?? '', /mx\.w\.example.*2026-01-15/);
+    const [, facts] = bench.recorded.of('downgradeSuspected')[0] ?? [];
+    assert.match((facts as { detail: string }).detail, /mx\.w\.example.*2026-01-15/);
+    // There are as many such domains as anybody likes: they get no file.
+    await bench.store?.noteUsed(W);
+    assert.deepEqual(readdirSync(bench.dir.file('policies')), []);
   });
 
   test('with a certificate that does not validate any more is one; one that never did is none', async () => {
@@ -153,8 +156,19 @@ describe('a session', () => {
 });
 
 describe('a sign that goes on', () => {
+  test('at a host of many domains is logged once', async () => {
+    using bench = await new Bench().restart();
+    bench.saw('verified');
+    for (let i = 0; i < 20; i++) {
+      bench.saw('starttls-not-offered', { source: { ...STS, domain: domain(`d${i}.example`) } });
+    }
+    assert.equal(bench.signs.length, 20);
+    assert.equal(bench.recorded.of('downgradeSuspected').length, 1);
+  });
+
   test('is counted each time, logged and written down now and then', async () => {
     using bench = await new Bench().restart();
+    await bench.store?.keepPolicy(W, keptPolicy('one', policy('enforce'), bench.clock.now()));
     for (let i = 0; i < 50; i++) bench.detector?.suspect(W, 'record-gone', `detail ${i}`);
     assert.equal(bench.signs.length, 50);
     assert.equal(bench.recorded.of('downgradeSuspected').length, 1);

@@ -393,6 +393,13 @@ describe('HTTPS GET', () => {
       const result = await served({ chunks: endless(), drip: { everyMs: 20 } }, { signal });
       assertFailed(result, 'timeout', 'timeout');
     });
+    test('interim responses: a few are passed over, without end they end it', async () => {
+      const answer = 'HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhello\n';
+      const interim = 'HTTP/1.1 102 Processing\r\n\r\n';
+      assertBody(await served({ raw: interim.repeat(3) + answer }), 'hello\n');
+      const endless = await served({ raw: interim.repeat(5000) + answer });
+      assertFailed(endless, 'http', 'bad-response', /too many interim/);
+    });
     for (const hang of ['handshake', 'response', 'body'] as const) {
       test(`silence instead of the ${hang}`, async () => {
         const result = await served({ hang }, { signal: AbortSignal.timeout(200) });

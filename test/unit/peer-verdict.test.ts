@@ -49,6 +49,11 @@ describe('the verdict on a peer (RFC 8461 §4.2)', () => {
     ['an address', { subjectAltName: 'IP Address:192.0.2.1' }, 'certificate-host-mismatch'],
     ['expired', { chainVerified: false, chainError: 'CERT_HAS_EXPIRED' }, 'certificate-expired'],
     [
+      'an issuer that expired',
+      { chainVerified: false, chainError: 'CERT_HAS_EXPIRED', leafInDates: true },
+      'certificate-expired',
+    ],
+    [
       'not valid yet',
       { chainVerified: false, chainError: 'CERT_NOT_YET_VALID' },
       'certificate-not-yet-valid',

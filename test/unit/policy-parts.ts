@@ -1,4 +1,5 @@
 /** What tests of the TLS policy put in the place of DNS, the policy host and Redis. */
+import type { Clock } from '../../src/platform/clock.ts';
 import type { Found, LookupResult, Resolver } from '../../src/platform/resolver.ts';
 import type { KeptPolicy } from '../../src/policy/sts-entry.ts';
 import type { FetchResult } from '../../src/policy/sts-fetch.ts';
@@ -69,15 +70,31 @@ export class TxtResolver implements Resolver {
   }
 }
 
+/** What a policy host says; when it was asked is added. */
+export type HostAnswer =
+  | { readonly kind: 'fetched'; readonly policy: StsPolicy }
+  | (FetchResult & { readonly kind: 'failed' });
+
 /** The policy host. */
 export class PolicyHost {
   readonly asked: string[] = [];
-  answer: (domain: DomainName, signal: AbortSignal) => FetchResult | Promise<FetchResult> = () =>
+  readonly #clock: Clock;
+  answer: (domain: DomainName, signal: AbortSignal) => HostAnswer | Promise<HostAnswer> = () =>
     failedFetch('nobody serves it');
 
-  readonly fetch = async (name: DomainName, signal: AbortSignal): Promise<FetchResult> => {
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  readonly fetch = async (
+    name: DomainName,
+    _id: string,
+    signal: AbortSignal,
+  ): Promise<FetchResult> => {
     this.asked.push(name);
-    return this.answer(name, signal);
+    const requestedAtMs = this.#clock.now();
+    const answer = await this.answer(name, signal);
+    return answer.kind === 'fetched' ? { ...answer, requestedAtMs } : answer;
   };
 
   serve(published: StsPolicy): void {
@@ -88,7 +105,7 @@ export class PolicyHost {
   }
 }
 
-export function failedFetch(reason: string): FetchResult {
+export function failedFetch(reason: string): FetchResult & { readonly kind: 'failed' } {
   return { kind: 'failed', resultType: 'sts-policy-fetch-error', reason };
 }
 

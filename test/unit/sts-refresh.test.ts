@@ -41,7 +41,7 @@ class Node {
   readonly clock: FakeClock;
   readonly redis: MapRedis;
   readonly dns = new TxtResolver();
-  readonly host = new PolicyHost();
+  readonly host: PolicyHost;
   readonly recorded = recordEvents<PolicyEvents>();
   readonly suspected: string[] = [];
   readonly store: StsStore;
@@ -60,6 +60,7 @@ class Node {
   }: Pick<Node, 'clock' | 'redis' | 'store' | 'dir'>) {
     this.dir = dir;
     this.clock = clock;
+    this.host = new PolicyHost(clock);
     this.redis = redis;
     this.store = store;
     this.dns.answer = () => txt('v=STSv1; id=one;');
@@ -227,6 +228,28 @@ describe('a refresh that an administrator asks for', () => {
   });
 });
 
+describe('a response that was long under way', () => {
+  test('does not take the place of a policy that was asked for later', async () => {
+    await using node = await Node.start();
+    await node.knows('one', policy('testing'));
+    node.clock.advance(HOUR);
+    const held = Promise.withResolvers<void>();
+    node.host.answer = async () => {
+      await held.promise;
+      return { kind: 'fetched', policy: policy('testing') };
+    };
+    const refreshing = node.refresh('background');
+    await waitFor('the request', () => node.host.asked.length === 1);
+    node.clock.advance(5000);
+    await node.knows('two', policy('enforce'));
+    node.clock.advance(5000);
+    held.resolve();
+    await refreshing;
+    const kept = await node.kept();
+    assert.deepEqual([kept?.id, kept?.policy.mode], ['two', 'enforce']);
+  });
+});
+
 describe('in the background', () => {
   test('every policy is fetched anew in the second half of its day, at a random time', async () => {
     await using node = await Node.start();
@@ -305,10 +328,67 @@ describe('in the background', () => {
     await node.store.noteUsed(used);
     node.clock.advance(81 * DAY);
     node.startRefresher(() => 0);
-    await waitFor('one file', () => readdirSync(node.dir.path).length === 1);
+    await node.pass(2 * HOUR);
+    await waitFor('the end of one', () => node.recorded.of('forgotten').length > 0);
     assert.deepEqual(readdirSync(node.dir.path), ['used.example.json']);
     assert.deepEqual(node.recorded.of('forgotten'), [['w.example', 'unused']]);
     assert.deepEqual(node.refresher?.domains(), [used]);
+  });
+
+  test('a clock that jumps takes nothing with it', async () => {
+    await using node = await Node.start();
+    const year = 31_557_600;
+    await node.knows('one', policy('enforce', ['*.w.example'], year));
+    await node.knows('one', policy('enforce'), domain('week.example'));
+    node.settings.enabled = false;
+    const start = node.clock.now();
+    node.startRefresher(() => 0);
+    await node.refresher?.ready;
+    node.clock.set(start + 200 * DAY);
+    await node.pass(30 * MINUTE);
+    node.clock.set(start);
+    await node.pass(2 * HOUR);
+    assert.equal((await node.kept())?.id, 'one');
+    assert.equal((await node.kept(domain('week.example')))?.id, 'one');
+  });
+
+  test('what is in force is kept, unused or not, and only not refreshed any more', async () => {
+    await using node = await Node.start();
+    await node.knows('one', policy('enforce', ['*.w.example'], 31_557_600));
+    node.clock.advance(181 * DAY);
+    node.startRefresher(() => 0);
+    await node.pass(2 * DAY, HOUR);
+    assert.deepEqual(node.host.asked, []);
+    assert.equal((await node.kept())?.id, 'one');
+  });
+
+  test('who waits longest has the first turn, however many others are due', async () => {
+    await using node = await Node.start();
+    const start = node.clock.now();
+    const names = Array.from({ length: 40 }, (_, n) => domain(`d${n}.example`));
+    // Those that are entered last are due first.
+    for (const [n, name] of names.entries()) {
+      await node.store.keepPolicy(name, keptPolicy('one', policy('enforce'), start - n * MINUTE));
+    }
+    node.settings.enabled = false;
+    const refresher = node.startRefresher(() => 0);
+    await refresher.ready;
+    await node.pass(12 * HOUR);
+    assert.equal(refresher.overdueSeconds(), 0);
+    node.settings.enabled = true;
+    assert.equal(refresher.overdueSeconds(), 39 * 60);
+    const held = Promise.withResolvers<void>();
+    node.host.answer = async () => {
+      await held.promise;
+      return { kind: 'fetched', policy: policy('enforce') };
+    };
+    await node.clock.advanceAsync(MINUTE);
+    await waitFor('as many as may be at once', () => node.host.asked.length === 32);
+    const first = node.host.asked.toSorted();
+    held.resolve();
+    assert.deepEqual(first, names.slice(8).toSorted());
+    await node.pass(MINUTE, 1000);
+    assert.equal(node.host.asked.length, 40);
   });
 
   test('after a long absence everything is caught up with, spread over minutes', async () => {
@@ -370,6 +450,21 @@ describe('before a message is given up', () => {
     node.host.break();
     assert.equal(await node.check(), 'unchecked');
     assert.equal(node.recorded.of('lastCheckFailed').length, 1);
+  });
+
+  test('DNS that names another policy, which cannot be fetched or may not be yet: not checked', async () => {
+    await using node = await Node.start();
+    await node.knows();
+    node.clock.advance(HOUR);
+    node.dns.answer = () => txt('v=STSv1; id=two;');
+    node.host.break();
+    assert.equal(await node.check(), 'unchecked');
+    // Within the pause after that failure no fetch is made.
+    node.host.serve(policy('none', []));
+    assert.equal(await node.check(), 'unchecked');
+    assert.equal(node.host.asked.length, 1);
+    node.clock.advance(6 * MINUTE);
+    assert.equal(await node.check(), 'changed');
   });
 
   test('DNS that knows no newer id, and no policy host: it was checked', async () => {

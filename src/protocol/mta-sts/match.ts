@@ -22,5 +22,31 @@ export function matchesMxPattern(pattern: string, host: string): boolean {
 
 /** Whether any pattern of the policy allows `host`. */
 export function isListedMx(policy: Pick<StsPolicy, 'mx'>, host: string): boolean {
-  return policy.mx.some((pattern) => matchesMxPattern(pattern, host));
+  const name = parseDomain(host);
+  if (name === undefined) return false;
+  const { names, parents } = patternsOf(policy);
+  return names.has(name) || parents.has(name.slice(name.indexOf('.') + 1 || name.length));
+}
+
+interface Patterns {
+  readonly names: ReadonlySet<string>;
+  /** What follows `*.`. */
+  readonly parents: ReadonlySet<string>;
+}
+
+/** A policy may have thousands of patterns, and is asked about many hosts: they are read once. */
+const patternsByPolicy = new WeakMap<object, Patterns>();
+
+function patternsOf(policy: Pick<StsPolicy, 'mx'>): Patterns {
+  const known = patternsByPolicy.get(policy.mx);
+  if (known) return known;
+  const patterns = policy.mx.filter(isMxPattern).map((pattern) => pattern.toLowerCase());
+  const read: Patterns = {
+    names: new Set(patterns.filter((pattern) => !pattern.startsWith('*.'))),
+    parents: new Set(
+      patterns.filter((pattern) => pattern.startsWith('*.')).map((pattern) => pattern.slice(2)),
+    ),
+  };
+  patternsByPolicy.set(policy.mx, read);
+  return read;
 }

@@ -63,7 +63,7 @@ export async function flowStages(parts: FlowParts): Promise<FlowStages> {
   const policyParts = {
     resolver,
     store,
-    fetch: (domain: DomainName, signal: AbortSignal) =>
+    fetch: (domain: DomainName, _id: string, signal: AbortSignal) =>
       fetchPolicy(domain, { get, httpsPort: 443, fetchTimeoutMs: 60_000, clock }, signal),
     clock,
     events,
