@@ -23,19 +23,31 @@ export interface Warning extends Place {
 }
 
 const LONGEST_FOUND = 80;
+const LONGEST_PART = 300;
 
 function formatPlace({ source, line, key }: Place): string {
   const where = line === undefined ? source : `${source}:${line}`;
-  return key === '' ? where : `${where}: ${key}`;
+  return key === '' ? where : `${where}: ${cut(key)}`;
 }
 
 /** `stsrelay.yaml:3: limits.messageSize: found "50MB", expected a size from ...` */
 export function formatProblem(problem: Problem): string {
-  return `${formatPlace(problem)}: found ${problem.found}, expected ${problem.expected}`;
+  const { found, expected } = problem;
+  return visible(`${formatPlace(problem)}: found ${cut(found)}, expected ${expected}`);
 }
 
 export function formatWarning(warning: Warning): string {
-  return `${formatPlace(warning)}: ${warning.text}`;
+  return visible(`${formatPlace(warning)}: ${warning.text}`);
+}
+
+/** On one line, and without what a terminal would act on: keys are whatever stands in the file. */
+function visible(text: string): string {
+  return text.replace(/\p{Cc}/gu, (control) => `\\u{${control.charCodeAt(0).toString(16)}}`);
+}
+
+/** A parser's message may quote all the rest of the file. */
+function cut(text: string): string {
+  return text.length > LONGEST_PART ? `${text.slice(0, LONGEST_PART)}…` : text;
 }
 
 /** What was found, on one line, cut, without secrets and without control characters. */

@@ -63,9 +63,26 @@ export function exactly(octets: number): Transform {
   });
 }
 
-/** `type;address` with the address in xtext (RFC 3461 §4). */
+/** What xtext leaves as it is, inverted (RFC 3461 §4). */
+const NOT_XCHAR = /[^!-*,-<>-~]/g;
+/** The same for an address of type utf-8, whose escapes begin with a backslash (RFC 6533 §3 QCHAR). */
+const NOT_QCHAR = /[^!-*,-<>-~]|\\(?!x\{[0-9A-F]{2,6}\})/gu;
+
+/**
+ * The value of ORCPT (RFC 3461 §4.2): `type;address` in xtext. An address of type utf-8 has escapes
+ * of its own, `\x{FC}` (RFC 6533 §3 utf-8-addr-xtext): ASCII, too, and understood by every host.
+ */
 export function formatOrcpt(orcpt: string): string {
   const at = orcpt.indexOf(';');
-  const xtext = Buffer.from(orcpt.slice(at + 1)).toString('latin1');
-  return `${orcpt.slice(0, at)};${xtext.replace(/[^!-*,-<>-~]/g, (c) => `+${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)}`;
+  const [type, address] = [orcpt.slice(0, at), orcpt.slice(at + 1)];
+  if (type.toLowerCase() !== 'utf-8') return `${xtext(type)};${xtext(address)}`;
+  return `${type};${address.replace(NOT_QCHAR, (character) => `\\x{${hexadecimal(character)}}`)}`;
+}
+
+function xtext(text: string): string {
+  return text.replace(NOT_XCHAR, (character) => `+${hexadecimal(character)}`);
+}
+
+function hexadecimal(character: string): string {
+  return (character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(2, '0');
 }

@@ -34,7 +34,7 @@ const MAX_XTEXT: Readonly<Record<string, number>> = { ORCPT: 500, ENVID: 100 };
 
 const COMMAND = { MAIL: /^mail from *: */i, RCPT: /^rcpt to *: */i };
 /** RFC 5321 §4.1.2 A-d-l: accepted and ignored. */
-const SOURCE_ROUTE = /^@[^\s,:@]+(?:,@[^\s,:@]+)*:/;
+const SOURCE_ROUTE = /^@[^\s,:@"]+(?:,@[^\s,:@"]+)*:/;
 const PARAMETER = /^([a-z0-9][a-z0-9-]*)(?:=([^\s]+))?$/i;
 const XTEXT = /^(?:[^+]|\+[0-7][0-9A-F])*$/;
 const ASCII = /^[\x20-\x7e]*$/;

@@ -3,12 +3,12 @@
  * body size, the rest records in order. Pure.
  *
  * A crash may leave a torn last line: it was never acknowledged to anybody and is left out.
- * A damaged line in the middle is reported; what stands after it is still read, because a
- * lost record can only repeat a delivery, never lose one.
+ * A damaged line in the middle is reported, and so is one that is no record we know; what stands
+ * after it is still read, because a lost record can only repeat a delivery, never lose one.
  */
 import { crc32 } from 'node:zlib';
 import type { Envelope } from '../mail/envelope.ts';
-import type { SpoolRecord } from './message-state.ts';
+import { isSpoolRecord, type SpoolRecord } from './message-state.ts';
 
 /** Version of the format; a journal of another version is left alone and reported. */
 export const JOURNAL_VERSION = 1;
@@ -48,8 +48,8 @@ export function parseJournal(bytes: Buffer): Journal {
   const records: SpoolRecord[] = [];
   let damagedLines = 0;
   for (const line of lines.slice(1)) {
-    const record = parseLine(line) as SpoolRecord | undefined;
-    if (record) records.push(record);
+    const record = parseLine(line);
+    if (isSpoolRecord(record)) records.push(record);
     else damagedLines++;
   }
   return { kind: 'read', header, records, goodBytes, damagedLines };

@@ -58,6 +58,14 @@ export interface NotifiedRecord {
 
 export type SpoolRecord = AttemptRecord | NotifiedRecord;
 
+/** Whether a line of a journal is a record that can be folded: another version may write others. */
+export function isSpoolRecord(value: unknown): value is SpoolRecord {
+  const record = (value ?? {}) as Partial<Record<string, unknown>>;
+  if (record['kind'] === 'notified') return typeof record['dsnId'] === 'string';
+  const lists = [record['delivered'], record['bounced'], record['deferred']];
+  return record['kind'] === 'attempt' && lists.every(Array.isArray);
+}
+
 /** One message x one destination: the unit of delivery. */
 export interface DeliveryState {
   readonly destination: Destination;

@@ -84,6 +84,17 @@ describe('arbitrary configuration', () => {
   });
 });
 
+test('a problem is one line of bounded length, without what a terminal would act on', () => {
+  const problems = [
+    ...check('"\\e[2Jlimits": 1\n"a\\nb": 1\n'),
+    ...check(`}${'x: ]\n'.repeat(1000)}`),
+    ...check(`${'k'.repeat(5000)}: 1`),
+  ];
+  assert.ok(problems.length >= 4);
+  for (const problem of problems) assert.match(problem, /^[^\p{Cc}]{1,1000}$/u);
+  assert.ok(problems.some((problem) => problem.includes('\\u{1b}[2Jlimits')));
+});
+
 describe('a configuration made to hurt', () => {
   const bomb = ['a: &a [x,x,x,x,x,x,x,x,x]'];
   for (const [i, name] of [...'bcdefghijkl'].entries()) {

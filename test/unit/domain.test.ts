@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { domainToUnicode } from 'node:url';
 import fc from 'fast-check';
 import { isDomainSyntax, mxHostName, parseDomain } from '../../src/protocol/domain.ts';
 
@@ -105,6 +106,33 @@ describe('parseDomain', () => {
         assert.equal(parseDomain(`${name}.`), name);
         assert.ok(isDomainSyntax(name));
         assert.equal(mxHostName(name), name);
+      }),
+    );
+  });
+});
+
+describe('a domain in U-labels', () => {
+  const uLabel = fc.constantFrom('bücher', 'почта', '例え', 'faß', 'ελλάς', '한국', 'é', '𐐨');
+  const aLabel = fc.stringMatching(/^[a-z][a-z0-9]{0,8}$/);
+  const labels = fc.tuple(uLabel, fc.array(fc.oneof(uLabel, aLabel), { maxLength: 4 }));
+  const dot = fc.constantFrom('.', '\u3002', '\uff0e', '\uff61');
+
+  test('is one domain, whatever its case, its full stops and its final dot', () => {
+    fc.assert(
+      fc.property(labels, dot, ([first, rest], stop) => {
+        const all = [first, ...rest];
+        const name = parseDomain(all.join('.'));
+        assert.ok(name);
+        assert.equal(name.split('.').length, all.length);
+        const capitals = all.map((label) => (/ß|ς/.test(label) ? label : label.toUpperCase()));
+        for (const spelling of [all, capitals]) {
+          assert.equal(parseDomain(spelling.join(stop)), name);
+          assert.equal(parseDomain(spelling.join('.') + stop), name);
+        }
+        // Unicode has two ways to write an umlaut.
+        assert.equal(parseDomain(all.join('.').normalize('NFD')), name);
+        assert.equal(parseDomain(domainToUnicode(name)), name);
+        assert.equal(mxHostName(all.join('.')), undefined);
       }),
     );
   });

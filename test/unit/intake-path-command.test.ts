@@ -20,6 +20,7 @@ describe('paths', () => {
       'a@example.com',
       'source route dropped',
     ],
+    ['MAIL FROM:<@": ">', '@": "', 'a quoted string begins, and no source route ends, at a quote'],
     ['MAIL FROM:<a@[192.0.2.1]>', 'a@[192.0.2.1]', 'address literal'],
     ['MAIL FROM:<A.B@Example.COM>', 'A.B@Example.COM', 'case is kept'],
   ];

@@ -345,6 +345,18 @@ describe('after a crash', () => {
     }
   });
 
+  test('a line that is no record is passed over and told, whoever wrote it', () => {
+    const envelope = sampleEnvelope();
+    const foreign = [{ kind: 'held', atMs: 1 }, { kind: 'attempt', delivered: [0] }, null, 7, []];
+    const lines = foreign.map((value) => formatLine(value as never));
+    const journal = [header(envelope), header(envelope), ...lines, ...RECORDS.map(formatLine)];
+    const read = parseJournal(Buffer.concat(journal));
+    assert.equal(read.kind, 'read');
+    if (read.kind !== 'read') return;
+    assert.deepEqual(read.records, RECORDS);
+    assert.equal(read.damagedLines, 1 + foreign.length);
+  });
+
   test('arbitrary octets are no journal, and nothing throws', async () => {
     using dir = tempDir();
     const { spool, recorded } = await openSpool(dir.file('spool'));
