@@ -271,7 +271,7 @@ export class Wire extends OpenSmtpConnection {
 
   override _actionDATA(reply: string, callback: unknown): void {
     this.#replies.data = asReply(reply);
-    // RFC 5321 §4.3.2: 354 and nothing else begins the content.
+    // RFC 5321 §4.2.1: the first digit decides; a 3xx begins the content, a 2xx makes no sense here.
     if (reply.startsWith('2')) this.#protocolError('a 2xx reply to DATA');
     else super._actionDATA(reply, callback);
   }
