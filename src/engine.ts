@@ -9,7 +9,7 @@ import type { Settings } from './config/settings.ts';
 import type { MessageId } from './mail/message-id.ts';
 import { destinationOf, type Outbound } from './outbound.ts';
 import { createFinisher } from './outcome/finish.ts';
-import { isLastAttempt, settle } from './outcome/settle.ts';
+import { policyToCheck, settle } from './outcome/settle.ts';
 import { attemptDelivery, type Stages } from './pipeline.ts';
 import type { Clock } from './platform/clock.ts';
 import { withDeadline } from './platform/deadline.ts';
@@ -92,10 +92,10 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
   const ownStages: Omit<Stages, keyof Outbound> = {
     spool,
     destinationOf,
-    isLastAttempt: (attempt) => isLastAttempt(attempt, { clock, retry }),
-    recheckPolicy: (domain, signal) =>
+    policyToCheck: (attempt) => policyToCheck(attempt, { clock, retry }),
+    recheckPolicy: (used, signal) =>
       checkPolicy(
-        domain,
+        used,
         {
           refresh: (name, ending) => parts.outbound().refreshPolicy(name, 'last-attempt', ending),
           events: parts.policyEvents,

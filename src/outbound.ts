@@ -63,6 +63,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
   const lookupSts = createStsLookup({
     ...policyParts,
     dnsFailureGraceMs: () => mtaSts.dnsFailureGrace,
+    spellGapMs: () => Math.max(LEAST_SPELL_GAP_MS, 1.25 * longestWaitMs(settings.retry)),
   });
   const tlsPolicy = createTlsPolicy({
     settings: () => tlsPolicySettings,
@@ -80,6 +81,14 @@ export function createOutbound(parts: OutboundParts): Outbound {
     refreshPolicy: (domain, cause, signal) =>
       refreshPolicy(domain, { ...policyParts, cause }, signal),
   };
+}
+
+const LEAST_SPELL_GAP_MS = 3_600_000;
+
+/** The longest wait between two attempts, jitter apart. */
+function longestWaitMs({ schedule, classes, domains }: Settings['retry']): number {
+  const schedules = [...Object.values(classes), ...domains].map((one) => one?.schedule ?? []);
+  return Math.max(...schedule, ...schedules.flat());
 }
 
 /** Where mail for `address` is to go: its domain, or its address literal (RFC 5321 §4.1.3). */

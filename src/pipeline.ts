@@ -20,9 +20,8 @@ import type { SessionResult } from './mail/session-result.ts';
 import { classify } from './outcome/classify.ts';
 import { conclude, concludeWithoutSession } from './outcome/conclude.ts';
 import { type AttemptOutcomes, MALFORMED } from './outcome/settle.ts';
-import type { PolicyCheck } from './policy/last-check.ts';
+import type { PolicyCheck, PolicyUsed } from './policy/last-check.ts';
 import type { TlsPolicy } from './policy/tls-policy.ts';
-import type { DomainName } from './protocol/domain.ts';
 import type { AttemptEnd } from './queue/worker.ts';
 import type { CandidateAddresses } from './routing/addresses.ts';
 import type { RouteResult } from './routing/route.ts';
@@ -47,10 +46,10 @@ export interface Stages {
     signal: AbortSignal,
   ): Promise<CandidateAddresses>;
   readonly runSession: WalkSteps['runSession'];
-  /** Whether recipients of the attempt who wait would be given up now. */
-  isLastAttempt(attempt: AttemptOutcomes): boolean;
+  /** The policy that has to be checked before those who wait are given up now. */
+  policyToCheck(attempt: AttemptOutcomes): PolicyUsed | undefined;
   /** See whether a policy that holds a message back is still the latest. */
-  recheckPolicy(domain: DomainName, signal: AbortSignal): Promise<PolicyCheck>;
+  recheckPolicy(used: PolicyUsed, signal: AbortSignal): Promise<PolicyCheck>;
   settle(attempt: AttemptOutcomes): Promise<AttemptRecord>;
   finish(id: MessageId): Promise<void>;
   onFirstAttempt(message: StoredMessage): void;
@@ -99,32 +98,17 @@ async function recheckIfLast(
   attempt: AttemptOutcomes,
   { delivery, stages, signal }: { delivery: DeliveryState; stages: Stages; signal: AbortSignal },
 ): Promise<AttemptOutcomes | 'cut-short'> {
-  const domain = holdingPolicy(attempt.outcomes);
-  if (domain === undefined || !stages.isLastAttempt(attempt)) return attempt;
-  const check = await stages.recheckPolicy(domain, signal);
+  const used = stages.policyToCheck(attempt);
+  if (used === undefined) return attempt;
+  const policyCheck = await stages.recheckPolicy(used, signal);
   if (isStopping(signal)) return 'cut-short';
-  if (check === 'unchecked') return { ...attempt, policyUnchecked: true };
-  if (check === 'unchanged') return attempt;
+  if (policyCheck !== 'changed') return { ...attempt, policyCheck };
   const waiting = [...attempt.outcomes].filter(([, { kind }]) => kind === 'deferred');
   const pending = waiting.map(([index]) => index);
-  const again = await attemptOutcomes(
-    attempt.message,
-    { ...delivery, pending },
-    { stages, signal },
-  );
+  const parts = { stages, signal };
+  const again = await attemptOutcomes(attempt.message, { ...delivery, pending }, parts);
   if (again === 'cut-short') return 'cut-short';
-  return { ...attempt, outcomes: new Map([...attempt.outcomes, ...again]) };
-}
-
-/** The domain whose MTA-STS policy keeps somebody waiting. */
-function holdingPolicy(outcomes: AttemptOutcomes['outcomes']): DomainName | undefined {
-  for (const outcome of outcomes.values()) {
-    if (outcome.kind !== 'deferred') continue;
-    const { causeClass, requirement } = outcome.diagnosis;
-    const source = requirement?.source;
-    if (causeClass === 'tlsPolicy' && source?.kind === 'mta-sts') return source.domain;
-  }
-  return undefined;
+  return { ...attempt, policyCheck, outcomes: new Map([...attempt.outcomes, ...again]) };
 }
 
 /** Route, policy, deliver: an outcome for every pending recipient. */

@@ -258,8 +258,13 @@ class RunningRelay implements Relay {
       store,
       refresh: (domain, signal) => this.#wayOut().refreshPolicy(domain, 'background', signal),
       settings: () => {
-        const { enabled, refreshEvery, forgetUnusedAfter } = this.#settings.security.mtaSts;
-        return { enabled, refreshEveryMs: refreshEvery, forgetUnusedAfterMs: forgetUnusedAfter };
+        const { mtaSts } = this.#settings.security;
+        return {
+          enabled: mtaSts.enabled,
+          refreshEveryMs: mtaSts.refreshEvery,
+          forgetUnusedAfterMs: mtaSts.forgetUnusedAfter,
+          fetchTimeoutMs: mtaSts.fetchTimeout,
+        };
       },
       clock,
       events,

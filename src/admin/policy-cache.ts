@@ -2,6 +2,7 @@
  * The policy cache of the running relay behind the PolicyAdmin port.
  */
 import type { Clock } from '../platform/clock.ts';
+import type { LiveRecord } from '../policy/sts-live.ts';
 import type { RefreshResult } from '../policy/sts-refresh.ts';
 import type { StsRefresher } from '../policy/sts-refresher.ts';
 import type { StsStore } from '../policy/sts-store.ts';
@@ -37,9 +38,10 @@ export function createPolicyAdmin(parts: PolicyCacheParts): PolicyAdmin {
     },
     show,
     async refresh(domain, signal) {
+      const before = await store.get(domain).catch(() => undefined);
       const result = await refresh(domain, signal);
       const view = await show(domain);
-      return { ...answerTo(result), ...(view ? { view } : {}) };
+      return { ...answerTo(result, before?.kept === undefined), ...(view ? { view } : {}) };
     },
     async forget(domain) {
       const wasKnown = await store.forget(domain, { shared: true });
@@ -49,11 +51,13 @@ export function createPolicyAdmin(parts: PolicyCacheParts): PolicyAdmin {
   };
 }
 
-function answerTo(result: RefreshResult): RefreshAnswer {
+function answerTo(result: RefreshResult, isFirst: boolean): RefreshAnswer {
   if (result.kind !== 'failed') {
-    const { changed, kept } = result;
+    const { changed, kept, live } = result;
     const what = kept ? `mode ${kept.policy.mode}, id ${kept.id}` : 'no policy';
-    return { ok: true, changed, text: `${changed ? 'changed' : 'unchanged'}: ${what}` };
+    const how = changed ? (isFirst ? 'new' : 'changed') : 'unchanged';
+    const but = live && live.kind !== 'record' ? missingRecord(live) : '';
+    return { ok: true, changed, text: `${how}: ${what}${but}` };
   }
   const { reason, resultType, kept } = result;
   const why = resultType ? `${resultType}: ${reason}` : reason;
@@ -61,4 +65,11 @@ function answerTo(result: RefreshResult): RefreshAnswer {
     ? `; the policy in force stays (mode ${kept.policy.mode}, id ${kept.id})`
     : '; no policy is in force';
   return { ok: false, changed: false, text: why + stays };
+}
+
+/** The policy host answers, and DNS does not name a policy: other senders see none. */
+function missingRecord({ kind, detail }: Exclude<LiveRecord, { kind: 'record' }>): string {
+  return kind === 'none'
+    ? `; but there is no record at _mta-sts (${detail}): the policy stays until it expires`
+    : `; but the record at _mta-sts could not be looked up (${detail})`;
 }

@@ -11,9 +11,9 @@ export const DOWNGRADE_SIGNALS = [
   'fetch-failed',
   /** An MX host of the domain is not one that its policy lists. */
   'mx-outside-policy',
-  /** A host that had STARTTLS does not offer it any more, or no handshake succeeds. */
+  /** A host that had STARTTLS, or whose policy promises it, does not offer it, or no handshake succeeds. */
   'starttls-gone',
-  /** A host whose certificate was valid shows one that is not. */
+  /** A host whose certificate was valid, or whose policy promises that, shows one that is not. */
   'certificate-invalid',
   /** DNS kept failing with nothing known; the mail goes as if nothing were published. */
   'dns-failure',

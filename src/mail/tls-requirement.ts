@@ -15,6 +15,8 @@ export type RequirementSource =
       readonly kind: 'mta-sts';
       readonly domain: DomainName;
       readonly policyId: string;
+      /** As published: which policy it was. */
+      readonly policyText: string;
       readonly mode: 'enforce' | 'testing';
       /** The candidate matches an mx pattern of the policy; always so where `enforce` allows it. */
       readonly listed: boolean;

@@ -11,6 +11,7 @@ import type { Diagnosis, Outcome } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
 import { describeRequirement } from '../mail/tls-requirement.ts';
 import type { Clock } from '../platform/clock.ts';
+import type { PolicyCheck, PolicyUsed } from '../policy/last-check.ts';
 import { oneLine } from '../protocol/dsn/delivery-status.ts';
 import { formatReply } from '../protocol/smtp/reply.ts';
 import { nextAttempt, type RetrySettings } from '../queue/retry-schedule.ts';
@@ -33,8 +34,8 @@ export interface AttemptOutcomes {
   /** Attempts made, this one included. */
   readonly attempts: number;
   readonly outcomes: ReadonlyMap<number, Outcome>;
-  /** DNS could not say whether the policy that holds recipients back is still the latest. */
-  readonly policyUnchecked?: boolean;
+  /** Whether the policy that holds recipients back is still the latest; absent: nobody looked. */
+  readonly policyCheck?: PolicyCheck;
 }
 
 /**
@@ -88,7 +89,7 @@ function decide(attempt: AttemptOutcomes, { clock, retry }: SettleParts): Attemp
 
 /** When those who wait are tried again. */
 function whenNext(
-  { message, destination, attempts, outcomes, policyUnchecked }: AttemptOutcomes,
+  { message, destination, attempts, outcomes, policyCheck }: AttemptOutcomes,
   { atMs, retry }: { atMs: number; retry: RetrySettings },
 ): number | 'expired' {
   if (restGoesAtOnce(outcomes)) return atMs;
@@ -102,17 +103,36 @@ function whenNext(
     nowMs: atMs,
   };
   const next = nextAttempt(retry, question);
-  if (next !== 'expired' || !policyUnchecked) return next;
+  const isChecked = policyCheck === 'changed' || policyCheck === 'unchanged';
+  if (next !== 'expired' || isChecked || !heldByPolicy(outcomes)) return next;
   return nextAttempt(retry, { ...question, extensionMs: UNCHECKED_MS });
 }
 
-/** Whether recipients who wait would be given up now. */
-export function isLastAttempt(
+/**
+ * The policy that an attempt was made under and that keeps recipients waiting, when they would be
+ * given up now: it has to be checked first (RFC 8461 §5.1).
+ */
+export function policyToCheck(
   attempt: AttemptOutcomes,
   { clock, retry }: Pick<SettleParts, 'clock' | 'retry'>,
-): boolean {
-  const waits = [...attempt.outcomes.values()].some(({ kind }) => kind === 'deferred');
-  return waits && whenNext(attempt, { atMs: clock.now(), retry: retry() }) === 'expired';
+): PolicyUsed | undefined {
+  const used = heldByPolicy(attempt.outcomes);
+  if (!used) return undefined;
+  const asChecked = { ...attempt, policyCheck: 'unchanged' as const };
+  const next = whenNext(asChecked, { atMs: clock.now(), retry: retry() });
+  return next === 'expired' ? used : undefined;
+}
+
+/** The MTA-STS policy that keeps somebody waiting. */
+function heldByPolicy(outcomes: AttemptOutcomes['outcomes']): PolicyUsed | undefined {
+  for (const outcome of outcomes.values()) {
+    if (outcome.kind !== 'deferred') continue;
+    const { causeClass, requirement } = outcome.diagnosis;
+    const source = requirement?.source;
+    if (causeClass !== 'tlsPolicy' || source?.kind !== 'mta-sts') continue;
+    return { domain: source.domain, text: source.policyText };
+  }
+  return undefined;
 }
 
 /** Of the first recipient who waits. */

@@ -75,9 +75,8 @@ export class DowngradeDetector {
     events.downgradeSign(signal);
     const logged = this.#logged.dueCount(`${signal} ${about}`, now);
     if (logged) events.downgradeSuspected(domain, { signal, detail, count: logged });
-    const count = this.#kept.dueCount(`${signal} ${domain}`, now);
-    if (!count) return;
-    store.noteSuspicion(domain, signal, { atMs: now, count, detail }).catch((error: Error) => {
+    const durable = this.#kept.dueCount(`${signal} ${domain}`, now) !== undefined;
+    store.noteSuspicion(domain, signal, { atMs: now, detail, durable }).catch((error: Error) => {
       events.cacheError('disk', error);
     });
   }
@@ -92,15 +91,18 @@ export class DowngradeDetector {
     if (cause === 'mx-outside-policy') {
       this.suspect(domain, 'mx-outside-policy', `${host} is not listed by the policy`);
     }
+    // That a host has TLS and a certificate is known from before, or the policy says so.
+    const isPromised = source.kind === 'mta-sts' && source.mode === 'enforce' && source.listed;
     const seen = this.#parts.memory.get(host);
     const lost = cause || facts.clearTextBecause?.cause;
-    if (seen && lost && isTlsGone(lost)) {
-      const detail = `${host}: ${lost}, TLS last seen ${day(seen.tlsAtMs)}`;
+    if ((seen || isPromised) && lost && isTlsGone(lost)) {
+      const why = seen ? `TLS last seen ${day(seen.tlsAtMs)}` : 'though its policy promises TLS';
+      const detail = `${host}: ${lost}, ${why}`;
       this.#note(domain, { signal: 'starttls-gone', detail, about: host });
     }
     if (!facts.tls) return;
     const { verdict } = facts.tls;
-    if (!verdict.verified && this.#wasVerified(seen?.verifiedAtMs)) {
+    if (!verdict.verified && (isPromised || this.#wasVerified(seen?.verifiedAtMs))) {
       const detail = `${host}: ${verdict.detail}`;
       this.#note(domain, { signal: 'certificate-invalid', detail, about: host });
     }

@@ -2,7 +2,7 @@
  * The pause after a failed fetch (RFC 8461 §3.3): at most one fetch for a domain and id in five
  * minutes.
  */
-import type { StsEntry } from './sts-entry.ts';
+import type { FailedFetch, StsEntry } from './sts-entry.ts';
 
 const FETCH_PAUSE_MS = 5 * 60_000;
 
@@ -10,9 +10,17 @@ const FETCH_PAUSE_MS = 5 * 60_000;
  * A fetch for this id failed just now, or gave a policy that expires at once (max_age 0).
  * A time in the future is a clock that was wrong.
  */
-export function isPaused(entry: StsEntry | undefined, id: string, nowMs: number): boolean {
+export function isPaused(
+  id: string,
+  {
+    entry,
+    failed,
+    nowMs,
+  }: { entry: StsEntry | undefined; failed: FailedFetch | undefined; nowMs: number },
+): boolean {
   const { failedFetch, kept } = entry ?? {};
-  if (failedFetch?.id === id && isWithinPause(failedFetch.atMs, nowMs)) return true;
+  const ofThisId = [failed, failedFetch].filter((one) => one?.id === id);
+  if (ofThisId.some((one) => one && isWithinPause(one.atMs, nowMs))) return true;
   const isGoneAtOnce = kept?.id === id && kept.policy.maxAgeSeconds === 0;
   return isGoneAtOnce && isWithinPause(kept.fetchedAtMs, nowMs);
 }

@@ -5,23 +5,34 @@ import type { DomainName } from '../protocol/domain.ts';
 import type { PolicyEvents } from '../telemetry/policy-events.ts';
 import type { RefreshResult } from './sts-refresh.ts';
 
-/** `unchecked`: neither DNS nor the policy host said whether there is a newer one. */
+/**
+ * `changed`: another policy is in force than the one given, or none any more. `unchecked`: neither
+ * DNS nor the policy host said whether there is a newer one.
+ */
 export type PolicyCheck = 'changed' | 'unchanged' | 'unchecked';
+
+/** The policy that an attempt was made under. */
+export interface PolicyUsed {
+  readonly domain: DomainName;
+  /** As published. */
+  readonly text: string;
+}
 
 export interface LastCheckParts {
   readonly refresh: (domain: DomainName, signal: AbortSignal) => Promise<RefreshResult>;
   readonly events: PolicyEvents;
 }
 
-/** See whether the policy of `domain` is still the latest. Never rejects. */
+/** See whether the policy `used` is still the latest. Never rejects. */
 export async function checkPolicy(
-  domain: DomainName,
+  { domain, text }: PolicyUsed,
   { refresh, events }: LastCheckParts,
   signal: AbortSignal,
 ): Promise<PolicyCheck> {
   try {
     const result = await refresh(domain, signal);
-    if (result.kind !== 'failed' && result.changed) return 'changed';
+    // Not against what was kept before the refresh: others may have fetched it during the attempt.
+    if (result.kept?.policy.text !== text) return 'changed';
     // What the policy host said just now is later than any id in DNS.
     if (result.kind === 'refreshed') return 'unchanged';
     const why = whyUnknown(result);

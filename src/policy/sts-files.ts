@@ -64,12 +64,17 @@ export class StsFiles {
   }
 
   /** Every entry that can be read, in no order; one after the other, so that many cost no memory. */
-  async *all(): AsyncGenerator<StsEntry> {
+  async *all(onUnreadable: (error: Error) => void): AsyncGenerator<StsEntry> {
     for await (const { name } of await opendir(this.#directory)) {
       if (!name.endsWith('.json')) continue;
-      const json = await readFile(join(this.#directory, name), 'utf8').catch(() => '');
-      const entry = parseAnyEntry(json);
-      if (entry && this.#path(entry.domain) === join(this.#directory, name)) yield entry;
+      const file = join(this.#directory, name);
+      try {
+        const entry = parseAnyEntry(await readFile(file, 'utf8'));
+        if (entry && this.#path(entry.domain) === file) yield entry;
+        else onUnreadable(new UnreadableEntryError(file, 'damaged, or of another version'));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') onUnreadable(error as Error);
+      }
     }
   }
 

@@ -32,13 +32,13 @@ export interface StsLookupParts {
   readonly events: PolicyEvents;
   readonly detector: Pick<DowngradeDetector, 'suspect'>;
   readonly dnsFailureGraceMs: () => number;
+  /**
+   * DNS failures further apart than this do not belong to one spell: in between it may have worked.
+   * Longer than any wait between attempts, or the grace would never end.
+   */
+  readonly spellGapMs: () => number;
 }
 
-/**
- * DNS failures further apart than this do not belong to one spell: in between it may have worked.
- * Longer than the waits between attempts are by default.
- */
-const SPELL_GAP_MS = 5 * 3_600_000;
 /** How often the end of a spell is written down. */
 const SPELL_NOTE_MS = 10 * 60_000;
 
@@ -79,9 +79,18 @@ async function lookup(
   if (live.kind !== 'failed' && known.kind === 'entry' && known.entry?.dnsFailing) {
     await parts.store.noteDnsAnswered(domain);
   }
-  if (result.kind === 'policy') await parts.store.noteUsed(domain);
+  if (result.kind === 'policy') await noteUsed(domain, parts);
   parts.events.lookedUp(domain, result.kind === 'policy' ? result.kept.policy.mode : result.kind);
   return result;
+}
+
+/** Book-keeping: a disk that does not take it changes nothing about the policy that was found. */
+async function noteUsed(domain: DomainName, { store, events }: StsLookupParts): Promise<void> {
+  try {
+    await store.noteUsed(domain);
+  } catch (error) {
+    events.cacheError('disk', error as Error);
+  }
 }
 
 async function decide(
@@ -137,7 +146,8 @@ async function withRecord(
   const entry = known.kind === 'entry' ? known.entry : undefined;
   const kept = policyInForce(entry, clock.now());
   // RFC 8461 §3.1: another id, higher or lower, is a changed policy.
-  if (kept?.id === id || isPaused(entry, id, clock.now())) return inForce(kept);
+  const pause = { entry, failed: store.failedFetch(domain, id), nowMs: clock.now() };
+  if (kept?.id === id || isPaused(id, pause)) return kept ? inForce(kept) : nothingOf(known);
   const fetched = await parts.fetch(domain, id, signal);
   const atMs = clock.now();
   if (fetched.kind === 'fetched') {
@@ -151,12 +161,20 @@ async function withRecord(
   if (signal.aborted) return kept ? inForce(kept) : { kind: 'unknown', reason: fetched.reason };
   events.fetchFailed(domain, { id, ...fetched, inForce: kept?.policy.mode });
   if (kept?.policy.mode === 'enforce') detector.suspect(domain, 'fetch-failed', fetched.reason);
-  if (known.kind === 'unreadable') return { kind: 'unknown', reason: known.reason };
   const { reason, resultType } = fetched;
-  const failedFetch = { id, atMs, reason, resultType };
-  const now = await store.noteFailedFetch(domain, failedFetch);
+  const noting = store.noteFailedFetch(domain, { id, atMs, reason, resultType });
+  if (known.kind === 'unreadable') {
+    await noting.catch(() => {}); // the disk said so before
+    return nothingOf(known);
+  }
+  const now = await noting;
   // RFC 8461 §3.3: what is in force stays; with nothing in force, deliver as without MTA-STS.
   return inForce(policyInForce(now, clock.now()));
+}
+
+/** Nothing that is known is in force: absent, unless what is kept cannot be read. */
+function nothingOf(known: Known): StsLookup {
+  return known.kind === 'entry' ? { kind: 'absent' } : { kind: 'unknown', reason: known.reason };
 }
 
 function inForce(kept: KeptPolicy | undefined): StsLookup {
@@ -167,11 +185,11 @@ function inForce(kept: KeptPolicy | undefined): StsLookup {
 async function withoutAnswer(
   reason: string,
   { domain, entry }: { domain: DomainName; entry: StsEntry | undefined },
-  { clock, store, events, detector, dnsFailureGraceMs }: StsLookupParts,
+  { clock, store, events, detector, dnsFailureGraceMs, spellGapMs }: StsLookupParts,
 ): Promise<StsLookup> {
   const now = clock.now();
   const spell = entry?.dnsFailing;
-  const isSameSpell = spell && now >= spell.lastMs && now - spell.lastMs < SPELL_GAP_MS;
+  const isSameSpell = spell && now >= spell.lastMs && now - spell.lastMs < spellGapMs();
   const sinceMs = isSameSpell ? spell.sinceMs : now;
   if (!isSameSpell || now - spell.lastMs > SPELL_NOTE_MS) {
     await store.noteDnsFailing(domain, { sinceMs, lastMs: now });

@@ -57,7 +57,8 @@ export async function refreshPolicy(
   const entry = cause === 'admin' ? before : await store.takeShared(domain);
   const kept = policyInForce(entry, clock.now());
   const changed = isOther(kept, policyInForce(before, clock.now()));
-  if (cause === 'background' && changed) return { kind: 'not-due', live: undefined, kept, changed };
+  const isNews = kept !== undefined && kept.fetchedAtMs !== before?.kept?.fetchedAtMs;
+  if (cause === 'background' && isNews) return { kind: 'not-due', live: undefined, kept, changed };
   const options = { resolver: parts.resolver, fresh: cause === 'admin' };
   const live = await readLiveRecord(domain, options, signal);
   signal.throwIfAborted();
@@ -69,7 +70,8 @@ export async function refreshPolicy(
     const reason = live.kind === 'record' ? '' : live.detail;
     return { kind: 'failed', reason, resultType: undefined, kept, live };
   }
-  if (cause !== 'admin' && wasAskedJustNow(entry, id, { cause, nowMs: clock.now() })) {
+  const pause = { entry, failed: store.failedFetch(domain, id), nowMs: clock.now() };
+  if (cause !== 'admin' && (isPaused(id, pause) || isLastAttemptsFetch(id, { cause, ...pause }))) {
     return { kind: 'not-due', live, kept, changed };
   }
   const fetched = await parts.fetch(domain, id, signal);
@@ -77,18 +79,13 @@ export async function refreshPolicy(
   return { live, ...(await settle(domain, { fetched, id, kept }, { cause, ...parts })) };
 }
 
-/** Thousands of messages may come to their end together. */
+/** Thousands of messages may come to their end together: they share what was fetched just now. */
 const LAST_ATTEMPTS_MS = 1000;
 
-/**
- * After a failure: RFC 8461 §3.3. Before messages are given up, also after a success.
- */
-function wasAskedJustNow(
-  entry: StsEntry | undefined,
+function isLastAttemptsFetch(
   id: string,
-  { cause, nowMs }: { cause: RefreshCause; nowMs: number },
+  { cause, entry, nowMs }: { cause: RefreshCause; entry: StsEntry | undefined; nowMs: number },
 ): boolean {
-  if (isPaused(entry, id, nowMs)) return true;
   if (cause !== 'last-attempt' || entry?.kept?.id !== id) return false;
   return Math.abs(nowMs - entry.kept.fetchedAtMs) < LAST_ATTEMPTS_MS;
 }
@@ -115,9 +112,14 @@ async function settle(
   const { reason, resultType } = fetched;
   events.refreshFailed(domain, { cause, id, reason, resultType, inForce: kept?.policy.mode });
   if (kept?.policy.mode === 'enforce') detector.suspect(domain, 'fetch-failed', reason);
-  await store.noteFailedFetch(domain, { id, atMs, reason, resultType });
-  const now = await store.noteFailedRefresh(domain, { atMs, reason, resultType });
-  return { kind: 'failed', reason, resultType, kept: policyInForce(now, clock.now()) };
+  try {
+    await store.noteFailedFetch(domain, { id, atMs, reason, resultType });
+    const now = await store.noteFailedRefresh(domain, { atMs, reason, resultType });
+    return { kind: 'failed', reason, resultType, kept: policyInForce(now, clock.now()) };
+  } catch (error) {
+    const both = `${reason}; and ${(error as Error).message}`;
+    return { kind: 'failed', reason: both, resultType, kept };
+  }
 }
 
 /** Whether they ask for different things; the time of the fetch is none of them. */

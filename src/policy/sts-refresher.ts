@@ -12,12 +12,15 @@ import type { StsMode } from '../protocol/mta-sts/policy.ts';
 import type { PolicyEvents } from '../telemetry/policy-events.ts';
 import { expiresAtMs, type StsEntry } from './sts-entry.ts';
 import type { RefreshResult } from './sts-refresh.ts';
+import { CLOCK_SKEW_MS } from './sts-shared.ts';
 import type { StsStore } from './sts-store.ts';
 
 export interface RefresherSettings {
   readonly enabled: boolean;
   readonly refreshEveryMs: number;
   readonly forgetUnusedAfterMs: number;
+  /** Of one fetch. */
+  readonly fetchTimeoutMs: number;
 }
 
 export interface RefresherParts {
@@ -30,12 +33,15 @@ export interface RefresherParts {
   readonly random?: () => number;
 }
 
-/** What is known about one policy without reading it. */
-interface Indexed {
+interface EntryFacts {
   readonly mode: StsMode | undefined;
   readonly fetchedAtMs: number;
   readonly expiresAtMs: number;
   readonly lastUsedMs: number;
+}
+
+/** What is known about one policy without reading it. */
+interface Indexed extends EntryFacts {
   readonly dueMs: number;
   /** The refreshEvery that `dueMs` was chosen for. */
   readonly everyMs: number;
@@ -43,8 +49,8 @@ interface Indexed {
 
 /** Each waits for the most part; strangers' policy hosts may be as slow as they like. */
 const MOST_AT_ONCE = 32;
-/** DNS and the fetch have deadlines of their own; this is the one over all. */
-const REFRESH_MS = 120_000;
+/** DNS and the fetch have deadlines of their own; the one over all leaves them so much more. */
+const BESIDES_FETCH_MS = 60_000;
 /** The longest sleep: settings and clock may change meanwhile. */
 const LOOK_MS = 60_000;
 const SHORTEST_LOOK_MS = 1000;
@@ -69,7 +75,7 @@ export class StsRefresher {
   /** Since when it has looked as if nobody wanted it any more. */
   readonly #unwanted = new Map<DomainName, number>();
   readonly #ending = new AbortController();
-  #work: Promise<unknown> = Promise.resolve();
+  readonly #work = new Set<Promise<void>>();
   #cancel: (() => void) | undefined;
   #nextLookMs = Infinity;
 
@@ -81,10 +87,12 @@ export class StsRefresher {
 
   /** Read what is kept, then begin; in the background. */
   start(): void {
-    this.#work = this.#readAll().then(() => {
-      this.#isReady.resolve();
-      this.#look();
-    });
+    this.#track(
+      this.#readAll().then(() => {
+        this.#isReady.resolve();
+        this.#look();
+      }),
+    );
   }
 
   /** Of everything that is kept, in no order. */
@@ -94,7 +102,12 @@ export class StsRefresher {
 
   /** Settled when what is under way now is done. */
   async idle(): Promise<void> {
-    await this.#work;
+    await Promise.all(this.#work);
+  }
+
+  #track(work: Promise<void>): void {
+    this.#work.add(work);
+    void work.finally(() => this.#work.delete(work));
   }
 
   async stop(): Promise<void> {
@@ -144,23 +157,16 @@ export class StsRefresher {
   #enter(domain: DomainName, entry: StsEntry | undefined): void {
     if (!entry) {
       this.#index.delete(domain);
+      this.#unwanted.delete(domain);
       return;
     }
-    const { kept, lastUsedMs, changedAtMs } = entry;
+    const facts = factsOf(entry);
+    const { fetchedAtMs, expiresAtMs: end } = facts;
     const before = this.#index.get(domain);
-    const fetchedAtMs = kept?.fetchedAtMs ?? 0;
-    const end = kept ? expiresAtMs(kept) : 0;
     const everyMs = this.#parts.settings().refreshEveryMs;
     const isSame = before?.fetchedAtMs === fetchedAtMs && before.everyMs === everyMs;
-    const dueMs = isSame ? before.dueMs : kept ? this.#firstDue(end, fetchedAtMs) : Infinity;
-    this.#index.set(domain, {
-      mode: kept?.policy.mode,
-      fetchedAtMs,
-      expiresAtMs: end,
-      lastUsedMs: lastUsedMs ?? kept?.fetchedAtMs ?? changedAtMs,
-      dueMs,
-      everyMs,
-    });
+    const dueMs = isSame ? before.dueMs : facts.mode ? this.#firstDue(end, fetchedAtMs) : Infinity;
+    this.#index.set(domain, { ...facts, dueMs, everyMs });
     this.#wakeBy(dueMs);
   }
 
@@ -168,10 +174,11 @@ export class StsRefresher {
   #firstDue(endMs: number, fetchedAtMs: number): number {
     const { clock, random = Math.random } = this.#parts;
     const interval = this.#interval(endMs, fetchedAtMs);
-    const due = fetchedAtMs + interval * (0.5 + random() / 2);
+    const due = Math.round(fetchedAtMs + interval * (0.5 + random() / 2));
     const now = clock.now();
-    if (due > now) return due;
-    return now + Math.min(CATCH_UP_MS, Math.max(0, endMs - now) / 2) * random();
+    // A policy from the future was fetched while the clock was wrong.
+    if (due > now && fetchedAtMs <= now + CLOCK_SKEW_MS) return due;
+    return now + Math.round(Math.min(CATCH_UP_MS, Math.max(0, endMs - now) / 2) * random());
   }
 
   #interval(endMs: number, fetchedAtMs: number): number {
@@ -220,9 +227,8 @@ export class StsRefresher {
    * Nobody asked for it in a long time, and it is over: what is in force is kept (RFC 8461 §3.3). Not
    * at first sight, for a clock that jumps must not take policies with it.
    */
-  #isUnwanted(domain: DomainName, { lastUsedMs, expiresAtMs: end }: Indexed, now: number): boolean {
-    const { forgetUnusedAfterMs } = this.#parts.settings();
-    if (now < end || now - lastUsedMs < forgetUnusedAfterMs) {
+  #isUnwanted(domain: DomainName, indexed: Indexed, now: number): boolean {
+    if (!this.#isOver(indexed, now)) {
       this.#unwanted.delete(domain);
       return false;
     }
@@ -231,33 +237,39 @@ export class StsRefresher {
     return now - sinceMs >= FORGET_PATIENCE_MS;
   }
 
+  #isOver({ lastUsedMs, expiresAtMs: end }: EntryFacts, now: number): boolean {
+    return now >= end && now - lastUsedMs >= this.#parts.settings().forgetUnusedAfterMs;
+  }
+
   #forget(domain: DomainName): void {
     const { store, events } = this.#parts;
-    this.#index.delete(domain);
-    this.#unwanted.delete(domain);
-    store.forget(domain, { shared: false }).then(
-      () => events.forgotten(domain, 'unused'),
+    // Mail may ask for it before its turn comes.
+    const when = (entry: StsEntry) => this.#isOver(factsOf(entry), this.#parts.clock.now());
+    const forgetting = store.forget(domain, { shared: false, when }).then(
+      (wasThere) => wasThere && events.forgotten(domain, 'unused'),
       (error: Error) => events.cacheError('disk', error),
     );
+    this.#unwanted.delete(domain);
+    this.#track(forgetting.then(() => {}));
   }
 
   #begin(domain: DomainName): void {
     if (this.#running.size >= MOST_AT_ONCE || this.#running.has(domain)) return;
     this.#running.add(domain);
-    const mine = this.#refresh(domain).finally(() => {
+    const done = () => {
       this.#running.delete(domain);
       this.#wakeBy(this.#parts.clock.now());
-    });
-    this.#work = Promise.allSettled([this.#work, mine]);
+    };
+    this.#track(this.#refresh(domain).finally(done));
   }
 
   async #refresh(domain: DomainName): Promise<void> {
-    const { refresh, clock, events } = this.#parts;
-    const limits = { clock, waitMs: REFRESH_MS };
+    const { refresh, clock, events, settings } = this.#parts;
+    const limits = { clock, waitMs: settings().fetchTimeoutMs + BESIDES_FETCH_MS };
     try {
       await withDeadline(limits, this.#ending.signal, (signal) => refresh(domain, signal));
     } catch (error) {
-      if (!this.#ending.signal.aborted) events.cacheError('disk', error as Error);
+      if (!this.#ending.signal.aborted) events.refreshCrashed(domain, error as Error);
     }
     // A fetch that succeeded has entered a new time by itself.
     const indexed = this.#index.get(domain);
@@ -270,7 +282,7 @@ export class StsRefresher {
   #againIn({ expiresAtMs: end, fetchedAtMs }: Indexed): number {
     const { random = Math.random } = this.#parts;
     const wait = Math.min(AGAIN_MS, this.#interval(end, fetchedAtMs) / 4);
-    return Math.max(SOONEST_AGAIN_MS, wait * (0.5 + random()));
+    return Math.max(SOONEST_AGAIN_MS, Math.round(wait * (0.5 + random())));
   }
 
   #wakeBy(atMs: number): void {
@@ -283,4 +295,13 @@ export class StsRefresher {
     const delayMs = Math.max(SHORTEST_LOOK_MS / 10, atMs - this.#parts.clock.now());
     this.#cancel = this.#parts.clock.after(delayMs, () => this.#look());
   }
+}
+
+function factsOf({ kept, lastUsedMs, changedAtMs }: StsEntry): EntryFacts {
+  return {
+    mode: kept?.policy.mode,
+    fetchedAtMs: kept?.fetchedAtMs ?? 0,
+    expiresAtMs: kept ? expiresAtMs(kept) : 0,
+    lastUsedMs: lastUsedMs ?? changedAtMs,
+  };
 }

@@ -28,6 +28,7 @@ export { UnreadableEntryError } from './sts-files.ts';
 const MOST_IN_MEMORY = 50_000;
 /** For the texts of all of them, in octets: a policy may have 64 KiB, and anybody may publish one. */
 const MOST_OCTETS_IN_MEMORY = 64 * 1024 * 1024;
+const MOST_FAILURES = 10_000;
 /** How long "nothing known" is believed without asking Redis and disk again. */
 const NOTHING_KNOWN_TTL_MS = 60_000;
 /** How exactly the last use is kept on disk. */
@@ -51,6 +52,8 @@ export class StsStore {
     maxSize: MOST_OCTETS_IN_MEMORY,
     sizeCalculation: ({ kept }) => 500 + 10 * (kept?.policy.text.length ?? 0),
   });
+  /** By id and domain: records may name two ids in turn. */
+  readonly #failedFetches = new LRUCache<string, FailedFetch>({ max: MOST_FAILURES });
   /** The change under way, by domain. */
   readonly #changing = new Map<DomainName, Promise<unknown>>();
   readonly #watchers: ((domain: DomainName, entry: StsEntry | undefined) => void)[] = [];
@@ -75,9 +78,9 @@ export class StsStore {
     return this.#inTurn(domain, () => this.#load(domain));
   }
 
-  /** Every entry on disk that can be read, in no order. */
+  /** Every entry on disk that can be read, in no order; the others are reported. */
   all(): AsyncIterable<StsEntry> {
-    return this.#files.all();
+    return this.#files.all((error) => this.#options.events.cacheError('disk', error));
   }
 
   /** Told about every entry as it is after a change; undefined: it is forgotten. */
@@ -113,8 +116,14 @@ export class StsStore {
     });
   }
 
+  /** The last fetch for this id that failed, as far as this process remembers. */
+  failedFetch(domain: DomainName, id: string): FailedFetch | undefined {
+    return this.#failedFetches.get(`${id} ${domain}`);
+  }
+
   /** A fetch failed. What another node may have fetched meanwhile is taken over. */
   noteFailedFetch(domain: DomainName, failedFetch: FailedFetch): Promise<StsEntry> {
+    this.#failedFetches.set(`${failedFetch.id} ${domain}`, failedFetch);
     return this.#inTurn(domain, async () => {
       const [current, shared] = [await this.#load(domain), await this.#shared.read(domain)];
       const kept = this.#newer(shared, current?.kept);
@@ -149,7 +158,11 @@ export class StsStore {
   noteDnsAnswered(domain: DomainName): Promise<void> {
     return this.#inTurn(domain, async () => {
       const { dnsFailing, ...rest } = (await this.#load(domain)) ?? {};
-      if (dnsFailing) await this.#write(domain, rest);
+      if (!dnsFailing) return;
+      // Of a domain that publishes nothing nothing stays.
+      const isNothingElse = Object.keys(rest).every((key) => /^(domain|changedAtMs)$/.test(key));
+      if (isNothingElse) await this.#removeHere(domain);
+      else await this.#write(domain, rest);
     });
   }
 
@@ -170,46 +183,54 @@ export class StsStore {
   }
 
   /**
-   * A sign of a downgrade was seen; `count` times since it was noted last. Kept where there is a
-   * policy: there are as many other domains as anybody likes.
+   * A sign of a downgrade was seen. Kept where there is a policy: there are as many other domains as
+   * anybody likes. On disk when `durable`; what is not is written with the next that is.
    */
   noteSuspicion(
     domain: DomainName,
     signal: DowngradeSignal,
     {
       atMs,
-      count,
       detail,
-    }: { readonly atMs: number; readonly count: number; readonly detail: string },
+      durable,
+    }: { readonly atMs: number; readonly detail: string; readonly durable: boolean },
   ): Promise<void> {
     return this.#inTurn(domain, async () => {
       const current = await this.#load(domain);
       if (!current?.kept) return;
-      const before: Suspicion | undefined = current?.suspicions?.[signal];
-      const suspicion: Suspicion = {
-        firstMs: before?.firstMs ?? atMs,
-        lastMs: atMs,
-        count: (before?.count ?? 0) + count,
-        detail,
-      };
-      const suspicions: Suspicions = { ...current?.suspicions, [signal]: suspicion };
-      await this.#write(domain, { ...current, suspicions });
+      const before: Suspicion | undefined = current.suspicions?.[signal];
+      const firstMs = before?.firstMs ?? atMs;
+      const suspicion = { firstMs, lastMs: atMs, count: (before?.count ?? 0) + 1, detail };
+      const suspicions: Suspicions = { ...current.suspicions, [signal]: suspicion };
+      if (durable) await this.#write(domain, { ...current, suspicions });
+      else this.#remember({ ...current, suspicions });
     });
   }
 
   /**
-   * Forget everything about `domain`; with `shared`, in Redis, too. Whether there was anything.
-   * Rejects with the system's error.
+   * Forget everything about `domain`; with `shared`, in Redis, too; with `when`, only if that holds
+   * for what is known when its turn comes. Whether there was anything. Rejects with the system's
+   * error.
    */
-  forget(domain: DomainName, { shared }: { readonly shared: boolean }): Promise<boolean> {
+  forget(
+    domain: DomainName,
+    { shared, when }: { readonly shared: boolean; readonly when?: (entry: StsEntry) => boolean },
+  ): Promise<boolean> {
     return this.#inTurn(domain, async () => {
+      const entry = when && (await this.#load(domain));
+      if (entry && !when(entry)) return false;
       // Redis first: what is left there would come back.
       const wasShared = shared && (await this.#shared.remove(domain));
-      const wasHere = await this.#files.remove(domain);
-      this.#memory.delete(domain);
-      for (const watcher of this.#watchers) watcher(domain, undefined);
+      const wasHere = await this.#removeHere(domain);
       return wasShared || wasHere;
     });
+  }
+
+  async #removeHere(domain: DomainName): Promise<boolean> {
+    const wasHere = await this.#files.remove(domain);
+    this.#memory.delete(domain);
+    for (const watcher of this.#watchers) watcher(domain, undefined);
+    return wasHere;
   }
 
   /** Run `change` when the changes to this domain before it are over. */
@@ -250,7 +271,10 @@ export class StsStore {
   /** In memory and on disk; a disk that does not take it is reported, memory has it. */
   async #write(domain: DomainName, facts: Facts): Promise<StsEntry> {
     const changedAtMs = Math.max(1, this.#options.clock.now());
-    const entry: StsEntry = { ...facts, domain, changedAtMs };
+    // The age of a policy that no mail ever asked for counts from the day it came.
+    const { lastUsedMs = facts.kept ? changedAtMs : undefined, ...rest } = facts;
+    const used = lastUsedMs === undefined ? {} : { lastUsedMs };
+    const entry: StsEntry = { ...rest, ...used, domain, changedAtMs };
     this.#remember(entry);
     try {
       await this.#files.write(entry);

@@ -100,7 +100,8 @@ function underSts(
     return { kind: 'allowed', requirement: fallback };
   // RFC 8461 §4.1: the name in the MX record is matched, nothing it resolves to.
   const listed = candidate.host !== undefined && isListedMx(policy, candidate.host);
-  const source = { kind: 'mta-sts', domain, policyId: id, mode: policy.mode, listed } as const;
+  const { mode, text: policyText } = policy;
+  const source = { kind: 'mta-sts', domain, policyId: id, policyText, mode, listed } as const;
   const { minVersion } = fallback;
   // RFC 8461 §5: testing delivers as without the policy and reports.
   if (policy.mode === 'testing') {

@@ -56,9 +56,7 @@ export function createLog(options: LogOptions): Log {
     write(level, event, fields = {}) {
       logger[level]({ event, ...fields });
       if (level !== 'error' && level !== 'warn') return;
-      const text = String(
-        fields['error'] ?? fields['reason'] ?? fields['warning'] ?? fields['detail'] ?? '',
-      );
+      const text = troubleText(fields);
       troubles.push({ time: new Date().toISOString(), event, text });
       if (troubles.length > TROUBLES_KEPT) troubles.shift();
     },
@@ -87,4 +85,11 @@ function stdout(format: LogOptions['format'], lost: () => void): DestinationStre
     singleLine: true,
   });
   return { write: (line) => plain.write(prettify(line)) };
+}
+
+/** For the status screen: what it is about, and what it says. */
+function troubleText(fields: LogFields): string {
+  const about = fields['recipient'] ?? fields['domain'] ?? fields['id'];
+  const what = fields['error'] ?? fields['reason'] ?? fields['warning'] ?? fields['detail'];
+  return [about, what].filter((part) => part !== undefined).join(': ');
 }

@@ -60,7 +60,9 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
     deferred(recipient: RecipientFacts & { nextAttemptMs: number }, diagnosis: Diagnosis): void {
       metrics.recipientsDeferred.inc({ cause: diagnosis.causeClass });
       const { nextAttemptMs, ...rest } = recipient;
-      log.write('info', 'delivery.deferred', {
+      // Mail that a policy holds back is what somebody should look at.
+      const level = diagnosis.causeClass === 'tlsPolicy' ? 'warn' : 'info';
+      log.write(level, 'delivery.deferred', {
         ...rest,
         ...describeDiagnosis(diagnosis),
         nextAttempt: new Date(nextAttemptMs).toISOString(),

@@ -1,6 +1,7 @@
 /**
  * What happens while policies are looked up. One function per event: log line and metric together.
  */
+import { LRUCache } from 'lru-cache';
 import type { DowngradeSignal } from '../mail/downgrade-signal.ts';
 import type { StsMode } from '../protocol/mta-sts/policy.ts';
 import type { ResultType } from '../protocol/tlsrpt/result-type.ts';
@@ -16,7 +17,16 @@ export type RefreshCause =
   /** A message that the policy holds back is about to be given up. */
   | 'last-attempt';
 
+/** What goes on is told once in a while, the rest is for debugging. */
+const TELL_AGAIN_MS = 10 * 60_000;
+
 export function policyEvents(log: Log, metrics: Metrics) {
+  const told = new LRUCache<string, true>({ max: 10_000, ttl: TELL_AGAIN_MS });
+  const levelOf = (key: string) => {
+    if (told.has(key)) return 'debug';
+    told.set(key, true);
+    return 'warn';
+  };
   return {
     lookedUp(domain: string, result: StsMode | 'absent' | 'unknown'): void {
       metrics.mtastsLookups.inc({ result });
@@ -62,6 +72,11 @@ export function policyEvents(log: Log, metrics: Metrics) {
       const level = facts.inForce === 'none' ? 'debug' : 'warn';
       log.write(level, 'policy.refresh_failed', { domain, ...facts });
     },
+    /** A refresh did not come to a result: the disk cannot say what is kept, or time ran out. */
+    refreshCrashed(domain: string, error: Error): void {
+      metrics.mtastsRefreshes.inc({ cause: 'background', result: 'crashed' });
+      log.write('warn', 'policy.refresh_crashed', { domain, error: error.message });
+    },
     /** Nobody asked for it in a long time, or an administrator said so. */
     forgotten(domain: string, reason: 'unused' | 'admin'): void {
       log.write('info', 'policy.forgotten', { domain, reason });
@@ -71,7 +86,7 @@ export function policyEvents(log: Log, metrics: Metrics) {
       domain: string,
       facts: { mode: StsMode; live: 'none' | 'failed'; detail: string },
     ): void {
-      log.write('warn', 'policy.record_gone', { domain, ...facts });
+      log.write(levelOf(`${facts.live} ${domain}`), 'policy.record_gone', { domain, ...facts });
     },
     /** DNS kept failing for `dnsFailureGrace` with nothing in force: mail goes as without a policy. */
     graceOver(domain: string, reason: string): void {

@@ -15,7 +15,7 @@ import { type MessageId, newMessageId } from '../../src/mail/message-id.ts';
 import type { Outcome } from '../../src/mail/outcome.ts';
 import type { SessionResult } from '../../src/mail/session-result.ts';
 import { createOutbound, destinationOf, type Outbound } from '../../src/outbound.ts';
-import { type AttemptOutcomes, isLastAttempt, settle } from '../../src/outcome/settle.ts';
+import { type AttemptOutcomes, policyToCheck, settle } from '../../src/outcome/settle.ts';
 import { attemptDelivery, type Stages } from '../../src/pipeline.ts';
 import type { RedisClient } from '../../src/platform/redis.ts';
 import { DowngradeDetector } from '../../src/policy/downgrade-detector.ts';
@@ -23,6 +23,7 @@ import { checkPolicy } from '../../src/policy/last-check.ts';
 import { StsRefresher } from '../../src/policy/sts-refresher.ts';
 import { StsStore } from '../../src/policy/sts-store.ts';
 import { TlsMemory } from '../../src/policy/tls-memory.ts';
+import type { DomainName } from '../../src/protocol/domain.ts';
 import type { AttemptRecord } from '../../src/spool/message-state.ts';
 import { createLog, type Log } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
@@ -116,7 +117,7 @@ export class Sender implements AsyncDisposable {
       outcomeEvents: outcome,
     });
     const { refreshPolicy } = this.#outbound;
-    const { enabled, refreshEvery, forgetUnusedAfter } = settings.security.mtaSts;
+    const { enabled, refreshEvery, forgetUnusedAfter, fetchTimeout } = settings.security.mtaSts;
     this.refresher = new StsRefresher({
       store: kept.store,
       refresh: (domain, signal) => refreshPolicy(domain, 'background', signal),
@@ -124,6 +125,7 @@ export class Sender implements AsyncDisposable {
         enabled,
         refreshEveryMs: refreshEvery,
         forgetUnusedAfterMs: forgetUnusedAfter,
+        fetchTimeoutMs: fetchTimeout,
       }),
       clock,
       events,
@@ -133,11 +135,11 @@ export class Sender implements AsyncDisposable {
     this.#ownStages = {
       spool,
       destinationOf,
-      isLastAttempt: (attempt) => isLastAttempt(attempt, { clock, retry }),
-      recheckPolicy: (domain, signal) => {
-        const refresh = (name: typeof domain, ending: AbortSignal) =>
+      policyToCheck: (attempt) => policyToCheck(attempt, { clock, retry }),
+      recheckPolicy: (used, signal) => {
+        const refresh = (name: DomainName, ending: AbortSignal) =>
           refreshPolicy(name, 'last-attempt', ending);
-        return checkPolicy(domain, { refresh, events }, signal);
+        return checkPolicy(used, { refresh, events }, signal);
       },
       finish: async () => {},
       onFirstAttempt: () => {},

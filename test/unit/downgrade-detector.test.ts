@@ -23,9 +23,13 @@ const STS: RequirementSource = {
   kind: 'mta-sts',
   domain: W,
   policyId: 'one',
+  policyText: 'x',
   mode: 'enforce',
   listed: true,
 };
+
+/** No policy promises anything. */
+const WITHOUT = { source: { kind: 'default' }, level: 'opportunistic' } as const;
 
 class Bench {
   readonly dir: TempDir = tempDir();
@@ -115,9 +119,15 @@ describe('a session', () => {
   ] satisfies TlsFailureCause[]) {
     test(`${cause} is a sign where there was TLS before, and only there`, async () => {
       using bench = await new Bench().restart();
-      bench.saw(cause);
+      bench.saw(cause, WITHOUT);
       assert.deepEqual(bench.signs, []);
-      bench.saw('invalid');
+      bench.saw('invalid', WITHOUT);
+      bench.saw(cause, WITHOUT);
+      assert.deepEqual(bench.signs, ['starttls-gone']);
+    });
+
+    test(`${cause} is one at first sight where a policy promises TLS`, async () => {
+      using bench = await new Bench().restart();
       bench.saw(cause);
       assert.deepEqual(bench.signs, ['starttls-gone']);
     });
@@ -125,10 +135,9 @@ describe('a session', () => {
 
   test('in clear text is one, too, at a domain without any policy', async () => {
     using bench = await new Bench().restart();
-    const none = { source: { kind: 'default' }, level: 'opportunistic' } as const;
-    bench.saw('clear', none);
-    bench.saw('invalid', none);
-    bench.saw('clear', none);
+    bench.saw('clear', WITHOUT);
+    bench.saw('invalid', WITHOUT);
+    bench.saw('clear', WITHOUT);
     assert.deepEqual(bench.signs, ['starttls-gone']);
     const [, facts] = bench.recorded.of('downgradeSuspected')[0] ?? [];
     assert.match((facts as { detail: string }).detail, /mx\.w\.example.*2026-01-15/);
@@ -139,13 +148,15 @@ describe('a session', () => {
 
   test('with a certificate that does not validate any more is one; one that never did is none', async () => {
     using bench = await new Bench().restart();
-    bench.saw('certificate-expired');
+    bench.saw('certificate-expired', WITHOUT);
     assert.deepEqual(bench.signs, []);
-    bench.saw('verified');
-    bench.saw('certificate-expired');
+    bench.saw('verified', WITHOUT);
+    bench.saw('certificate-expired', WITHOUT);
     bench.clock.advance(31 * DAY);
-    bench.saw('certificate-expired');
+    bench.saw('certificate-expired', WITHOUT);
     assert.deepEqual(bench.signs, ['certificate-invalid']);
+    bench.saw('certificate-expired');
+    assert.equal(bench.signs.length, 2, 'the policy promises a valid one');
   });
 
   test('with a host that the policy does not list is one', async () => {
@@ -192,19 +203,19 @@ describe('what was seen of hosts', () => {
     bench.saw('verified');
     await bench.memory?.save();
     await bench.restart();
-    bench.saw('starttls-not-offered');
-    bench.saw('certificate-expired');
+    bench.saw('starttls-not-offered', WITHOUT);
+    bench.saw('certificate-expired', WITHOUT);
     assert.deepEqual(bench.signs, ['starttls-gone', 'certificate-invalid']);
   });
 
   test('is written by itself, and forgotten after 90 days', async () => {
     using bench = await new Bench().restart();
     bench.saw('verified');
-    assert.equal(bench.clock.pending, 1);
-    await bench.memory?.save();
+    bench.clock.advance(60_000);
+    await waitFor('the file', () => readdirSync(bench.dir.path).includes('tls-seen.json'));
     assert.equal(bench.clock.pending, 0);
     bench.clock.advance(91 * DAY);
-    bench.saw('starttls-not-offered');
+    bench.saw('starttls-not-offered', WITHOUT);
     assert.deepEqual(bench.signs, []);
   });
 

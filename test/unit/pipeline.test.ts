@@ -68,7 +68,7 @@ class Bench {
       }),
       addressesOf: async () => ({ kind: 'addresses', addresses: ['192.0.2.1'] }),
       runSession: async (plan, { recipients }) => accepts(plan, recipients),
-      isLastAttempt: () => false,
+      policyToCheck: () => undefined,
       recheckPolicy: async () => 'unchanged',
       settle: async (made) => {
         this.settled.push(made);
@@ -131,7 +131,7 @@ describe('an attempt', () => {
   test('goes through the stages in order, and is settled before anything ends', async () => {
     const bench = new Bench(message());
     assert.deepEqual(await bench.run(), { kind: 'closed' });
-    assert.deepEqual(bench.calls, [...DELIVERS, 'settle', 'finish']);
+    assert.deepEqual(bench.calls, [...DELIVERS, 'policyToCheck', 'settle', 'finish']);
     assert.deepEqual(bench.outcomes, { 0: 'delivered' });
     assert.deepEqual(
       [bench.settled[0]?.attempts, bench.settled[0]?.destination],
@@ -192,7 +192,7 @@ describe('an attempt', () => {
     const bench = new Bench(message([], 'a@dest.example', 'nowhere'));
     await bench.run(NO_DESTINATION);
     assert.deepEqual(bench.outcomes, { 1: 'bounced malformed-address' });
-    assert.deepEqual(bench.calls, ['onFirstAttempt', 'settle', 'finish']);
+    assert.deepEqual(bench.calls, ['onFirstAttempt', 'policyToCheck', 'settle', 'finish']);
   });
 
   test('that finds no way is settled with the reason', async () => {
@@ -333,6 +333,7 @@ describe('the last attempt, when a policy holds the message back', () => {
     kind: 'mta-sts',
     domain: domain('dest.example'),
     policyId: 'one',
+    policyText: 'x',
     mode: 'enforce',
     listed: true,
   } as const;
@@ -349,9 +350,13 @@ describe('the last attempt, when a policy holds the message back', () => {
         state.checked > 0 && after === 'delivers'
           ? accepts(plan, recipients)
           : { kind: 'ended-early', facts: factsOf(plan), failure: localFailure(cause, 'x') },
-      isLastAttempt: () => true,
-      recheckPolicy: async (name) => {
-        assert.equal(name, 'dest.example');
+      policyToCheck: ({ outcomes }) => {
+        const [first] = outcomes.values();
+        const isHeld = first?.kind === 'deferred' && first.diagnosis.causeClass === 'tlsPolicy';
+        return isHeld ? { domain: source.domain, text: source.policyText } : undefined;
+      },
+      recheckPolicy: async (used) => {
+        assert.deepEqual(used, { domain: 'dest.example', text: 'x' });
         state.checked++;
         return check;
       },
@@ -372,13 +377,13 @@ describe('the last attempt, when a policy holds the message back', () => {
     await made.run();
     assert.equal(state.checked, 1);
     assert.deepEqual(made.outcomes, { 0: `deferred ${FAILS}` });
-    assert.equal(made.settled[0]?.policyUnchecked, undefined);
+    assert.equal(made.settled[0]?.policyCheck, 'changed');
   });
 
   test('one that could not be checked is said to be so', async () => {
     const { made } = bench('unchecked');
     await made.run();
-    assert.equal(made.settled[0]?.policyUnchecked, true);
+    assert.equal(made.settled[0]?.policyCheck, 'unchecked');
   });
 
   test('what is no matter of the policy is not checked', async () => {

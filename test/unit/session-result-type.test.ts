@@ -11,7 +11,7 @@ const DEFAULT: RequirementSource = { kind: 'default' };
 const TESTING = sts({ mode: 'testing', listed: true });
 
 function sts(part: { mode: 'enforce' | 'testing'; listed: boolean }): RequirementSource {
-  return { kind: 'mta-sts', domain: domain('w.example'), policyId: '1', ...part };
+  return { kind: 'mta-sts', domain: domain('w.example'), policyId: '1', policyText: 'x', ...part };
 }
 
 const VERIFIED = { verified: true, matchedName: 'mx.w.example' } as const;

@@ -4,8 +4,10 @@ import { describe, test } from 'node:test';
 import type { Envelope } from '../../src/mail/envelope.ts';
 import { type Failure, localFailure } from '../../src/mail/failure.ts';
 import type { Outcome } from '../../src/mail/outcome.ts';
+import type { SessionFacts } from '../../src/mail/session-result.ts';
 import { conclude, concludeWithoutSession } from '../../src/outcome/conclude.ts';
-import { isLastAttempt, settle } from '../../src/outcome/settle.ts';
+import { policyToCheck, settle } from '../../src/outcome/settle.ts';
+import type { PolicyCheck } from '../../src/policy/last-check.ts';
 import { parseDomain } from '../../src/protocol/domain.ts';
 import { parseReply } from '../../src/protocol/smtp/reply.ts';
 import type { RetrySettings } from '../../src/queue/retry-schedule.ts';
@@ -13,6 +15,7 @@ import { foldRecords, type SpoolRecord } from '../../src/spool/message-state.ts'
 import { type Spool, SpoolError } from '../../src/spool/store.ts';
 import type { OutcomeEvents } from '../../src/telemetry/outcome-events.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { domain } from './policy-parts.ts';
 import { destinationOf, RECEIVED_AT, recordEvents, sampleEnvelope } from './sample-mail.ts';
 
 const HOUR = 3_600_000;
@@ -36,15 +39,24 @@ const FACTS = {
   tls: undefined,
 } as const;
 
+const STS = {
+  kind: 'mta-sts',
+  domain: domain('dest.example'),
+  policyId: 'one',
+  policyText: 'x',
+  mode: 'enforce',
+  listed: true,
+} as const;
+
 function reply(raw: string) {
   const parsed = parseReply(raw);
   assert.ok(parsed);
   return parsed;
 }
 const rcpt = (raw: string): Failure => ({ kind: 'reply', stage: 'rcpt', reply: reply(raw) });
-const outcome = (failure: Failure): Outcome => {
+const outcome = (failure: Failure, facts: SessionFacts = FACTS): Outcome => {
   const recipients = new Map([[0, { kind: 'failed' as const, failure }]]);
-  const made = conclude([{ kind: 'transacted', facts: FACTS, recipients }], [0]).get(0);
+  const made = conclude([{ kind: 'transacted', facts, recipients }], [0]).get(0);
   assert.ok(made);
   return made;
 };
@@ -73,16 +85,16 @@ interface Situation {
   readonly envelope?: Partial<Envelope>;
   readonly ageMs?: number;
   readonly refusals?: number;
-  readonly policyUnchecked?: boolean;
+  readonly policyCheck?: PolicyCheck;
 }
 
-function run({ outcomes, envelope, ageMs = 0, refusals = 0, policyUnchecked }: Situation) {
+function run({ outcomes, envelope, ageMs = 0, refusals = 0, policyCheck }: Situation) {
   const clock = new FakeClock(RECEIVED_AT + ageMs);
   const { spool, records } = recordSpool(refusals);
   const recorded = recordEvents<OutcomeEvents>();
   const message = { envelope: sampleEnvelope(envelope), sizeBytes: 1, records: [] };
-  const unchecked = policyUnchecked === undefined ? {} : { policyUnchecked };
-  const attempt = { message, destination: 'dest.example', attempts: 3, outcomes, ...unchecked };
+  const check = policyCheck === undefined ? {} : { policyCheck };
+  const attempt = { message, destination: 'dest.example', attempts: 3, outcomes, ...check };
   const parts = { spool, clock, retry: () => RETRY, events: recorded.events };
   return { settled: settle(attempt, parts), clock, records, recorded, envelope: message.envelope };
 }
@@ -177,31 +189,45 @@ describe('settle', () => {
     assert.equal((facts as { lifetimeOver: boolean }).lifetimeOver, true);
   });
 
-  test('a policy that could not be checked for a newer one holds it a day longer, no more (RFC 8461 §5.1)', async () => {
-    const outcomes = one(outcome(localFailure('certificate-expired', 'x')));
-    const late = run({ outcomes, ageMs: 24 * HOUR, policyUnchecked: true });
-    const record = await late.settled;
-    assert.deepEqual(record.bounced, []);
-    assert.ok(record.nextAttemptMs !== undefined && record.nextAttemptMs > late.clock.now());
-    const over = await run({ outcomes, ageMs: 48 * HOUR, policyUnchecked: true }).settled;
-    assert.equal(over.bounced.length, 1);
-  });
+  /** Held back by a policy. */
+  const held = one(
+    outcome(localFailure('certificate-expired', 'x'), {
+      ...FACTS,
+      requirement: { level: 'verify', minVersion: 'TLSv1.2', source: STS },
+    }),
+  );
 
-  test('only the end of the lifetime makes it the last attempt', () => {
-    const ofOne = (made: Outcome, ageMs: number) =>
-      isLastAttempt(
-        {
-          message: { envelope: sampleEnvelope(), sizeBytes: 1, records: [] },
-          destination: 'dest.example',
-          attempts: 1,
-          outcomes: one(made),
-        },
-        { clock: new FakeClock(RECEIVED_AT + ageMs), retry: () => RETRY },
-      );
-    const waits = outcome(localFailure('certificate-expired', 'x'));
-    assert.equal(ofOne(waits, 23 * HOUR), false);
-    assert.equal(ofOne(waits, 24 * HOUR), true);
-    assert.equal(ofOne(DELIVERED, 24 * HOUR), false);
+  for (const policyCheck of ['unchecked', undefined] as const) {
+    test(`a policy that was ${policyCheck ?? 'not'} checked holds it a day longer, no more (RFC 8461 §5.1)`, async () => {
+      const check = policyCheck ? { policyCheck } : {};
+      const late = run({ outcomes: held, ageMs: 24 * HOUR, ...check });
+      const record = await late.settled;
+      assert.deepEqual(record.bounced, []);
+      assert.ok(record.nextAttemptMs !== undefined && record.nextAttemptMs > late.clock.now());
+      const over = await run({ outcomes: held, ageMs: 48 * HOUR, ...check }).settled;
+      assert.equal(over.bounced.length, 1);
+    });
+  }
+
+  for (const policyCheck of ['unchanged', 'changed'] as const) {
+    test(`a policy that was checked and is ${policyCheck} lets it bounce`, async () => {
+      const record = await run({ outcomes: held, ageMs: 24 * HOUR, policyCheck }).settled;
+      assert.equal(record.bounced.length, 1);
+    });
+  }
+
+  test('a policy has to be checked when it holds somebody back at the end of the lifetime', () => {
+    const toCheck = (outcomes: ReadonlyMap<number, Outcome>, ageMs: number) => {
+      const message = { envelope: sampleEnvelope(), sizeBytes: 1, records: [] };
+      const attempt = { message, destination: 'dest.example', attempts: 1, outcomes };
+      const clock = new FakeClock(RECEIVED_AT + ageMs);
+      return policyToCheck(attempt, { clock, retry: () => RETRY });
+    };
+    assert.equal(toCheck(held, 23 * HOUR), undefined);
+    assert.deepEqual(toCheck(held, 24 * HOUR), { domain: STS.domain, text: STS.policyText });
+    assert.equal(toCheck(one(DELIVERED), 24 * HOUR), undefined);
+    const away = outcome(localFailure('connect-refused', 'x'));
+    assert.equal(toCheck(one(away), 24 * HOUR), undefined);
   });
 
   test('the status of an expired message: the host’s, the missing TLS’s, else delivery time expired', async () => {

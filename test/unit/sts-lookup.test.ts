@@ -76,6 +76,7 @@ class Bench {
         suspect: (name, signal) => void this.suspected.push(`${name} ${signal}`),
       },
       dnsFailureGraceMs: () => HOUR,
+      spellGapMs: () => 5 * HOUR,
     });
   }
 
@@ -364,6 +365,33 @@ describe('Redis', () => {
     });
   }
 
+  test('a real one gives way in what is from the future, and in nothing else', {
+    skip: redisMissing,
+  }, async () => {
+    await using redis = await startRedis();
+    using bench = new Bench();
+    bench.redis = redis.client();
+    const idThere = async () => {
+      const json = String(await redis.command('GET', 'stsrelay:sts:w.example'));
+      return parseEntry(W, json)?.kept?.id;
+    };
+    await bench.restart();
+    const now = bench.clock.now();
+    const keep = (id: string, atMs: number) =>
+      bench.store?.keepPolicy(W, keptPolicy(id, policy('enforce'), atMs));
+    await keep('ahead', now + 12 * HOUR);
+    assert.equal(await idThere(), 'ahead');
+    await keep('right', now);
+    assert.equal(await idThere(), 'right');
+    // Another node that fetched before does not take its place.
+    using other = new Bench();
+    other.redis = bench.redis;
+    await other.restart();
+    await other.store?.keepPolicy(W, keptPolicy('older', policy('enforce'), now - HOUR));
+    assert.equal(await idThere(), 'right');
+    bench.redis.disconnect();
+  });
+
   test('a real one: known to the other node, flushed, killed', { skip: redisMissing }, async () => {
     await using redis = await startRedis();
     using bench = new Bench();
@@ -413,8 +441,13 @@ describe('disk', () => {
       assert.equal(bench.recorded.of('cacheError')[0]?.[0], 'disk');
       bench.dns.answer = () => RECORD;
       bench.host.break();
+      bench.host.asked.length = 0;
       assert.equal(await bench.see(), 'unknown');
       bench.host.serve(policy('enforce'));
+      // The pause holds without a file to note it in, and does not make it "absent".
+      assert.equal(await bench.see(), 'unknown');
+      assert.equal(bench.host.asked.length, 1);
+      bench.clock.advance(6 * MINUTE);
       assert.equal(await bench.see(), 'enforce one');
       bench.dns.answer = () => NO_TXT;
       await bench.restart();
@@ -514,6 +547,25 @@ describe('DNS that fails with nothing in force', () => {
     }
     bench.clock.advance(HOUR);
     assert.equal(await bench.see(), 'unknown');
+  });
+
+  test('a hiccup leaves nothing of a domain that publishes nothing', async () => {
+    using bench = new Bench();
+    bench.dns.answer = () => SERVFAIL;
+    await bench.see();
+    assert.deepEqual(readdirSync(bench.dir.file('policies')), ['w.example.json']);
+    bench.dns.answer = () => NO_TXT;
+    await bench.see();
+    assert.deepEqual(readdirSync(bench.dir.file('policies')), []);
+  });
+
+  test('two ids in turn are each fetched once in five minutes', async () => {
+    using bench = new Bench();
+    for (let i = 0; i < 10; i++) {
+      bench.dns.answer = () => txt(`v=STSv1; id=${i % 2 ? 'a' : 'b'};`);
+      await bench.see();
+    }
+    assert.equal(bench.host.asked.length, 2);
   });
 
   test('a failed fetch is not forgotten over it', async () => {

@@ -43,21 +43,20 @@ class Node {
   readonly dns = new TxtResolver();
   readonly host: PolicyHost;
   readonly recorded = recordEvents<PolicyEvents>();
+  readonly storeEvents: ReturnType<typeof recordEvents<PolicyEvents>>;
   readonly suspected: string[] = [];
   readonly store: StsStore;
   readonly settings: { -readonly [K in keyof RefresherSettings]: RefresherSettings[K] } = {
     enabled: true,
     refreshEveryMs: DAY,
     forgetUnusedAfterMs: 180 * DAY,
+    fetchTimeoutMs: MINUTE,
   };
   refresher: StsRefresher | undefined;
 
-  private constructor({
-    clock,
-    redis,
-    store,
-    dir,
-  }: Pick<Node, 'clock' | 'redis' | 'store' | 'dir'>) {
+  private constructor(parts: Pick<Node, 'clock' | 'redis' | 'store' | 'dir' | 'storeEvents'>) {
+    const { clock, redis, store, dir, storeEvents } = parts;
+    this.storeEvents = storeEvents;
     this.dir = dir;
     this.clock = clock;
     this.host = new PolicyHost(clock);
@@ -70,14 +69,15 @@ class Node {
   static async start(shared: { clock?: FakeClock; redis?: MapRedis } = {}): Promise<Node> {
     const { clock = new FakeClock(), redis = new MapRedis() } = shared;
     const dir = tempDir();
+    const storeEvents = recordEvents<PolicyEvents>();
     const store = await StsStore.open({
       directory: dir.path,
       redis: redis as unknown as RedisClient,
       keyPrefix: 'test',
       clock,
-      events: recordEvents<PolicyEvents>().events,
+      events: storeEvents.events,
     });
-    return new Node({ clock, redis, store, dir });
+    return new Node({ clock, redis, store, dir, storeEvents });
   }
 
   refresh(cause: RefreshCause, name: DomainName = W): Promise<RefreshResult> {
@@ -89,9 +89,11 @@ class Node {
     return refreshPolicy(name, { ...parts, resolver: dns, cause }, signal);
   }
 
-  check(): Promise<PolicyCheck> {
+  /** For an attempt that was made under `used`. */
+  check(used = policy('enforce')): Promise<PolicyCheck> {
     const refresh = () => this.refresh('last-attempt');
-    return checkPolicy(W, { refresh, events: this.recorded.events }, signal);
+    const under = { domain: W, text: used.text };
+    return checkPolicy(under, { refresh, events: this.recorded.events }, signal);
   }
 
   /** A policy as a delivery fetched it, now. */
@@ -408,6 +410,90 @@ describe('in the background', () => {
     assert.ok(asked.size > 1);
   });
 
+  test('after a failure five minutes are the least, however short its life', async () => {
+    await using node = await Node.start();
+    await node.knows('one', policy('enforce', ['*.w.example'], 1800));
+    node.host.break();
+    node.startRefresher(() => 0);
+    const times: number[] = [];
+    node.host.answer = () => {
+      times.push(node.clock.now());
+      return { kind: 'failed', resultType: 'sts-policy-fetch-error', reason: 'away' };
+    };
+    await node.pass(30 * MINUTE, 10_000);
+    assert.ok(times.length >= 3, `${times.length} tries`);
+    for (let i = 1; i < times.length; i++) {
+      assert.ok((times[i] ?? 0) - (times[i - 1] ?? 0) >= 5 * MINUTE);
+    }
+  });
+
+  test('one with a short life is left alone when no mail asks for it any more', async () => {
+    await using node = await Node.start();
+    const short = policy('enforce', ['*.w.example'], 120);
+    await node.knows('one', short);
+    node.host.serve(short);
+    node.startRefresher(() => 0.5);
+    await node.pass(3 * HOUR, 10_000);
+    const asked = node.host.asked.length;
+    assert.ok(asked > 50 && asked < 250, `${asked} fetches`);
+    await node.pass(HOUR, MINUTE);
+    assert.equal(node.host.asked.length, asked);
+  });
+
+  test('one that no mail ever asked for ages like the others', async () => {
+    await using node = await Node.start();
+    assert.equal((await node.refresh('admin')).kind, 'refreshed');
+    const firstMs = (await node.store.get(W))?.lastUsedMs;
+    node.clock.advance(DAY);
+    await node.refresh('admin');
+    assert.equal((await node.store.get(W))?.lastUsedMs, firstMs);
+  });
+
+  test('one from the future is fetched anew at once', async () => {
+    await using node = await Node.start();
+    const atMs = node.clock.now() + 12 * HOUR;
+    await node.store.keepPolicy(W, keptPolicy('one', policy('testing'), atMs));
+    node.startRefresher(() => 0);
+    await node.pass(2 * MINUTE, 1000);
+    assert.equal((await node.kept())?.policy.mode, 'enforce');
+  });
+
+  test('a fetch that another node made of the same text is as good', async () => {
+    await using one = await Node.start();
+    await using other = await Node.start({ clock: one.clock, redis: one.redis });
+    await one.knows();
+    one.clock.advance(6 * HOUR);
+    await other.knows();
+    one.startRefresher(() => 0);
+    await one.pass(6 * HOUR + 2 * MINUTE);
+    assert.deepEqual(one.host.asked, []);
+  });
+
+  test('mail that asks for it at the last moment keeps it', async () => {
+    await using node = await Node.start();
+    await node.knows();
+    const isOld = () => true;
+    const keeping = node.knows('two');
+    const forgetting = node.store.forget(W, {
+      shared: false,
+      when: ({ kept }) => kept?.id === 'one',
+    });
+    await keeping;
+    assert.equal(await forgetting, false);
+    assert.equal((await node.kept())?.id, 'two');
+    assert.equal(await node.store.forget(W, { shared: false, when: isOld }), true);
+  });
+
+  test('a file that cannot be read is told, and hides no other', async () => {
+    await using node = await Node.start();
+    await node.knows();
+    writeFileSync(node.dir.file('broken.example.json'), '{');
+    const refresher = node.startRefresher(() => 0);
+    await refresher.ready;
+    assert.deepEqual(refresher.domains(), [W]);
+    assert.equal(node.storeEvents.of('cacheError').length, 1);
+  });
+
   test('a shorter refreshEvery counts at once; counts are by mode and of what is in force', async () => {
     await using node = await Node.start();
     await node.knows();
@@ -431,6 +517,32 @@ describe('before a message is given up', () => {
     node.host.serve(policy('testing'));
     assert.equal(await node.check(), 'changed');
     assert.equal((await node.kept())?.policy.mode, 'testing');
+  });
+
+  test('one that others noticed during the attempt is another than it was made under', async () => {
+    await using one = await Node.start();
+    await using other = await Node.start({ clock: one.clock, redis: one.redis });
+    await one.knows();
+    await other.knows();
+    one.clock.advance(HOUR);
+    one.host.serve(policy('none', []));
+    assert.equal(await one.check(), 'changed');
+    // The next message of the burst, under the old policy as well; at once, and a while after.
+    assert.equal(await one.check(), 'changed');
+    one.clock.advance(HOUR);
+    assert.equal(await one.check(), 'changed');
+    // Another node, whose policy host is away.
+    other.host.break();
+    assert.equal(await other.check(), 'changed');
+  });
+
+  test('a policy that ended during the attempt is none any more', async () => {
+    await using node = await Node.start();
+    const short = policy('enforce', ['*.w.example'], 60);
+    await node.knows('one', short);
+    node.clock.advance(HOUR);
+    node.dns.answer = () => NO_TXT;
+    assert.equal(await node.check(short), 'changed');
   });
 
   test('the same policy is the same, and is not fetched again for the next message', async () => {
@@ -481,7 +593,10 @@ describe('before a message is given up', () => {
   test('a disk that cannot be read: it could not be checked', async () => {
     const refresh = async () => Promise.reject(new Error('EIO'));
     const { events, of } = recordEvents<PolicyEvents>();
-    assert.equal(await checkPolicy(W, { refresh, events }, signal), 'unchecked');
+    assert.equal(
+      await checkPolicy({ domain: W, text: 'x' }, { refresh, events }, signal),
+      'unchecked',
+    );
     assert.deepEqual(of('lastCheckFailed'), [['w.example', 'EIO']]);
   });
 });

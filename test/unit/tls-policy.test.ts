@@ -184,6 +184,7 @@ describe('the TLS policy', () => {
       kind: 'mta-sts',
       domain: 'w.example',
       policyId: 'one',
+      policyText: policy('enforce').text,
       mode: 'enforce',
       listed: true,
     });

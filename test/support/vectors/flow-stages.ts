@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import type { Envelope } from '../../../src/mail/envelope.ts';
 import type { SessionResult } from '../../../src/mail/session-result.ts';
 import { destinationOf } from '../../../src/outbound.ts';
-import { isLastAttempt, settle } from '../../../src/outcome/settle.ts';
+import { policyToCheck, settle } from '../../../src/outcome/settle.ts';
 import type { Stages } from '../../../src/pipeline.ts';
 import { createAddressGuard } from '../../../src/platform/address-guard.ts';
 import type { Clock } from '../../../src/platform/clock.ts';
@@ -69,7 +69,8 @@ export async function flowStages(parts: FlowParts): Promise<FlowStages> {
     events,
     detector: { suspect: () => {} },
   };
-  const lookupSts = createStsLookup({ ...policyParts, dnsFailureGraceMs: () => 3_600_000 });
+  const dns = { dnsFailureGraceMs: () => 3_600_000, spellGapMs: () => 5 * 3_600_000 };
+  const lookupSts = createStsLookup({ ...policyParts, ...dns });
   const retry = () => ({
     schedule: [60_000],
     lifetime: lifetimeMs,
@@ -111,10 +112,10 @@ export async function flowStages(parts: FlowParts): Promise<FlowStages> {
         clock,
       }),
     runSession: parts.runSession,
-    isLastAttempt: (attempt) => isLastAttempt(attempt, { clock, retry }),
-    recheckPolicy: (domain, signal) =>
+    policyToCheck: (attempt) => policyToCheck(attempt, { clock, retry }),
+    recheckPolicy: (used, signal) =>
       checkPolicy(
-        domain,
+        used,
         {
           refresh: (name, ending) =>
             refreshPolicy(name, { ...policyParts, cause: 'last-attempt' }, ending),
