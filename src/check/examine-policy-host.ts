@@ -19,6 +19,8 @@ import {
   judgeFetchResponse,
   MAX_POLICY_OCTETS,
 } from '../protocol/mta-sts/policy.ts';
+import { quoted } from '../protocol/quote.ts';
+import { trimWsp } from '../protocol/wsp.ts';
 import type { PolicyHostLook } from './types.ts';
 
 export interface PolicyHostParts {
@@ -30,6 +32,9 @@ export interface PolicyHostParts {
   /** Patience with each step, milliseconds. */
   readonly stepMs: number;
 }
+
+/** Of a line that is shown, in UTF-16 units. */
+const MOST_CONTENT = 300;
 
 type Trouble = NonNullable<PolicyHostLook['trouble']>;
 
@@ -121,16 +126,22 @@ function judgeAnswer(answer: Awaited<ReturnType<typeof exchangeHttp>>): Trouble 
   const { reason, detail } = judged;
   if (reason === 'status') return { at: 'status', status: answer.status, detail };
   const line = lineOf(judged);
-  return { at: 'policy', reason, detail, ...(line === undefined ? {} : { line }) };
+  if (line === undefined) return { at: 'policy', reason, detail };
+  const content = (judged.lines[line - 1] ?? '').slice(0, MOST_CONTENT);
+  return { at: 'policy', reason, detail, line, content };
 }
 
 /** The first line that holds the value complained about; the parser names it in some cases only. */
 export function lineOf({ detail, lines }: InvalidPolicy): number | undefined {
   const named = /^line (\d+) is malformed/.exec(detail)?.[1];
   if (named !== undefined) return Number(named);
-  const [, field, value = ''] = /^malformed (\w+) "(.*?)(?:\.\.\.)?"$/.exec(detail) ?? [];
+  const [, field, value] = /^malformed (\w+) (".*")$/.exec(detail) ?? [];
   if (field === undefined) return undefined;
-  const at = lines.findIndex((line) => line.startsWith(`${field}:`) && line.includes(value));
+  // Compared as the parser shows it: what is not ASCII is written otherwise there.
+  const at = lines.findIndex(
+    (line) =>
+      line.startsWith(`${field}:`) && quoted(trimWsp(line.slice(field.length + 1))) === value,
+  );
   return at < 0 ? undefined : at + 1;
 }
 

@@ -32,6 +32,8 @@ export async function examinePolicy(
 ): Promise<ExaminedPolicy> {
   const host = policyDomain && parseDomain(`mta-sts.${policyDomain}`);
   if (!policyDomain || !host || !record) return { facts: { kind: 'not-asked' } };
+  // RFC 8461 §3.1: without an answer nobody knows whether a policy is announced.
+  if (record.kind === 'failed') return { facts: { kind: 'not-asked' } };
   if (record.kind !== 'record') {
     return { facts: await findUnannounced({ policyDomain, host }, parts, signal) };
   }

@@ -36,6 +36,8 @@ export interface CheckParts {
   readonly sessionParts: Omit<SessionParts, 'onConnection'>;
   readonly httpsPort: number;
   readonly dnsFailureGraceMs: number;
+  /** The servers `resolver` asks, for people. */
+  readonly resolvers: readonly string[];
   readonly clock: Clock;
   /** Connect to the MX hosts. */
   readonly connect: boolean;
@@ -115,6 +117,7 @@ function configuredFor(domain: DomainName, parts: CheckParts): ConfiguredFacts {
     mtaStsEnabled,
     defaultLevel,
     dnsFailureGraceMs: parts.dnsFailureGraceMs,
+    resolvers: parts.resolvers,
   };
 }
 

@@ -2,6 +2,7 @@
  * Findings about this relay and this check rather than the domain: what its configuration decides
  * for the domain, and what was not looked at. Pure.
  */
+import { noResolverAnswered } from './resolver-silence.ts';
 import { dayOf } from './text.ts';
 import type { DomainFacts, Finding } from './types.ts';
 
@@ -15,6 +16,17 @@ export function configuredFindings(facts: DomainFacts): readonly Finding[] {
     ...(route.found ? [daneNotEvaluated(domain)] : []),
     ...(facts.timedOut ? [timedOut(domain)] : []),
   ];
+}
+
+/** Instead of all findings about the domain, none of which would be true. */
+export function noResolver({ domain: subject }: DomainFacts, silence: string): Finding {
+  return {
+    severity: 'error',
+    code: 'resolver-unreachable',
+    subject,
+    text: noResolverAnswered(silence),
+    fix: 'Look at dns.servers in the configuration of this relay, or where that is empty at /etc/resolv.conf of this machine; and whether a firewall lets its queries out.',
+  };
 }
 
 function overrideFindings({ domain: subject, configured }: DomainFacts): readonly Finding[] {

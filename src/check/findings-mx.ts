@@ -4,7 +4,7 @@
  */
 import { mxHostName } from '../protocol/domain.ts';
 import { quoted } from '../protocol/quote.ts';
-import { someOf } from './text.ts';
+import { plainErrors, someOf } from './text.ts';
 import type { DomainFacts, Finding, HostFacts } from './types.ts';
 
 /** About the MX records themselves. */
@@ -49,7 +49,7 @@ export function mxFindings(facts: DomainFacts): readonly Finding[] {
 }
 
 /** Why there is no host to try. */
-function unroutable({ domain: subject, route }: DomainFacts): Finding {
+function unroutable({ domain: subject, route, configured }: DomainFacts): Finding {
   const failure = route.found ? undefined : route.failure;
   const found = { subject, rfc: 'RFC 5321 §5.1' };
   switch (failure?.cause) {
@@ -66,7 +66,7 @@ function unroutable({ domain: subject, route }: DomainFacts): Finding {
         ...found,
         severity: 'error',
         code: 'domain-not-found',
-        text: 'The domain does not exist.',
+        text: `The domain does not exist${asked(configured.resolvers)}.`,
         fix: 'Check the spelling; a new domain has to be registered and delegated first.',
       };
     case 'dns-failed':
@@ -74,7 +74,7 @@ function unroutable({ domain: subject, route }: DomainFacts): Finding {
         ...found,
         severity: 'error',
         code: 'mx-lookup-failed',
-        text: `${failure.detail}. Senders keep the mail and try again.`,
+        text: `${plainErrors(failure.detail)}. Senders keep the mail and try again.`,
         fix: 'See that every name server of the domain answers MX queries: SERVFAIL is mostly a broken DNSSEC chain or delegation.',
       };
     default:
@@ -86,6 +86,10 @@ function unroutable({ domain: subject, route }: DomainFacts): Finding {
         fix: 'Publish MX records that name hosts with addresses.',
       };
   }
+}
+
+function asked(resolvers: readonly string[]): string {
+  return resolvers.length === 0 ? '' : ` (asked: ${someOf(resolvers)})`;
 }
 
 /** About the names and addresses of the hosts. `isReached`: some host takes the mail. */
@@ -129,7 +133,7 @@ function addressFindings(host: HostFacts, isReached: boolean): readonly Finding[
         severity,
         code: 'mx-address-lookup-failed',
         subject,
-        text: `${failure.detail}.`,
+        text: `${plainErrors(failure.detail)}.`,
         fix: 'See that every name server answers A and AAAA queries for this name.',
         rfc: 'RFC 5321 §5.1',
       },

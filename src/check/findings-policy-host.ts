@@ -4,6 +4,9 @@
  */
 import { MAX_POLICY_OCTETS } from '../protocol/mta-sts/policy.ts';
 import { certificateAdvice } from './findings-certificate.ts';
+import { mxNames } from './findings-policy.ts';
+import { syntaxAdvice } from './findings-policy-syntax.ts';
+import { plainErrors } from './text.ts';
 import type { DomainFacts, Finding, PolicyHostLook } from './types.ts';
 
 type Trouble = NonNullable<PolicyHostLook['trouble']>;
@@ -13,22 +16,27 @@ const CONSEQUENCE =
   'Senders that have an older policy keep it until it expires; to all others the domain has none.';
 
 /** Of a policy whose fetch failed; nothing otherwise. */
-export function policyHostFindings({ policy }: DomainFacts): readonly Finding[] {
+export function policyHostFindings(facts: DomainFacts): readonly Finding[] {
+  const { policy } = facts;
   if (policy.kind !== 'failed') return [];
   const { host, detail, look } = policy;
   const { text, ...said } = look.trouble
-    ? explain(host, look.trouble, look)
+    ? explain(host, look.trouble, { look, hosts: mxNames(facts) })
     : {
         code: 'policy-fetch-failed',
-        text: `The policy could not be fetched: ${detail}. A second look found nothing wrong.`,
+        text: `The policy could not be fetched: ${plainErrors(detail)}. A second look found nothing wrong.`,
         fix: 'Run the check again; when it fails now and then, see that every address of the policy host answers.',
       };
   const finding = { severity: 'error', subject: host, rfc: 'RFC 8461 §3.3' } as const;
   return [{ ...finding, ...said, text: `${text} ${CONSEQUENCE}` }];
 }
 
-function explain(host: string, trouble: Trouble, look: PolicyHostLook): Said {
-  const { detail } = trouble;
+function explain(
+  host: string,
+  trouble: Trouble,
+  { look, hosts }: { readonly look: PolicyHostLook; readonly hosts: readonly string[] },
+): Said {
+  const detail = plainErrors(trouble.detail);
   switch (trouble.at) {
     case 'dns':
       return {
@@ -74,7 +82,7 @@ function explain(host: string, trouble: Trouble, look: PolicyHostLook): Said {
     case 'status':
       return explainStatus(host, trouble.status);
     case 'policy':
-      return explainPolicy(trouble);
+      return explainPolicy(trouble, hosts);
   }
 }
 
@@ -94,7 +102,11 @@ function explainStatus(host: string, status: number): Said {
   };
 }
 
-function explainPolicy({ reason, detail, line }: Extract<Trouble, { at: 'policy' }>): Said {
+function explainPolicy(
+  trouble: Extract<Trouble, { at: 'policy' }>,
+  hosts: readonly string[],
+): Said {
+  const { reason, detail } = trouble;
   const rfc = 'RFC 8461 §3.2';
   switch (reason) {
     case 'content-type':
@@ -110,15 +122,7 @@ function explainPolicy({ reason, detail, line }: Extract<Trouble, { at: 'policy'
         text: `The policy is too large: ${detail}.`,
         fix: `Keep it under ${MAX_POLICY_OCTETS} octets: list a wildcard in place of hundreds of hosts.`,
       };
-    default: {
-      // The parser's detail says the line already where the line itself is malformed.
-      const at = line === undefined || detail.startsWith('line ') ? '' : ` (line ${line})`;
-      return {
-        code: 'policy-malformed',
-        text: `The policy is not valid: ${detail}${at}.`,
-        fix: 'Write "version: STSv1", "mode: …", one "mx: …" for each MX host and "max_age: …", each on a line of its own, no empty line and nothing else.',
-        rfc,
-      };
-    }
+    default:
+      return { code: 'policy-malformed', ...syntaxAdvice(trouble, hosts), rfc };
   }
 }

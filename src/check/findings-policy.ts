@@ -6,12 +6,17 @@ import { isListedMx, matchesMxPattern } from '../protocol/mta-sts/match.ts';
 import { MAX_MAX_AGE_SECONDS } from '../protocol/mta-sts/policy.ts';
 import { quoted } from '../protocol/quote.ts';
 import { certificateExpiry } from './findings-certificate.ts';
-import { inWords, someOf } from './text.ts';
+import { inWords, plainErrors, someOf } from './text.ts';
 import type { DomainFacts, Finding, PolicyTerms } from './types.ts';
 
 const DAY_SECONDS = 86_400;
 const WEEKS =
   'Senders are blind to changes for that long and safe for that long: weeks are usual, and the id announces changes at once.';
+
+const TO_ENFORCE =
+  'When the TLS reports show no failures, change the mode to enforce and publish a new id in the TXT record.';
+const TO_TESTING =
+  'To use MTA-STS, change the mode to testing and publish a new id in the TXT record; enforce comes later, when the TLS reports show no failures.';
 
 /** Of a fetched policy; nothing otherwise. */
 export function policyFindings(facts: DomainFacts): readonly Finding[] {
@@ -49,7 +54,7 @@ function modeFindings(subject: string, { mode }: PolicyTerms): readonly Finding[
       text: testing
         ? 'Mode testing: failures are reported, mail is delivered all the same. There is no protection yet.'
         : 'Mode none: senders treat the domain as one without a policy.',
-      fix: 'When the TLS reports show no failures, change the mode to enforce and publish a new id in the TXT record.',
+      fix: testing ? TO_ENFORCE : TO_TESTING,
       rfc: 'RFC 8461 §5',
     },
   ];
@@ -99,15 +104,18 @@ function patternFindings(
   const outside = hosts.filter((host) => !isListedMx({ mx: patterns }, host));
   const stale = patterns.filter((one) => !hosts.some((host) => matchesMxPattern(one, host)));
   const wildcards = patterns.filter((one) => one.startsWith('*.'));
-  const findings: Finding[] = outside.map((host) => ({
-    severity: mode === 'enforce' ? 'error' : 'warning',
-    code: 'mx-outside-policy',
-    subject: host,
-    text: `The policy does not list this MX host (it lists ${someOf(patterns)}): senders ${mode === 'enforce' ? 'refuse to deliver to it' : 'will refuse to deliver to it under mode enforce'}.`,
-    fix: `Add "mx: ${host}" to the policy and publish a new id, or take the host out of the MX records. A "*." stands for exactly one label.`,
-    rfc,
-  }));
-  if (stale.length > 0) {
+  const noneListed = outside.length === hosts.length;
+  const findings: Finding[] = noneListed
+    ? [noHostListed(subject, { mode, patterns, hosts })]
+    : outside.map((host) => ({
+        severity: mode === 'enforce' ? 'error' : 'warning',
+        code: 'mx-outside-policy',
+        subject: host,
+        text: `The policy does not list this MX host (it lists ${someOf(patterns)}): senders ${mode === 'enforce' ? 'refuse to deliver to it' : 'will refuse to deliver to it under mode enforce'}.`,
+        fix: `Add "mx: ${host}" to the policy and publish a new id, or take the host out of the MX records. A "*." stands for exactly one label.`,
+        rfc,
+      }));
+  if (stale.length > 0 && !noneListed) {
     findings.push({
       severity: 'warning',
       code: 'sts-pattern-stale',
@@ -117,7 +125,7 @@ function patternFindings(
       rfc,
     });
   }
-  if (wildcards.length > 0) {
+  if (wildcards.length > 0 && !noneListed) {
     findings.push({
       severity: 'info',
       code: 'sts-pattern-wildcard',
@@ -130,8 +138,38 @@ function patternFindings(
   return findings;
 }
 
+/** One mistake in the policy, not one for each host: mostly a name that is written wrongly. */
+function noHostListed(
+  subject: string,
+  about: {
+    readonly mode: PolicyTerms['mode'];
+    readonly patterns: readonly string[];
+    readonly hosts: readonly string[];
+  },
+): Finding {
+  const { mode, patterns, hosts } = about;
+  const [[pattern], [host]] = [patterns, hosts];
+  const right = someOf(hosts.map((one) => `"mx: ${one}"`));
+  const isPair = patterns.length === 1 && hosts.length === 1;
+  const correction = isPair
+    ? `Probably "mx: ${pattern}" should read "mx: ${host}": correct it`
+    : `Probably the mx lines should read ${right}: correct them`;
+  const star = patterns.some((one) => one.startsWith('*.'))
+    ? ' A "*." stands for exactly one label.'
+    : '';
+  const enforced = mode === 'enforce';
+  return {
+    severity: enforced ? 'error' : 'warning',
+    code: 'mx-outside-policy',
+    subject,
+    text: `The policy names none of the MX hosts (${someOf(hosts)}), it lists ${someOf(patterns)}: senders ${enforced ? 'refuse' : 'will refuse under mode enforce'} to deliver to the domain.`,
+    fix: `${correction} and publish a new id in the TXT record.${star}`,
+    rfc: 'RFC 8461 §4.1',
+  };
+}
+
 /** The hosts of the MX records, all of them; the domain itself where there is none. */
-function mxNames({ mx, hosts }: DomainFacts): readonly string[] {
+export function mxNames({ mx, hosts }: DomainFacts): readonly string[] {
   if (mx.kind !== 'found') return hosts.map(({ host }) => host);
   const names = mx.records.map(({ exchange }) => exchange.toLowerCase());
   return [...new Set(names)].filter((name) => name !== '');
@@ -145,7 +183,7 @@ function lookFindings(subject: string, detail: string | undefined): readonly Fin
       severity: 'warning',
       code: 'policy-host-unsteady',
       subject,
-      text: `The policy was fetched, but a second look at the policy host failed: ${detail}.`,
+      text: `The policy was fetched, but a second look at the policy host failed: ${plainErrors(detail)}.`,
       fix: 'See that every address of the policy host answers, each time.',
       rfc: 'RFC 8461 §3.3',
     },

@@ -3,7 +3,7 @@
  * record that is nearly right looks right to whoever wrote it.
  */
 import { quoted } from '../protocol/quote.ts';
-import { inWords, someOf } from './text.ts';
+import { inWords, plainErrors, someOf } from './text.ts';
 import type { DomainFacts, Finding, StsRecordFacts } from './types.ts';
 
 const SAMPLE = '"v=STSv1; id=20260131000000;"';
@@ -34,7 +34,7 @@ function lookupFailed(detail: string, graceMs: number): Said {
   return {
     severity: 'error',
     code: 'sts-record-lookup-failed',
-    text: `The TXT lookup failed (${detail}). Senders that have the policy keep to it; of those that do not, ${wait}.`,
+    text: `The TXT lookup failed (${plainErrors(detail)}). Senders that have the policy keep to it; of those that do not, ${wait}.`,
     fix: 'See that every name server of the domain answers TXT queries for this name, also with "no such record": SERVFAIL is mostly a broken DNSSEC chain or delegation.',
   };
 }
@@ -87,7 +87,7 @@ function missing({ name, texts }: StsRecordFacts, { policy }: DomainFacts): Said
   return {
     severity: 'info',
     code: 'sts-not-published',
-    text: `The domain does not use MTA-STS: nothing keeps somebody on the way from taking TLS away.${others}`,
+    text: `The domain does not use MTA-STS: nothing keeps an attacker on the way from stripping TLS.${others}`,
     fix: `To use it, serve a policy in mode testing at https://${policyHost}/.well-known/mta-sts.txt, then publish the TXT record ${SAMPLE} at ${name}; when the TLS reports show no failures, change the mode to enforce and the id with it.`,
   };
 }

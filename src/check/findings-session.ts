@@ -3,9 +3,9 @@
  * their certificate hold (RFC 8461 §4.2). Pure. The code of a failure is its cause, as it stands
  * in the log.
  */
-import type { Failure, LocalCause, TlsFailureCause } from '../mail/failure.ts';
+import type { Failure, LocalCause, LocalFailure, TlsFailureCause } from '../mail/failure.ts';
 import { certificateAdvice, certificateExpiry } from './findings-certificate.ts';
-import { describeFailure } from './text.ts';
+import { describeFailure, plainErrors } from './text.ts';
 import type { AddressFacts, DomainFacts, Finding, HostFacts, Severity } from './types.ts';
 
 type Said = Omit<Finding, 'subject'>;
@@ -42,13 +42,13 @@ function sessionFinding(host: HostFacts, address: AddressFacts, context: Context
   const { failure, tls, clearTextBecause, mode } = address;
   if (failure) {
     const cause = failure.kind === 'local' ? tlsCause(failure.cause) : undefined;
-    if (cause === undefined) return [unreached(failure, context)];
+    if (cause === undefined) return [unreached(failure, host.port, context)];
     return [tlsFinding(cause, describeFailure(failure), { host, address, severity: 'error' })];
   }
   const severity = context.mode === 'enforce' ? 'error' : 'warning';
   const doubt = tls ? tls.verdict : clearTextBecause;
   if (doubt && 'cause' in doubt) {
-    const finding = tlsFinding(doubt.cause, doubt.detail, { host, address, severity });
+    const finding = tlsFinding(doubt.cause, plainErrors(doubt.detail), { host, address, severity });
     return [{ ...finding, text: `${finding.text} ${consequence(tls !== undefined, context)}` }];
   }
   if (!tls) return []; // in clear text, as an override wants it
@@ -131,7 +131,7 @@ function tlsFinding(
 }
 
 /** No session, or one that ended for another reason than TLS. */
-function unreached(failure: Failure, { isReached }: Context): Said {
+function unreached(failure: Failure, port: number, { isReached }: Context): Said {
   const found = { severity: isReached ? 'warning' : 'error', rfc: 'RFC 5321 §5.1' } as const;
   const text = `${describeFailure(failure)}.`;
   if (failure.kind === 'reply') {
@@ -139,11 +139,37 @@ function unreached(failure: Failure, { isReached }: Context): Said {
       'See in its log why it refuses: this host stands on a block list with it, has no reverse DNS, or asks too often.';
     return { ...found, code: 'mx-refuses-session', text, fix };
   }
-  const fix =
-    failure.cause === 'connection-lost' || failure.cause === 'protocol-error'
-      ? 'See in the log of the host why it ends the session.'
-      : 'Have the host listen on port 25 of every address it publishes, and let the firewall pass it. From a network that blocks outgoing port 25 every host looks like that.';
-  return { ...found, code: failure.cause, text, fix };
+  return { ...found, code: failure.cause, ...(brokenOff(failure) ?? unconnected(text, port)) };
+}
+
+type Advice = Pick<Said, 'text' | 'fix'>;
+
+/** Of a host that took the connection; undefined of one that did not. */
+function brokenOff({ cause, detail }: LocalFailure): Advice | undefined {
+  const stage = /\bat stage ([a-z-]+)/.exec(detail)?.[1];
+  if (cause === 'timeout' && stage === 'greeting') {
+    return {
+      text: 'The host accepts the connection but sends no greeting.',
+      fix: 'See in its log what it waits for, mostly a DNS or block list lookup that hangs; or whether a firewall in front accepts connections for a host that is away.',
+    };
+  }
+  const text = `${plainErrors(detail)}.`;
+  if (cause === 'timeout' && stage !== undefined) {
+    return { text, fix: 'See in the log of the host what it waits for there.' };
+  }
+  if (cause === 'connection-lost' && stage === 'greeting') {
+    return {
+      text: 'The host accepts the connection and ends it without a greeting.',
+      fix: 'See in its log why: it has no connection free, or does not want this client.',
+    };
+  }
+  if (cause !== 'connection-lost' && cause !== 'protocol-error') return undefined;
+  return { text, fix: 'See in the log of the host why it ends the session.' };
+}
+
+function unconnected(text: string, port: number): Advice {
+  const fix = `Have the host listen on port ${port} of every address it publishes, and let the firewall pass it. From a network that blocks outgoing port ${port} every host looks like that.`;
+  return { text, fix };
 }
 
 /** The same about several addresses of a host is said once. */

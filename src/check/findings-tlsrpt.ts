@@ -2,7 +2,7 @@
  * Findings about the TLSRPT record (RFC 8460 §3): whether anybody hears of failures. Pure.
  */
 import { quoted } from '../protocol/quote.ts';
-import { someOf } from './text.ts';
+import { plainErrors, someOf } from './text.ts';
 import type { DomainFacts, Finding } from './types.ts';
 
 const SAMPLE = (domain: string) => `"v=TLSRPTv1; rua=mailto:tls-reports@${domain}"`;
@@ -22,7 +22,7 @@ export function tlsRptFindings({ tlsRpt }: DomainFacts): readonly Finding[] {
         ...found,
         severity: 'warning',
         code: 'tlsrpt-lookup-failed',
-        text: `The TXT lookup failed: ${tlsRpt.detail}. While it does, no reports are sent.`,
+        text: `The TXT lookup failed: ${plainErrors(tlsRpt.detail)}. While it does, no reports are sent.`,
         fix: 'See that every name server of the domain answers TXT queries for this name.',
       },
     ];

@@ -3,13 +3,14 @@
  * whole examination. Pure.
  */
 import type { Outcome } from '../mail/outcome.ts';
-import { configuredFindings } from './findings-configured.ts';
+import { configuredFindings, noResolver } from './findings-configured.ts';
 import { hostNameFindings, mxFindings } from './findings-mx.ts';
 import { policyFindings } from './findings-policy.ts';
 import { policyHostFindings } from './findings-policy-host.ts';
 import { recordFindings } from './findings-record.ts';
 import { sessionFindings } from './findings-session.ts';
 import { tlsRptFindings } from './findings-tlsrpt.ts';
+import { resolverSilence } from './resolver-silence.ts';
 import type { DomainFacts, Examination, Finding, HostFacts } from './types.ts';
 import { decideVerdict } from './verdict.ts';
 
@@ -26,15 +27,22 @@ export function judgeDomain(facts: DomainFacts, outcome: Outcome): Examination {
 
 /** All findings, worst first; in the order of a delivery among equals. */
 export function findingsAbout(facts: DomainFacts): readonly Finding[] {
+  const silence = resolverSilence(facts);
+  if (silence !== undefined) {
+    return inOrder([noResolver(facts, silence), ...configuredFindings(facts)]);
+  }
   const isReached = facts.hosts.some(facts.connected ? takesSession : couldBeTried);
-  const findings = [
+  return inOrder([
     ...mxFindings(facts),
     ...(takesMail(facts) ? publishedFindings(facts) : []),
     ...hostNameFindings(facts, isReached),
     ...sessionFindings(facts, isReached),
     ...configuredFindings(facts),
-  ];
-  return findings.sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity));
+  ]);
+}
+
+function inOrder(findings: readonly Finding[]): readonly Finding[] {
+  return [...findings].sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity));
 }
 
 function publishedFindings(facts: DomainFacts): readonly Finding[] {
@@ -46,8 +54,8 @@ function publishedFindings(facts: DomainFacts): readonly Finding[] {
   ];
 }
 
-function takesSession({ addresses }: HostFacts): boolean {
-  return addresses.some(({ failure }) => !failure);
+function takesSession({ failure: refusal, addresses }: HostFacts): boolean {
+  return !refusal && addresses.some(({ failure }) => !failure);
 }
 
 function couldBeTried({ failure, foundAddresses }: HostFacts): boolean {

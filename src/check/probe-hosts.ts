@@ -129,12 +129,15 @@ async function probeCandidate(
   const found = await steps.addressesOf(candidate, signal);
   if (found.kind === 'failed') return [];
   const one = { ...route, candidates: [candidate] };
+  // A host outside the policy gets no mail; what else is wrong with it is worth knowing now.
+  const { requirement } = steps.requirementFor(candidate);
   const probing = found.addresses.slice(0, MOST_ADDRESSES).map(async (address) => {
     const made: { plan: SessionPlan; remembered: Remembered }[] = [];
     const [result] = await deliver(one, NO_MESSAGE, {
       signal,
       steps: {
         ...steps,
+        requirementFor: () => ({ kind: 'allowed', requirement }),
         addressesOf: async () => ({ kind: 'addresses', addresses: [address] }),
         runSession: async (plan) => {
           const remembered = await probeOnce(plan);

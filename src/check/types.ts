@@ -5,7 +5,7 @@
  */
 import type { CertificateFacts } from '../delivery/certificate.ts';
 import type { TlsMode } from '../delivery/session.ts';
-import type { Failure, LocalFailure, TlsFailureCause } from '../mail/failure.ts';
+import type { Failure, LocalCause, LocalFailure, TlsFailureCause } from '../mail/failure.ts';
 import type { Route } from '../mail/route.ts';
 import type { TlsFacts } from '../mail/session-result.ts';
 import type { TlsLevel, TlsRequirement } from '../mail/tls-requirement.ts';
@@ -39,6 +39,8 @@ export type PolicyHostTrouble =
       readonly reason: InvalidPolicy['reason'];
       /** With `syntax`, where it is known: counted from 1. */
       readonly line?: number;
+      /** That line, as it was published. */
+      readonly content?: string;
     };
 
 export interface PolicyHostLook {
@@ -103,9 +105,9 @@ export interface HostFacts {
   /** Addresses that may not be connected to, each with its reason. */
   readonly refusedAddresses: readonly string[];
   readonly foundAddresses: readonly string[];
-  /** Why it is not even connected to. */
+  /** Why no mail goes to it, whatever its addresses say. */
   readonly failure?: Failure;
-  /** Those that were connected to. */
+  /** Those that were connected to; at a host outside the policy, for its findings alone. */
   readonly addresses: readonly AddressFacts[];
 }
 
@@ -120,6 +122,8 @@ export interface ConfiguredFacts {
   readonly mtaStsEnabled: boolean;
   readonly defaultLevel: TlsLevel;
   readonly dnsFailureGraceMs: number;
+  /** The DNS servers this relay asks, each as `address:port`. */
+  readonly resolvers: readonly string[];
 }
 
 export interface DomainFacts {
@@ -165,6 +169,8 @@ export interface Verdict {
   /** The host it goes to, or the one that speaks against it. */
   readonly host?: string;
   readonly address?: string;
+  /** Of a deferral or bounce: a cause as in the log, or `reply` where the host said no. */
+  readonly cause?: LocalCause | 'reply';
   /** RFC 3463 status of a deferral or bounce. */
   readonly status?: string;
   readonly why: string;

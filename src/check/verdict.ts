@@ -5,7 +5,8 @@
 import type { Outcome } from '../mail/outcome.ts';
 import type { SessionFacts } from '../mail/session-result.ts';
 import { describeRequirement, type TlsRequirement } from '../mail/tls-requirement.ts';
-import { describeFailure, inWords } from './text.ts';
+import { noResolverAnswered, resolverSilence } from './resolver-silence.ts';
+import { describeFailure, inWords, opensWithError, plainErrors } from './text.ts';
 import type { DomainFacts, Verdict } from './types.ts';
 
 /** Decide it. */
@@ -25,10 +26,13 @@ export function decideVerdict(outcome: Outcome, facts: DomainFacts): Verdict {
 
 function notDelivered(
   { kind, diagnosis }: Exclude<Outcome, { kind: 'delivered' }>,
-  { configured, timedOut }: DomainFacts,
+  facts: DomainFacts,
 ): Verdict {
+  const { domain, configured, timedOut } = facts;
   const { failure, host, address, status, requirement, causeClass } = diagnosis;
   const wanted = requirement && causeClass === 'tlsPolicy' ? describeRequirement(requirement) : '';
+  const silence = resolverSilence(facts);
+  const what = silence === undefined ? describeFailure(failure) : noResolverAnswered(silence);
   const unknown = failure.kind === 'local' && failure.cause === 'policy-unknown' && !timedOut;
   const after = unknown
     ? `After ${inWords(configured.dnsFailureGraceMs / 1000)} of this it would be delivered as if nothing were published.`
@@ -37,8 +41,9 @@ function notDelivered(
     outcome: kind,
     ...(host === undefined ? {} : { host }),
     ...(address === undefined ? {} : { address }),
+    cause: failure.kind === 'local' ? failure.cause : 'reply',
     status,
-    why: [sentence(describeFailure(failure)), wanted, after].filter(Boolean).join(' '),
+    why: [sentence(what, domain), wanted, after].filter(Boolean).join(' '),
   };
 }
 
@@ -54,7 +59,7 @@ function howDelivered({ tls, requirement, clearTextBecause }: SessionFacts) {
     const text = `${tls.version}, but the host does not prove who it is${doubt}.`;
     return { how: 'unauthenticated-tls', why: `${text} ${reason}` } as const;
   }
-  const doubt = clearTextBecause ? sentence(clearTextBecause.detail) : '';
+  const doubt = clearTextBecause ? sentence(plainErrors(clearTextBecause.detail)) : '';
   return { how: 'clear-text', why: [doubt, reason].filter(Boolean).join(' ') } as const;
 }
 
@@ -87,13 +92,14 @@ function whyNotAsked({ source, level }: TlsRequirement): string {
     case 'mta-sts':
       return `The MTA-STS policy of ${source.domain} is in mode testing and demands nothing.`;
     case 'default':
-      return 'No policy in force demands TLS, so anybody on the way can take it away.';
+      return 'No policy in force demands TLS, so an attacker on the way can strip it.';
   }
 }
 
-/** With a full stop, and a capital unless it begins with a name. */
-function sentence(text: string): string {
+/** With a full stop, and a capital unless it begins with a name: of a domain, or of an error. */
+function sentence(text: string, domain = ''): string {
   const end = /[.!?]$/.test(text) ? '' : '.';
-  const isWord = /^[a-z]+ /.test(text);
+  const isName = text.startsWith(`${domain} `) || opensWithError(text);
+  const isWord = /^[a-z]+ /.test(text) && !isName && !/^[a-z]+ E[A-Z]{3,}/.test(text);
   return (isWord ? text.charAt(0).toUpperCase() + text.slice(1) : text) + end;
 }

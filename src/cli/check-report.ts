@@ -5,7 +5,8 @@
  */
 import { domainToUnicode } from 'node:url';
 import { styleText } from 'node:util';
-import { inWords } from '../check/text.ts';
+import { resolverSilence } from '../check/resolver-silence.ts';
+import { inWords, plainErrors } from '../check/text.ts';
 import type {
   AddressFacts,
   DomainFacts,
@@ -17,6 +18,7 @@ import type {
 } from '../check/types.ts';
 import type { Failure } from '../mail/failure.ts';
 import { formatReply } from '../protocol/smtp/reply.ts';
+import { headline } from './check-headline.ts';
 import { formatTable, type Screen } from './table.ts';
 import { printable } from './terminal.ts';
 
@@ -25,51 +27,42 @@ const MOST_COLUMNS = 100;
 const MOST_PATTERNS = 20;
 const HOSTS_HEADING = ['PREF', 'MX HOST', 'ADDRESS', 'TLS', 'CERTIFICATE', 'RESULT'] as const;
 
+const NOT_KNOWN: readonly string[] = ['not known'];
+
 const COLOURS = { error: 'red', warning: 'yellow', info: 'cyan', ok: 'green' } as const;
 
-const OUTCOMES = {
-  delivered: 'mail would be delivered',
-  attempted: 'delivery would be attempted',
-  deferred: 'mail would be deferred',
-  bounced: 'mail would bounce',
-} as const;
+/** Findings that every domain gets: said once, below all of them. */
+const NOTES: Readonly<Record<string, string>> = {
+  'dane-not-evaluated': 'DANE (TLSA records) is not looked at by this version.',
+};
 
-const HOWS = {
-  'verified-tls': 'over verified TLS',
-  'unauthenticated-tls': 'over TLS without proof of who receives it',
-  'clear-text': 'in clear text',
-  'tls-if-offered': 'over TLS where it is offered',
-} as const;
+/** What holds for all domains alike, a line each. */
+export function notesOn(examinations: readonly Examination[]): readonly string[] {
+  const codes = new Set(examinations.flatMap(({ findings }) => findings.map(({ code }) => code)));
+  return Object.entries(NOTES).flatMap(([code, note]) => (codes.has(code) ? [note] : []));
+}
 
 /** The whole report on one domain, without a final line end. */
 export function formatExamination(
-  { domain, ok, verdict, findings, facts }: Examination,
+  examination: Examination,
   screen: Screen = process.stdout,
 ): string {
+  const { domain, ok, verdict, findings, facts } = examination;
   const paint = painter(screen);
   const unicode = domainToUnicode(domain);
   const name = unicode === domain ? domain : `${domain} (${printable(unicode)})`;
   const lines = [
-    paint(colourOf(verdict, ok), `${name}: ${headline(verdict)}`),
+    paint(colourOf(verdict, ok), `${name}: ${headline(examination)}`),
     ...wrap(printable(verdict.why), '  ', screen),
     ...counts(findings),
-    '',
-    ...section('MTA-STS', recordLines(facts)),
-    ...section('policy', policyLines(facts)),
-    ...section('TLSRPT', tlsRptLines(facts)),
+    ...publishedLines(facts),
   ];
   if (facts.hosts.length > 0) {
     lines.push('', formatTable(HOSTS_HEADING, facts.hosts.flatMap(hostRows), screen));
   }
-  const told = findings.filter(({ severity }) => severity !== 'ok');
+  const told = findings.filter(({ severity, code }) => severity !== 'ok' && !(code in NOTES));
   for (const finding of told) lines.push('', ...findingLines(finding, { paint, screen }));
   return lines.join('\n');
-}
-
-function headline({ outcome, how, host }: Verdict): string {
-  const via = host === undefined || outcome === 'bounced' ? '' : `, ${host}`;
-  const way = how === undefined ? '' : ` ${HOWS[how]}`;
-  return printable(`${OUTCOMES[outcome]}${way}${via}`);
 }
 
 function colourOf({ outcome }: Verdict, ok: boolean): Severity {
@@ -90,24 +83,38 @@ function section(label: string, texts: readonly string[]): string[] {
   return texts.map((text, i) => `${(i === 0 ? label : '').padEnd(LABEL_WIDTH)}${printable(text)}`);
 }
 
+/** What the domain publishes about TLS; nothing of one that does not exist. */
+function publishedLines(facts: DomainFacts): readonly string[] {
+  const { route } = facts;
+  if (!route.found && route.failure.cause === 'domain-not-found') return [];
+  const isKnown = resolverSilence(facts) === undefined;
+  return [
+    '',
+    ...section('MTA-STS', isKnown ? recordLines(facts) : NOT_KNOWN),
+    ...section('policy', isKnown ? policyLines(facts) : NOT_KNOWN),
+    ...section('TLSRPT', isKnown ? tlsRptLines(facts) : NOT_KNOWN),
+  ];
+}
+
 function recordLines({ record }: DomainFacts): readonly string[] {
   if (!record) return ['no policy can apply'];
   switch (record.kind) {
     case 'record':
       return [`id ${record.id} at ${record.name}`];
     case 'failed':
-      return [`lookup of ${record.name} failed: ${record.detail}`];
+      return [`lookup of ${record.name} failed: ${plainErrors(record.detail)}`];
     case 'none':
       return [`${record.detail} at ${record.name}`];
   }
 }
 
-function policyLines({ policy }: DomainFacts): readonly string[] {
+function policyLines({ policy, record }: DomainFacts): readonly string[] {
+  if (record?.kind === 'failed') return NOT_KNOWN;
   switch (policy.kind) {
     case 'not-asked':
       return policy.served ? [`served (mode ${policy.served.mode}), but not announced`] : ['none'];
     case 'failed':
-      return [`not to be had from ${policy.host}: ${policy.detail}`];
+      return [`not to be had from ${policy.host}: ${plainErrors(policy.detail)}`];
     case 'fetched': {
       const { mode, maxAgeSeconds, mx } = policy.policy;
       const shown = mx.slice(0, MOST_PATTERNS).map((pattern) => `mx ${pattern}`);
@@ -121,26 +128,31 @@ function policyLines({ policy }: DomainFacts): readonly string[] {
 function tlsRptLines({ tlsRpt }: DomainFacts): readonly string[] {
   if (!tlsRpt) return ['-'];
   if (tlsRpt.kind === 'record') return tlsRpt.rua;
-  if (tlsRpt.kind === 'failed') return [`lookup of ${tlsRpt.name} failed: ${tlsRpt.detail}`];
+  if (tlsRpt.kind === 'failed')
+    return [`lookup of ${tlsRpt.name} failed: ${plainErrors(tlsRpt.detail)}`];
   return [`${tlsRpt.detail} at ${tlsRpt.name}`];
 }
 
 function hostRows(host: HostFacts): readonly (readonly string[])[] {
   const lead = [String(host.preference), host.host];
   if (host.addresses.length > 0) {
-    return host.addresses.map((address) => [...lead, ...addressCells(address)]);
+    return host.addresses.map((address) => [...lead, ...addressCells(address, host.failure)]);
   }
   const result = host.failure ? failureIn(host.failure) : 'not connected to';
   return [[...lead, host.foundAddresses.slice(0, 4).join(' ') || '-', '-', '-', result]];
 }
 
-function addressCells({ address, tls, certificate, ...rest }: AddressFacts): readonly string[] {
+function addressCells(
+  { address, tls, certificate, ...rest }: AddressFacts,
+  refusal: Failure | undefined,
+): readonly string[] {
+  const result = resultOf({ address, ...(tls ? { tls } : {}), ...rest });
   const until = certificate ? `until ${certificate.validTo.slice(0, 10)}` : '-';
   return [
     address,
     tls?.version ?? '-',
     until,
-    resultOf({ address, ...(tls ? { tls } : {}), ...rest }),
+    refusal ? [failureIn(refusal), result].join(', ') : result,
   ];
 }
 

@@ -9,9 +9,10 @@ import type { Settings } from '../config/settings.ts';
 import { formatDuration, parseDuration } from '../config/units.ts';
 import { systemClock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
+import { chooseServers, formatServer } from '../platform/dns/servers.ts';
 import { type DomainName, parseDomain } from '../protocol/domain.ts';
 import { parseMailbox } from '../protocol/mailbox.ts';
-import { formatExamination } from './check-report.ts';
+import { formatExamination, notesOn } from './check-report.ts';
 import { type CliCommand, CliError, EXIT } from './command.ts';
 import { requireSettings } from './configuration.ts';
 import { print, printable, printJson } from './terminal.ts';
@@ -35,13 +36,21 @@ Looks up MX, MTA-STS and TLSRPT records, fetches the policy as with an empty cac
 with every MX host up to and including TLS, and says what this relay would do with a message:
 its routes and overrides count. Refusals of a sender or recipient show only in a real delivery.
 
-Exit code 0: every domain would be delivered to, and no finding is an error; 1: not so.
+DANE (TLSA records) is not looked at by this version.
+
+Exit codes:
+  0  every domain would be delivered to, and no finding is an error
+  1  not so; also for a domain that takes no mail (null MX), however well it is set up: mail to it
+     would bounce
+  2  wrong usage or configuration
 
 --json prints an array with one object for each domain:
   domain, ok,
-  verdict   outcome (delivered, attempted with --no-connect, deferred, bounced), how, host, status, why
+  verdict   outcome (delivered, attempted with --no-connect, deferred, bounced), how, host, address,
+            cause, status, why
   findings  severity (error, warning, info, ok), code, subject, text, fix, rfc
-  facts     mx, route, record, policy, hosts with addresses, tls and certificate, tlsRpt, configured`,
+  facts     mx, route, record, policy, hosts with addresses, tls and certificate, tlsRpt, configured
+domain, ok, verdict and findings are stable; facts may change between versions.`,
   async run(invocation) {
     const domains = invocation.args.map(requireDomain);
     const { settings } = requireSettings(invocation);
@@ -54,6 +63,7 @@ Exit code 0: every domain would be delivered to, and no finding is an error; 1: 
       if (!invocation.json) print(`${formatExamination(examination)}\n`);
     }
     if (invocation.json) printJson(examinations);
+    else for (const note of notesOn(examinations)) print(note);
     return examinations.every(({ ok }) => ok) ? EXIT.done : EXIT.no;
   },
 };
@@ -71,6 +81,7 @@ async function createExaminer(settings: Settings, connect: boolean): Promise<Exa
     ...withFiles(() => createOutside(impatient(settings), clock)),
     httpsPort: settings.security.mtaSts.httpsPort,
     dnsFailureGraceMs: settings.security.mtaSts.dnsFailureGrace,
+    resolvers: chooseServers(settings.dns.servers).map(formatServer),
     clock,
     connect,
     stepMs: LONGEST_STEP_MS,

@@ -45,14 +45,21 @@ export function listRow({ domain, policy, suspicions, lastFailure }: PolicyListi
   return [domain, ...facts, signals, failure];
 }
 
-/** Everything about one domain. */
-export function formatPolicy(view: PolicyView, nowMs: number): string {
+/**
+ * Everything about one domain. `graceMs`: for how long mail waits while DNS fails
+ * (`dnsFailureGrace`); undefined where the configuration cannot be read.
+ */
+export function formatPolicy(view: PolicyView, nowMs: number, graceMs?: number): string {
   const { policy, nextRefreshAt, lastUsedAt, lastFailure, suspicions } = view;
   const rows: (readonly [string, readonly string[]])[] = [
     ['domain', [view.domain]],
-    ...(policy ? policyRows(policy, nowMs) : [['policy', ['none is kept']] as const]),
+    ...(policy
+      ? policyRows(policy, nowMs)
+      : [['policy', withoutPolicy(view, nowMs, graceMs)] as const]),
     ['next refresh', [nextRefresh(nextRefreshAt, nowMs)]],
-    ['last used', [moment(lastUsedAt, nowMs, 'never by this relay')]],
+    ...(policy || lastUsedAt !== undefined
+      ? [['last used', [moment(lastUsedAt, nowMs, 'never by this relay')]] as const]
+      : []),
     ['last failure', lastFailure ? failureLines(lastFailure, nowMs) : ['none']],
     ['suspicious', suspicions.length === 0 ? ['nothing'] : suspicionLines(suspicions, nowMs)],
   ];
@@ -65,6 +72,24 @@ export function formatPolicy(view: PolicyView, nowMs: number): string {
       lines.map((line, i) => (i === 0 ? label : '').padEnd(LABEL_WIDTH) + printable(line)),
     )
     .join('\n');
+}
+
+/** What becomes of mail to a domain that has troubles alone. */
+function withoutPolicy(
+  { lastFailure }: PolicyView,
+  nowMs: number,
+  graceMs: number | undefined,
+): readonly string[] {
+  const open = 'goes as if nothing were published';
+  if (lastFailure?.kind !== 'dns' || graceMs === 0) return [`none is kept: mail ${open}`];
+  const unknown = 'none is kept, and DNS does not say whether there is one:';
+  if (lastFailure.since === undefined || graceMs === undefined) {
+    return [unknown, `mail waits for dnsFailureGrace, then ${open}`];
+  }
+  const endMs = Date.parse(lastFailure.since) + graceMs;
+  if (nowMs >= endMs) return [unknown, `mail has waited for dnsFailureGrace, and ${open}`];
+  const end = new Date(endMs).toISOString();
+  return [unknown, `mail waits until ${moment(end, nowMs)}, then ${open}`];
 }
 
 const MODES: Readonly<Record<string, string>> = {
@@ -115,41 +140,47 @@ function spell(since: string, count: number | undefined, nowMs: number): string 
 /** What each sign can mean, and what to do about it. */
 const SIGNS: Readonly<Record<DowngradeSignal, readonly [meaning: string, advice: string]>> = {
   'record-gone': [
-    'The TXT record is gone or broken while the policy is still in force.',
+    'The TXT record was gone or broken while the policy was still in force.',
     'Ask the domain whether it gave up MTA-STS; if not, look who answers your resolver.',
   ],
   'record-lookup-failed': [
-    'The TXT record cannot be looked up while the policy is still in force.',
+    'The TXT record could not be looked up while the policy was still in force.',
     'Look it up from elsewhere: if that works, something near you blocks it.',
   ],
   'fetch-failed': [
-    'The policy is due or has a new id, and cannot be fetched; the one kept stays until it expires.',
+    'The policy was due or had a new id, and could not be fetched; the one kept stays until it expires.',
     'Try `stsrelay policy refresh`; if it goes on, tell the domain before the policy expires.',
   ],
   'mx-outside-policy': [
-    'DNS names an MX host that the policy does not list: its answer is forged, or the policy is old.',
+    'DNS named an MX host that the policy did not list: its answer was forged, or the policy is old.',
     'Compare the MX records with the list below, and tell the domain if they are its own.',
   ],
   'starttls-gone': [
-    'A host that had TLS does not offer STARTTLS any more, or no handshake succeeds.',
+    'A host that had TLS did not offer STARTTLS any more, or no handshake succeeded.',
     'Connect to it from another network: if STARTTLS is there, something on the way strips it.',
   ],
   'certificate-invalid': [
-    'A host whose certificate was valid shows one that is not.',
+    'A host whose certificate had been valid showed one that was not.',
     'Look at it from another network: if it differs, somebody is in between; else tell the domain.',
   ],
   'dns-failure': [
-    'DNS kept failing with nothing known, and mail goes as if nothing were published.',
+    'DNS kept failing with nothing known, and mail went as if nothing were published.',
     'Mend the resolver, then `stsrelay policy refresh`, so that its policy is known.',
   ],
 };
 
+const HISTORY: readonly string[] = [
+  'This is history: it need not go on now. A sign is kept until the policy is forgotten',
+  '(`stsrelay policy forget`).',
+];
+
 function suspicionLines(suspicions: readonly SuspicionView[], nowMs: number): string[] {
-  return suspicions.flatMap(({ signal, count, firstAt, lastAt, detail }) => [
-    `${signal}, ${moment(lastAt, nowMs)}: ${detail}`,
+  const signs = suspicions.flatMap(({ signal, count, firstAt, lastAt, detail }) => [
+    `${signal}, last seen ${moment(lastAt, nowMs)}: ${detail}`,
     ...(count > 1 ? [`  ${timesOf(count)}, the first ${moment(firstAt, nowMs)}`] : []),
     ...(SIGNS[signal] ?? []).map((sentence) => `  ${sentence}`),
   ]);
+  return [...signs, ...HISTORY];
 }
 
 function timesOf(count: number): string {

@@ -3,6 +3,7 @@
  * keeps.
  */
 import { InvalidArgumentError, Option } from 'commander';
+import { loadSettings } from '../config/load.ts';
 import { type DomainName, parseDomain } from '../protocol/domain.ts';
 import type { StsMode } from '../protocol/mta-sts/policy.ts';
 import { quoted } from '../protocol/quote.ts';
@@ -19,6 +20,16 @@ import { formatPolicy, LIST_HEADING, listRow } from './policy-screen.ts';
 import { formatTable } from './table.ts';
 import { flushOutput, print, printable, printError, printJson } from './terminal.ts';
 
+/** Below the notes of each command. */
+function exitCodes(done: string, no: string): string {
+  return `
+Exit codes:
+  0  ${done}
+  1  ${no}
+  2  wrong usage or configuration
+  3  the relay cannot be reached`;
+}
+
 export const policyList: CliCommand = {
   usage: 'list',
   summary:
@@ -32,7 +43,8 @@ export const policyList: CliCommand = {
     new Option('--limit <n>', 'at most so many').argParser(parseLimit),
   ],
   notes: `
-In the order of the domains. Away from a terminal: no heading, a tab between the columns.`,
+In the order of the domains. Away from a terminal: no heading, a tab between the columns.
+${exitCodes('listed, also when no policy is kept at all', 'none with this --mode')}`,
   async run(invocation) {
     const { options, json } = invocation;
     const wish: ListWish = {
@@ -53,21 +65,25 @@ export const policyShow: CliCommand = {
   summary:
     'all that is known about the policy of a domain: its text, troubles, signs of a downgrade',
   notes: `
---json gives an object for one domain, an array for several.`,
-  run: (invocation) =>
-    forEachDomain(invocation, async (domain, dataDir) => {
+--json gives an object for one domain, an array for several.
+${exitCodes('shown', 'nothing is known about one of the domains')}`,
+  run: (invocation) => {
+    const graceMs = dnsFailureGraceMs(invocation);
+    return forEachDomain(invocation, async (domain, dataDir) => {
       const view = await showPolicy(dataDir, domain);
       if (view === undefined) return unknown(domain);
-      return { code: EXIT.done, text: formatPolicy(view, Date.now()), json: view };
-    }),
+      return { code: EXIT.done, text: formatPolicy(view, Date.now(), graceMs), json: view };
+    });
+  },
 };
 
 export const policyRefresh: CliCommand = {
   usage: 'refresh <domains...>',
   summary: 'look up and fetch the policy of a domain now, also just after a fetch that failed',
   notes: `
-A refresh that fails changes nothing: the policy that is in force stays. It ends with exit code 1.
---json gives an object for one domain, an array for several.`,
+A refresh that fails changes nothing: the policy that is in force stays.
+--json gives an object for one domain, an array for several.
+${exitCodes('fetched, or there is none any more', 'the refresh of one of the domains failed')}`,
   run: (invocation) =>
     forEachDomain(invocation, async (domain, dataDir) => {
       const answer = await refreshPolicy(dataDir, domain);
@@ -82,13 +98,20 @@ export const policyForget: CliCommand = {
   notes: `
 Until the next message to the domain has it fetched again, nothing protects that message from somebody
 who can make DNS or the policy host fail: where a newer policy is wanted, use refresh.
---json gives an object for one domain, an array for several.`,
+--json gives an object for one domain, an array for several.
+${exitCodes('forgotten', 'nothing was known about one of the domains')}`,
   run: (invocation) =>
     forEachDomain(invocation, async (domain, dataDir) => {
       if (!(await forgetPolicy(dataDir, domain))) return unknown(domain);
       return { code: EXIT.done, text: `${domain}: forgotten`, json: { domain, forgotten: true } };
     }),
 };
+
+/** As configured; undefined when the file is not valid any more. */
+function dnsFailureGraceMs({ configFile }: Invocation): number | undefined {
+  const loaded = loadSettings({ configFile });
+  return loaded.ok ? loaded.settings.security.mtaSts.dnsFailureGrace : undefined;
+}
 
 interface Result {
   readonly code: ExitCode;

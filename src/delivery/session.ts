@@ -90,7 +90,7 @@ export async function probeSession(plan: SessionPlan, parts: Parts): Promise<Ses
   const { wire, facts, failure } = await openSession(plan, parts, (socket) => {
     certificate = describeCertificate(socket);
   });
-  await wire?.leave();
+  await wire?.leave(parts.signal);
   return { facts, failure, certificate };
 }
 

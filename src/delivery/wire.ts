@@ -144,13 +144,20 @@ export class Wire extends OpenSmtpConnection {
     else this.quit();
   }
 
-  /** As `finish`, and wait until the connection has ended, a QUIT been answered or given up. */
-  leave(): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.destroyed) resolve();
-      else this.once('end', () => resolve());
-      this.finish();
-    });
+  /** As `finish`, and wait until the connection has ended: a QUIT was answered, or `signal` fired. */
+  async leave(signal: AbortSignal): Promise<void> {
+    if (this.destroyed) return;
+    const ended = Promise.withResolvers<void>();
+    const abandon = () => {
+      this.close();
+      ended.resolve();
+    };
+    this.once('end', () => ended.resolve());
+    signal.addEventListener('abort', abandon, { once: true });
+    this.finish();
+    if (signal.aborted) abandon();
+    await ended.promise;
+    signal.removeEventListener('abort', abandon);
   }
 
   /** Wait for `work`; an abort ends the connection and the wait. */

@@ -43,6 +43,9 @@ export function describeRequirement({ level, source }: TlsRequirement): string {
   const what = level === 'verify' ? 'TLS with a valid certificate' : 'TLS';
   switch (source.kind) {
     case 'mta-sts':
+      if (source.mode === 'testing') {
+        return `This mail system asks for ${what} (the MTA-STS policy of ${source.domain} is in mode testing).`;
+      }
       return `The MTA-STS policy of ${source.domain} (mode ${source.mode}, id ${source.policyId}) asks for TLS with a valid certificate, at a host that it lists.`;
     case 'override':
     case 'route':

@@ -156,7 +156,18 @@ const ROWS: readonly Row[] = [
     1,
     'deferred',
     ['mx-outside-policy'],
-    ['sts-pattern-stale'],
+    [],
+  ],
+  [
+    'outside-expired.test',
+    {
+      sts: { mx: ['mx.elsewhere.test'] },
+      mx: one({ certificate: 'expired' }, 'outside-expired.test'),
+    },
+    1,
+    'deferred',
+    ['mx-outside-policy', 'certificate-expired'],
+    [],
   ],
   [
     'redirect.test',
@@ -303,6 +314,16 @@ describe('verdict, findings and exit code', () => {
     assert.deepEqual([code, one.verdict.outcome, one.verdict.status], [1, 'bounced', '5.1.2']);
     assert.deepEqual(codesOf(one, 'error'), ['domain-not-found']);
     assert.deepEqual(codesOf(one, 'warning'), []);
+    assert.ok(one.findings[0]?.text.includes(`(asked: ${net.dns.endpoint})`));
+  });
+
+  test('a resolver that is not there: deferred, and one finding', async () => {
+    const server = `${net.deadAddress}:53`;
+    const { code, one } = await check(['good.test'], { dns: { servers: [server] } });
+    assert.deepEqual([code, one.verdict.outcome], [1, 'deferred']);
+    assert.deepEqual(codesOf(one, 'error'), ['resolver-unreachable']);
+    assert.deepEqual(codesOf(one, 'warning'), []);
+    assert.ok(one.verdict.why.startsWith('No resolver answered (connection refused by '));
   });
 
   test('a TXT lookup that fails: deferred, whoever might have a policy', async () => {
@@ -411,6 +432,37 @@ describe('what the configuration decides', () => {
   });
 });
 
+describe('the first line for people', () => {
+  test('delivered, but broken; deferred, and why; nothing published by nobody', async () => {
+    await net.domain('p404.test', { sts: {}, policy: { status: 404 } });
+    await net.domain('away.test', enforced('away.test', { down: true }));
+    await net.domain('other.test', { sts: { mx: ['mx.elsewhere.test'] } });
+    const names = ['p404.test', 'away.test', 'other.test', 'nowhere2.test'];
+    const { stdout } = await runStsrelay(['--config', configFile(), 'check', ...names]);
+    for (const expected of [
+      /^p404\.test: mail would be delivered over verified TLS, mx\.p404\.test, but its MTA-STS is broken: 1 error$/m,
+      /^away\.test: mail would be deferred: no session with mx\.away\.test$/m,
+      /^ {2}connection refused \(127\.[\d.:]+\)\. The MTA-STS|^ {2}connection refused \(127\.[\d.:]+\)\.$/m,
+      /^other\.test: mail would be deferred: the policy does not list mx\.other\.test$/m,
+      /^10\tmx\.other\.test\t127\.[\d.]+\tTLSv1\.3\tuntil [\d-]+\tmx-outside-policy, verified$/m,
+      /^nowhere2\.test: mail would bounce\n {2}nowhere2\.test does not exist\.\n {2}1 error\n\nerror: /m,
+      /\n\nDANE \(TLSA records\) is not looked at by this version\.\n$/,
+    ]) {
+      assert.match(stdout, expected);
+    }
+    assert.equal(stdout.match(/DANE/g)?.length, 1);
+    assert.doesNotMatch(stdout, /E[A-Z]+REFUSED/);
+  });
+
+  test('no resolver: nothing is known, and nothing is said to be absent', async () => {
+    const file = configFile({ dns: { servers: [`${net.deadAddress}:53`] } });
+    const { code, stdout } = await runStsrelay(['--config', file, 'check', 'good.test']);
+    assert.equal(code, 1);
+    assert.match(stdout, /^good\.test: mail would be deferred: DNS does not answer$/m);
+    assert.match(stdout, /^MTA-STS {3}not known\npolicy {4}not known\nTLSRPT {4}not known$/m);
+  });
+});
+
 describe('the command', () => {
   test('--no-connect: DNS and policy, no MX host', async () => {
     const good = await net.domain('quiet.test', { sts: {} });
@@ -439,6 +491,16 @@ describe('the command', () => {
     assert.deepEqual(codesOf(examination, 'error'), ['timeout', 'check-timed-out']);
   });
 
+  test('a host that takes the connection and says nothing', async () => {
+    const hang = onVerb('CONNECT', { ending: 'hang' });
+    await net.domain('mute.test', { mx: one({ script: hang }, 'mute.test') });
+    const outbound = { timeouts: { greeting: '1s' } };
+    const { one: examination } = await check(['mute.test'], { outbound });
+    const finding = examination.findings.find(({ code }) => code === 'timeout');
+    assert.match(finding?.text ?? '', /accepts the connection but sends no greeting/);
+    assert.doesNotMatch(finding?.fix ?? '', /listen/);
+  });
+
   test('the report for people', async () => {
     await net.domain('xn--bcher-kva.test', {
       sts: { id: 'abc' },
@@ -454,7 +516,7 @@ describe('the command', () => {
     assert.equal(code, 1);
     assert.equal(stderr, '', 'no progress where nobody watches');
     for (const expected of [
-      /^xn--bcher-kva\.test \(bücher\.test\): mail would be deferred, mx\.xn--bcher-kva\.test$/m,
+      /^xn--bcher-kva\.test \(bücher\.test\): mail would be deferred: refused at mx\.xn--bcher-kva\.test$/m,
       /^ {2}Certificate has expired .* The MTA-STS policy of xn--bcher-kva\.test \(mode enforce, id abc\) asks for TLS/m,
       /^ {2}1 error$/m,
       /^MTA-STS {3}id abc at _mta-sts\.xn--bcher-kva\.test$/m,
@@ -503,6 +565,16 @@ describe('the command', () => {
     const { code, stderr } = await runStsrelay(['--config', file, 'check', 'good.test']);
     assert.equal(code, 2);
     assert.match(stderr, /trustedCaFiles cannot be used/);
+  });
+
+  test('--help: exit codes, and what of the output is stable', async () => {
+    const { code, stdout } = await runStsrelay(['check', '--help']);
+    assert.equal(code, 0);
+    assert.match(
+      stdout,
+      /^ {2}0 .*\n {2}1 .*null MX.*\n.*\n {2}2 {2}wrong usage or configuration$/m,
+    );
+    assert.match(stdout, /domain, ok, verdict and findings are stable; facts may change/);
   });
 
   test('leaves nothing behind', () => {

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { lineOf } from '../../src/check/examine-policy-host.ts';
 import { findingsAbout } from '../../src/check/findings.ts';
 import type {
   AddressFacts,
@@ -18,6 +19,7 @@ import type { CertificateFacts } from '../../src/delivery/certificate.ts';
 import { type LocalCause, localFailure } from '../../src/mail/failure.ts';
 import type { TlsFacts } from '../../src/mail/session-result.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
+import { parsePolicy } from '../../src/protocol/mta-sts/policy.ts';
 import { discoverRecord } from '../../src/protocol/mta-sts/record.ts';
 
 const DOMAIN = 'example.test' as DomainName;
@@ -85,6 +87,7 @@ function facts(over: Partial<DomainFacts> = {}): DomainFacts {
       mtaStsEnabled: true,
       defaultLevel: 'opportunistic',
       dnsFailureGraceMs: 3_600_000,
+      resolvers: ['192.0.2.53:53'],
     },
     mx: { kind: 'found', records: [{ preference: 10, exchange: HOST }] },
     route: { found: true, kind: 'mx', policyDomain: DOMAIN },
@@ -189,21 +192,47 @@ describe('the policy', () => {
     ['a year', { maxAge: 31_557_600 }, []],
     ['a wildcard', { mx: ['*.example.test'] }, ['info sts-pattern-wildcard']],
     ['a host too many', { mx: [HOST, 'old.example.test'] }, ['warning sts-pattern-stale']],
-    [
-      'other hosts',
-      { mx: ['*.mx.example.test'] },
-      ['error mx-outside-policy', 'warning sts-pattern-stale', 'info sts-pattern-wildcard'],
-    ],
+    ['other hosts', { mx: ['*.mx.example.test'] }, ['error mx-outside-policy']],
     [
       'other hosts in mode testing',
       { mx: ['a.test'], mode: 'testing' },
-      ['warning mx-outside-policy', 'warning sts-pattern-stale', 'info sts-mode-testing'],
+      ['warning mx-outside-policy', 'info sts-mode-testing'],
     ],
   ];
   for (const [what, over, expected] of rows) {
     test(`${what}: ${expected.join(', ') || 'nothing'}`, () =>
       assert.deepEqual(said(found({ policy: policy(over) })), expected));
   }
+
+  test('that names none of the hosts: what it should say, and nothing to take out', () => {
+    const rows: readonly (readonly [string[], string[], RegExp])[] = [
+      [
+        ['mail.example.test'],
+        [HOST],
+        /^Probably "mx: mail\.example\.test" should read "mx: mx\.example\.test": /,
+      ],
+      [['*.mx.example.test'], [HOST], /A "\*\." stands for exactly one label\.$/],
+      [
+        ['c.test'],
+        ['a.test', 'b.test'],
+        /^Probably the mx lines should read "mx: a\.test", "mx: b\.test": /,
+      ],
+    ];
+    for (const [patterns, names, fix] of rows) {
+      const records = names.map((exchange) => ({ preference: 1, exchange }));
+      const findings = found({ policy: policy({ mx: patterns }), mx: { kind: 'found', records } });
+      assert.deepEqual(said(findings), ['error mx-outside-policy']);
+      assert.equal(findings[0]?.subject, `mta-sts.${DOMAIN}`);
+      assert.match(findings[0]?.text ?? '', /names none of the MX hosts/);
+      assert.match(findings[0]?.fix ?? '', fix);
+      assert.doesNotMatch(findings[0]?.fix ?? '', /take/i);
+    }
+  });
+
+  test('mode none: testing comes first', () => {
+    const [finding] = found({ policy: policy({ mode: 'none', mx: [] }) });
+    assert.match(finding?.fix ?? '', /change the mode to testing .* enforce comes later/);
+  });
 
   test('every MX record counts, also one that is not tried', () => {
     const records = [HOST, 'b.test', 'B.test'].map((exchange) => ({ preference: 1, exchange }));
@@ -263,6 +292,82 @@ describe('a policy host', () => {
       assert.deepEqual([finding?.severity, finding?.code, more], ['error', code, []]);
       assert.match(finding?.text ?? '', text);
       assert.ok(finding?.fix);
+    });
+  }
+
+  const texts: readonly (readonly [what: string, text: string, said: RegExp, fix: RegExp])[] = [
+    [
+      'an empty line',
+      'version: STSv1\nmode: enforce\nmx: a.test\n\nmax_age: 1\n',
+      /: line 4 is empty\. /,
+      /^Take line 4 out\.$/,
+    ],
+    [
+      'a line without colon',
+      'version: STSv1\nmode enforce\n',
+      /line 2 \("mode enforce"\) has no colon/,
+      /^Write it as "mode: enforce"\.$/,
+    ],
+    [
+      'a line of another kind',
+      'version: STSv1\n<html>\n',
+      /line 2 \("<html>"\) has no colon/,
+      /^Take line 2 out, or/,
+    ],
+    ['no value', 'version: STSv1\nmx:\n', /has no value/, /^Give it a value/],
+    ['a blank', ' version: STSv1\n', /begins with a blank/, /^Take the blank/],
+    ['a byte order mark', '\u{feff}version: STSv1\n', /byte order mark/, /not "UTF-8 with BOM"/],
+    ['a bad name', 'version: STSv1\nm/x: a\n', /line 2 .* is malformed/, /^Correct line 2\. Write/],
+    ['no version', 'mode: enforce\n', /no version line/, /^Add the line "version: STSv1"/],
+    ['no mode', 'version: STSv1\n', /no mode line/, /^Add the line "mode: testing"/],
+    ['no max_age', 'version: STSv1\nmode: none\n', /no max_age line/, /"max_age: 1209600"/],
+    [
+      'no mx',
+      'version: STSv1\nmode: enforce\nmax_age: 1\n',
+      /no mx line/,
+      /^Add the line "mx: mx\.example\.test"\.$/,
+    ],
+    ['another version', 'version: STSv2\n', /\(line 1\)/, /line 1 read "version: STSv1"/],
+    [
+      'a capital',
+      'version: STSv1\nmode: Enforce\n',
+      /\(line 2\)/,
+      /line 2 read "mode: enforce"\.$/,
+    ],
+    ['another mode', 'version: STSv1\nmode: report\n', /\(line 2\)/, /"mode: testing", or/],
+    ['a unit', 'version: STSv1\nmode: none\nmax_age: 1d\n', /\(line 3\)/, /digits alone\.$/],
+    [
+      'a U-label',
+      'version: STSv1\nmode: enforce\nmx: a.test\nmx: *.b\u{fc}cher.test\nmax_age: 1\n',
+      /\(line 4\)/,
+      /^Have line 4 read "mx: \*\.xn--bcher-kva\.test"\.$/,
+    ],
+    [
+      'a final dot',
+      'version: STSv1\nmode: enforce\nmx: a.test.\nmax_age: 1\n',
+      /\(line 3\)/,
+      /read "mx: a\.test"/,
+    ],
+    [
+      'a list',
+      'version: STSv1\nmode: enforce\nmx: a.test, b.test\nmax_age: 1\n',
+      /\(line 3\)/,
+      /^Name one MX host in line 3/,
+    ],
+  ];
+  for (const [what, text, says, fix] of texts) {
+    test(`a policy with ${what}`, () => {
+      const judged = parsePolicy(Buffer.from(text));
+      assert.ok(!judged.ok);
+      const { reason, detail } = judged;
+      const line = lineOf(judged);
+      const place = line === undefined ? {} : { line, content: judged.lines[line - 1] ?? '' };
+      const trouble = { at: 'policy', reason, detail, ...place } as const;
+      const failed = { kind: 'failed', host: 'h', resultType: 'sts-policy-invalid' } as const;
+      const [finding] = found({ policy: { ...failed, detail, look: { trouble } } });
+      assert.equal(finding?.code, 'policy-malformed');
+      assert.match(finding?.text ?? '', says);
+      assert.match(finding?.fix ?? '', fix);
     });
   }
 
@@ -326,6 +431,47 @@ describe('a session', () => {
     test(`${what}: ${expected.join(', ') || 'nothing'}`, () =>
       assert.deepEqual(said(found(over)), expected));
   }
+
+  const ends: readonly (readonly [LocalCause, string, RegExp, RegExp])[] = [
+    ['timeout', 'no answer in time at stage greeting', /accepts .* sends no greeting/, /log/],
+    ['timeout', 'no answer in time at stage ehlo', /at stage ehlo/, /what it waits for/],
+    ['timeout', 'no connection to 192.0.2.1:2525 in 20 s', /no connection/, /port 2525 of every/],
+    ['connection-lost', 'the connection was lost at stage greeting: x', /ends it without/, /log/],
+    [
+      'connection-lost',
+      'lost at stage ehlo: read ECONNRESET',
+      /connection reset/,
+      /ends the session/,
+    ],
+    [
+      'connect-refused',
+      'connect ECONNREFUSED 192.0.2.1:2525',
+      /^connection refused \(/,
+      /port 2525/,
+    ],
+  ];
+  for (const [cause, detail, text, fix] of ends) {
+    test(`${cause}, ${detail}`, () => {
+      const address = { ...ended(cause), failure: localFailure(cause, detail) };
+      const [finding] = found({ hosts: [{ ...GOOD_HOST, port: 2525, addresses: [address] }] });
+      assert.match(finding?.text ?? '', text);
+      assert.match(finding?.fix ?? '', fix);
+      assert.doesNotMatch(finding?.fix ?? '', /\b25\b/);
+      if (!/connect/.test(cause) && !/no connection/.test(detail)) {
+        assert.doesNotMatch(finding?.fix ?? '', /listen/);
+      }
+    });
+  }
+
+  test('with a host outside the policy counts as no delivery', () => {
+    const outside = {
+      ...GOOD_HOST,
+      host: 'b.test',
+      failure: localFailure('mx-outside-policy', 'WHY'),
+    };
+    const away = { ...GOOD_HOST, addresses: [ended('connect-refused')] };
+    assert.deepEqual(said(found({ hosts: [outside, away] })), ['error connect-refused']);
+  });
 
   test('a refusal before TLS', () => {
     const reply = { code: 554, enhanced: '5.7.1', text: 'go away' };
@@ -437,6 +583,65 @@ describe('where mail goes', () => {
       { ...away, failure },
     ];
     assert.deepEqual(said(found({ connected: false, hosts })), ['warning mx-no-address']);
+  });
+});
+
+describe('a resolver that does not answer', () => {
+  const silent = (detail: string, answered: Partial<DomainFacts> = {}): readonly Finding[] => {
+    const failed = { texts: [], kind: 'failed', detail } as const;
+    return found({
+      mx: { kind: 'failed', detail },
+      route: { found: false, failure: localFailure('dns-failed', detail) },
+      record: { ...failed, name: 'n', elsewhere: [] },
+      policy: { kind: 'not-asked' },
+      hosts: [],
+      tlsRpt: { ...failed, name: 'n' },
+      ...answered,
+    });
+  };
+  const rows: readonly (readonly [string, boolean])[] = [
+    ['recvmsg ECONNREFUSED from 127.0.0.1:1', true],
+    ['no answer in 5 s from 192.0.2.1:53, send ENETUNREACH from [2001:db8::1]:53', true],
+    ['no answer in 10 s', true],
+    ['SERVFAIL from 127.0.0.1:53', false],
+    ['REFUSED from 127.0.0.1:53', false],
+    ['no answer in 5 s from 192.0.2.1:53, SERVFAIL from 192.0.2.2:53', false],
+    ['malformed answer from 127.0.0.1:53', false],
+    ['lookup of a.test ended: no answer in 60 s', false],
+  ];
+  for (const [detail, expected] of rows) {
+    test(`${detail}: ${expected ? 'one finding, about this machine' : 'about the domain'}`, () => {
+      const findings = silent(detail);
+      if (!expected) return assert.ok(said(findings).includes('error mx-lookup-failed'));
+      assert.deepEqual(said(findings), ['error resolver-unreachable']);
+      assert.match(findings[0]?.text ?? '', /^No resolver answered \(.*nothing is known/);
+      assert.match(findings[0]?.fix ?? '', /dns\.servers .* \/etc\/resolv\.conf/);
+    });
+  }
+
+  test('but answered something else', () => {
+    const mx = { kind: 'absent', nameExists: true } as const;
+    const findings = silent('no answer in 5 s from 192.0.2.1:53', { mx });
+    assert.ok(said(findings).includes('error sts-record-lookup-failed'));
+  });
+
+  test('for the next hop of a route', () => {
+    const detail = 'recvmsg ECONNREFUSED from 127.0.0.1:1';
+    const failure = localFailure('dns-failed', `address lookup for ${HOST}: ${detail}; ${detail}`);
+    const findings = silent(detail, {
+      mx: { kind: 'not-asked' },
+      route: { found: true, kind: 'configured', policyDomain: DOMAIN },
+      hosts: [{ ...GOOD_HOST, foundAddresses: [], addresses: [], failure }],
+    });
+    assert.deepEqual(said(findings), ['error resolver-unreachable', 'info route-applies']);
+  });
+
+  test('who was asked about a domain that does not exist', () => {
+    const [finding] = found({
+      route: { found: false, failure: localFailure('domain-not-found', 'WHY') },
+      hosts: [],
+    });
+    assert.equal(finding?.text, 'The domain does not exist (asked: 192.0.2.53:53).');
   });
 });
 

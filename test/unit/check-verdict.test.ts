@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { atMost } from '../../src/check/at-most.ts';
 import { lineOf } from '../../src/check/examine-policy-host.ts';
-import { inWords } from '../../src/check/text.ts';
+import { inWords, plainErrors } from '../../src/check/text.ts';
 import type { DomainFacts } from '../../src/check/types.ts';
 import { decideVerdict } from '../../src/check/verdict.ts';
 import { type LocalCause, localFailure } from '../../src/mail/failure.ts';
@@ -24,7 +24,12 @@ const FACTS: DomainFacts = {
   checkedAtMs: 0,
   connected: true,
   timedOut: false,
-  configured: { mtaStsEnabled: true, defaultLevel: 'opportunistic', dnsFailureGraceMs: 3_600_000 },
+  configured: {
+    mtaStsEnabled: true,
+    defaultLevel: 'opportunistic',
+    dnsFailureGraceMs: 3_600_000,
+    resolvers: ['127.0.0.1:53'],
+  },
   mx: { kind: 'not-asked' },
   route: { found: true, kind: 'mx', policyDomain: DOMAIN },
   policy: { kind: 'not-asked' },
@@ -44,6 +49,7 @@ const STS: RequirementSource = {
   kind: 'mta-sts',
   domain: DOMAIN,
   policyId: 'abc',
+  policyText: 'x',
   mode: 'enforce',
   listed: true,
 };
@@ -149,9 +155,38 @@ describe('the verdict', () => {
     const verdict = undelivered('domain-not-found', 'example.test does not exist');
     assert.deepEqual(verdict, {
       outcome: 'bounced',
+      cause: 'domain-not-found',
       status: '5.1.2',
       why: 'example.test does not exist.',
     });
+  });
+
+  test('names of domains and errors keep their small letters', () => {
+    const rows: readonly (readonly [string, RegExp])[] = [
+      ['localhost does not exist', /^localhost does/],
+      ['connect ECONNREFUSED 127.0.0.1:25', /^connection refused \(127\.0\.0\.1:25\)\.$/],
+      ['connect ESOMETHING 127.0.0.1:25', /^connect ESOMETHING/],
+      ['no answer in time', /^No answer in time\.$/],
+    ];
+    const domain = 'localhost' as DomainName;
+    for (const [detail, expected] of rows) {
+      const { why } = undelivered('connect-refused', detail, { ...FACTS, domain });
+      assert.match(why, expected);
+    }
+  });
+
+  test('no resolver answered: nothing is said of the domain', () => {
+    const detail = 'recvmsg ECONNREFUSED from 127.0.0.1:1';
+    const silent = { ...FACTS, mx: { kind: 'failed', detail } } as const;
+    const { why, cause } = undelivered('dns-failed', `MX lookup for a.test failed: ${detail}`, {
+      ...silent,
+      route: { found: false, failure: localFailure('dns-failed', detail) },
+    });
+    assert.equal(cause, 'dns-failed');
+    assert.equal(
+      why,
+      'No resolver answered (connection refused by 127.0.0.1:1): nothing is known about the domain.',
+    );
   });
 
   test('an unknown policy: deferred, and for how long', () => {
@@ -183,6 +218,8 @@ describe('the line a policy breaks at', () => {
     ['version: STSv1\nmode: Enforce\nmx: a.test\nmax_age: 1\n', 2],
     ['version: STSv1\nmode: enforce\nmx: a.test\nmx: b_.test\nmax_age: 1\n', 4],
     ['version: STSv1\nmode: enforce\nmx: a.test\nmax_age: 1d\n', 4],
+    ['version: STSv1\nmode: enforce\nmx: a.test\nmx: m\u00fcller.test\nmax_age: 1\n', 4],
+    [`version: STSv1\nmode: enforce\nmx: ${'b_'.repeat(60)}\nmax_age: 1\n`, 3],
     ['version: STSv1\nmode: enforce\nmax_age: 1\n', undefined],
   ];
   for (const [text, line] of rows) {
@@ -192,6 +229,19 @@ describe('the line a policy breaks at', () => {
       assert.equal(lineOf(judged), line);
     });
   }
+});
+
+test('errors of system calls in words', () => {
+  const rows: readonly (readonly [string, string])[] = [
+    ['connect ECONNREFUSED 192.0.2.1:25', 'connection refused (192.0.2.1:25)'],
+    ['connect ENETUNREACH 2001:db8::1:25 - Local (:::0)', 'network unreachable (2001:db8::1:25)'],
+    ['lost at stage ehlo: read ECONNRESET', 'lost at stage ehlo: connection reset'],
+    ['read ECONNRESET at 12:30', 'connection reset at 12:30'],
+    ['recvmsg ECONNREFUSED from 127.0.0.1:1', 'connection refused from 127.0.0.1:1'],
+    ['the host says to EHLO: 550 no', 'the host says to EHLO: 550 no'],
+    ['SERVFAIL from 127.0.0.1:53', 'SERVFAIL from 127.0.0.1:53'],
+  ];
+  for (const [text, words] of rows) assert.equal(plainErrors(text), words);
 });
 
 test('durations in words', () => {

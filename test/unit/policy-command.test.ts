@@ -6,10 +6,11 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { createControlServer } from '../../src/admin/control.ts';
-import { listingOf } from '../../src/admin/policies.ts';
+import { listingOf, viewOf } from '../../src/admin/policies.ts';
 import { runStsrelay } from '../support/cli.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
 import { FakePolicies, NOW_MS, viewAt } from './fake-policies.ts';
+import { domain } from './policy-parts.ts';
 
 const A = viewAt('a.example');
 const B = viewAt('b.example', { mode: 'testing' });
@@ -148,6 +149,15 @@ describe('policy show', () => {
   });
 });
 
+test('policy show: how long mail waits comes from the configuration', async () => {
+  const sinceMs = Date.now() - 60_000;
+  const entry = { domain: domain('c.example'), dnsFailing: { sinceMs, lastMs: sinceMs } };
+  policies.add(viewOf({ ...entry, changedAtMs: sinceMs }, Date.now()));
+  const { stdout } = await policy('show', 'c.example');
+  const until = new Date(sinceMs + 3_600_000).toISOString().replace(/\.\d+Z$/, 'Z');
+  assert.ok(stdout.includes(`mail waits until ${until}, in `), stdout);
+});
+
 describe('policy refresh', () => {
   test('what came of each; 1 when one failed', async () => {
     policies.refreshing = async (name) =>
@@ -241,5 +251,6 @@ test('--help of each of them', async () => {
     const { code, stdout } = await runStsrelay(['policy', ...args, '--help']);
     assert.equal(code, 0);
     assert.match(stdout, /--json/);
+    if (args.length > 0) assert.match(stdout, /Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 /);
   }
 });

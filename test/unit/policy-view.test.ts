@@ -195,10 +195,12 @@ last used      2026-01-10T11:00:00Z, 1 h ago
 last failure   refreshing the policy, 2026-01-10T10:00:00Z, 2 h ago
                connection refused (sts-policy-fetch-error)
                3 times in a row, the first 2026-01-08T12:00:00Z, 2 d ago
-suspicious     record-gone, 2026-01-10T11:00:00Z, 1 h ago: no TXT
+suspicious     record-gone, last seen 2026-01-10T11:00:00Z, 1 h ago: no TXT
                  4 times, the first 2026-01-08T10:00:00Z, 2 d 2 h ago
-                 The TXT record is gone or broken while the policy is still in force.
+                 The TXT record was gone or broken while the policy was still in force.
                  Ask the domain whether it gave up MTA-STS; if not, look who answers your resolver.
+               This is history: it need not go on now. A sign is kept until the policy is forgotten
+               (\`stsrelay policy forget\`).
 mx             *.w.example
 policy text    version: STSv1
                mode: enforce
@@ -210,17 +212,34 @@ policy text    version: STSv1
   test('with troubles alone', () => {
     const entry = { domain: domain('a.example'), dnsFailing: DNS_FAILING, changedAtMs: 1 };
     assert.equal(
-      formatPolicy(viewOf(entry, NOW_MS), NOW_MS),
+      formatPolicy(viewOf(entry, NOW_MS), NOW_MS, 6 * HOUR_MS),
       `\
 domain         a.example
-policy         none is kept
+policy         none is kept, and DNS does not say whether there is one:
+               mail waits until 2026-01-10T13:00:00Z, in 1 h, then goes as if nothing were published
 next refresh   none
-last used      never by this relay
 last failure   looking up the TXT record, 2026-01-10T11:00:00Z, 1 h ago
                DNS does not say whether there is a policy
                the first 2026-01-10T07:00:00Z, 5 h ago
 suspicious     nothing`,
     );
+  });
+
+  test('what becomes of mail where no policy is kept', () => {
+    const open = /^policy {9}none is kept: mail goes as if nothing were published$/m;
+    const rows: readonly (readonly [Partial<StsEntry>, number | undefined, RegExp])[] = [
+      [{ failedFetch: FAILED_FETCH }, HOUR_MS, open],
+      [{ dnsFailing: DNS_FAILING }, 0, open],
+      [{ dnsFailing: DNS_FAILING }, undefined, /^ {15}mail waits for dnsFailureGrace, then goes/m],
+      [{ dnsFailing: DNS_FAILING }, 5 * HOUR_MS, /^ {15}mail has waited for dnsFailureGrace, and/m],
+      [{ dnsFailing: DNS_FAILING }, 5 * HOUR_MS + 1000, /^ {15}mail waits until 2026.*, in 1 s/m],
+    ];
+    for (const [facts, graceMs, expected] of rows) {
+      const view = viewOf({ domain: domain('a.example'), changedAtMs: 1, ...facts }, NOW_MS);
+      const screen = formatPolicy(view, NOW_MS, graceMs);
+      assert.match(screen, expected);
+      assert.doesNotMatch(screen, /^last used/m);
+    }
   });
 
   test('one that expired is not said to protect', () => {
