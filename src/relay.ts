@@ -1,7 +1,7 @@
 /**
  * The composition root: builds every part of the relay once, in order, and takes it down in the
- * other order. With engine.ts, outbound.ts, front-door.ts and endpoints.ts it is the only place where clients,
- * caches, queues and servers are made; tests pass overrides.
+ * other order. With engine.ts, policies.ts, outside.ts, outbound.ts, front-door.ts and endpoints.ts it
+ * is the only place where clients, caches, queues and servers are made; tests pass overrides.
  *
  * Start: lock the data directory, recover the queue from the spool, open the listeners. Redis is
  * not waited for: without it mail is taken and kept. Stop: no new connections, messages in
@@ -21,10 +21,7 @@ import { type DataDir, nodeId, openDataDir } from './platform/data-dir.ts';
 import { startEmbeddedRedis } from './platform/embedded-redis.ts';
 import { connectRedis, type RedisClient, type RedisTarget } from './platform/redis.ts';
 import { RedisMonitor, UnsafeRedisError } from './platform/redis-monitor.ts';
-import { DowngradeDetector } from './policy/downgrade-detector.ts';
-import { StsRefresher } from './policy/sts-refresher.ts';
-import { StsStore } from './policy/sts-store.ts';
-import { TlsMemory } from './policy/tls-memory.ts';
+import { openPolicies, type Policies } from './policies.ts';
 import { openFileStore } from './spool/file-store.ts';
 import type { Spool } from './spool/store.ts';
 import { intakeEvents } from './telemetry/intake-events.ts';
@@ -91,7 +88,7 @@ class RunningRelay implements Relay {
   readonly #events: ReturnType<typeof relayEvents>;
   readonly #policyEvents: PolicyEvents;
   #settings: Settings;
-  #policies: PolicyParts | undefined;
+  #policies: Policies | undefined;
   #outbound: Outbound | undefined;
   #frontDoor: FrontDoor | undefined;
   #engine: Engine | undefined;
@@ -242,35 +239,17 @@ class RunningRelay implements Relay {
     });
   }
 
-  async #openPolicies(dataDir: DataDir, redis: RedisClient): Promise<PolicyParts> {
-    const [clock, events] = [this.#clock, this.#policyEvents];
-    const state = join(dataDir.path, 'state');
-    const { keyPrefix } = this.#settings.redis;
-    const directory = join(state, 'policies');
-    const store = await StsStore.open({ directory, redis, keyPrefix, clock, events });
-    const memory = await TlsMemory.open({
-      file: join(state, 'tls-seen.json'),
-      clock,
-      onError: (error) => events.cacheError('disk', error),
-    });
-    this.#undo.push(() => memory.save());
-    const refresher = new StsRefresher({
-      store,
+  async #openPolicies(dataDir: DataDir, redis: RedisClient): Promise<Policies> {
+    const policies = await openPolicies({
+      directory: join(dataDir.path, 'state'),
+      redis,
+      settings: () => this.#settings,
+      clock: this.#clock,
+      events: this.#policyEvents,
       refresh: (domain, signal) => this.#wayOut().refreshPolicy(domain, 'background', signal),
-      settings: () => {
-        const { mtaSts } = this.#settings.security;
-        return {
-          enabled: mtaSts.enabled,
-          refreshEveryMs: mtaSts.refreshEvery,
-          forgetUnusedAfterMs: mtaSts.forgetUnusedAfter,
-          fetchTimeoutMs: mtaSts.fetchTimeout,
-        };
-      },
-      clock,
-      events,
     });
-    this.#undo.push(() => refresher.stop());
-    return { store, refresher, detector: new DowngradeDetector({ store, memory, clock, events }) };
+    this.#undo.push(() => policies.close());
+    return policies;
   }
 
   #wayOut(): Outbound {
@@ -278,7 +257,7 @@ class RunningRelay implements Relay {
     return this.#outbound;
   }
 
-  #buildOutbound(settings: Settings, { store, detector }: PolicyParts): Outbound {
+  #buildOutbound(settings: Settings, { store, detector }: Policies): Outbound {
     return createOutbound({
       settings,
       clock: this.#clock,
@@ -293,7 +272,7 @@ class RunningRelay implements Relay {
     node: string;
     target: RedisTarget;
     spool: Spool;
-    policies: PolicyParts;
+    policies: Policies;
   }): Promise<Engine> {
     const engine = await createEngine({
       settings: () => this.#settings,
@@ -360,12 +339,6 @@ class RunningRelay implements Relay {
     await users.refresh();
     return users;
   }
-}
-
-interface PolicyParts {
-  readonly store: StsStore;
-  readonly refresher: StsRefresher;
-  readonly detector: DowngradeDetector;
 }
 
 interface RedisWatch {
