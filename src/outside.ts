@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
+import type { SecureContext } from 'node:tls';
 import type { Settings } from './config/settings.ts';
 import { createSecureContexts } from './delivery/secure-contexts.ts';
 import type { SessionParts } from './delivery/session.ts';
@@ -17,6 +18,7 @@ import type { IpFamily } from './platform/host-addresses.ts';
 import { createHttpsGet } from './platform/https-get.ts';
 import type { Resolver } from './platform/resolver.ts';
 import { trustedRoots } from './platform/trusted-roots.ts';
+import { verifyingContext } from './platform/verified-tls.ts';
 import { type FetchResult, fetchPolicy } from './policy/sts-fetch.ts';
 import type { TlsPolicySettings } from './policy/tls-policy.ts';
 import type { DomainName } from './protocol/domain.ts';
@@ -30,6 +32,8 @@ export interface Outside {
   readonly guard: AddressGuard;
   /** Fetch the policy of a domain from its policy host. */
   readonly fetch: (domain: DomainName, signal: AbortSignal) => Promise<FetchResult>;
+  /** What `fetch` accepts of a policy host's TLS. */
+  readonly policyHostContext: SecureContext;
   readonly tlsPolicySettings: TlsPolicySettings;
   readonly sessionParts: Omit<SessionParts, 'onConnection'>;
 }
@@ -66,6 +70,7 @@ export function createOutside(settings: Settings, clock: Clock): Outside {
     guard,
     fetch: (domain, signal) =>
       fetchPolicy(domain, { get, httpsPort, fetchTimeoutMs, clock }, signal),
+    policyHostContext: verifyingContext(trustedRoots(roots)),
     tlsPolicySettings: {
       defaultLevel: security.default,
       minVersion: security.minTlsVersion,

@@ -44,7 +44,7 @@ export async function examinePolicy(
       resolver: parts.resolver,
       families: parts.families,
       guard: trusted ? { check: () => ({ ok: true }) } : parts.guard,
-      context: parts.sessionParts.secureContexts.full,
+      context: parts.policyHostContext,
       httpsPort: parts.httpsPort,
       stepMs: parts.stepMs,
     },

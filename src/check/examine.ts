@@ -10,6 +10,7 @@
  * Every part is the delivery engine's own; nothing is kept anywhere. A step that runs out of time
  * gives the failure it would give in a delivery.
  */
+import type { SecureContext } from 'node:tls';
 import type { SessionParts } from '../delivery/session.ts';
 import type { Outcome } from '../mail/outcome.ts';
 import type { AddressGuard } from '../platform/address-guard.ts';
@@ -32,6 +33,8 @@ export interface CheckParts {
   readonly families: readonly IpFamily[];
   readonly guard: AddressGuard;
   readonly fetch: (domain: DomainName, signal: AbortSignal) => Promise<FetchResult>;
+  /** What `fetch` accepts of a policy host's TLS. */
+  readonly policyHostContext: SecureContext;
   readonly tlsPolicySettings: TlsPolicySettings;
   readonly sessionParts: Omit<SessionParts, 'onConnection'>;
   readonly httpsPort: number;

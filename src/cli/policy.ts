@@ -83,7 +83,7 @@ export const policyRefresh: CliCommand = {
   notes: `
 A refresh that fails changes nothing: the policy that is in force stays.
 --json gives an object for one domain, an array for several.
-${exitCodes('fetched, or there is none any more', 'the refresh of one of the domains failed')}`,
+${exitCodes('the policy was fetched', 'the refresh of one of the domains failed')}`,
   run: (invocation) =>
     forEachDomain(invocation, async (domain, dataDir) => {
       const answer = await refreshPolicy(dataDir, domain);

@@ -454,6 +454,15 @@ describe('the first line for people', () => {
     assert.doesNotMatch(stdout, /E[A-Z]+REFUSED/);
   });
 
+  test('a policy host with TLS 1.2 is looked at as it is fetched from, whatever MX hosts must have', async () => {
+    await net.domain('tls12.test', { sts: {}, policy: { maxTls: 'TLSv1.2' } });
+    const strict = { security: { minTlsVersion: 'TLSv1.3' } };
+    const { code, one: examined } = await check(['tls12.test'], strict);
+    assert.equal(code, 0);
+    assert.deepEqual(codesOf(examined, 'error'), []);
+    assert.deepEqual(codesOf(examined, 'warning'), ALWAYS);
+  });
+
   test('no resolver: nothing is known, and nothing is said to be absent', async () => {
     const file = configFile({ dns: { servers: [`${net.deadAddress}:53`] } });
     const { code, stdout } = await runStsrelay(['--config', file, 'check', 'good.test']);
