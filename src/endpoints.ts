@@ -8,11 +8,13 @@ import { createHttpServer, type Readiness } from './admin/http.ts';
 import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.ts';
 import type { RelayStatus } from './admin/status.ts';
 import type { Settings } from './config/settings.ts';
+import type { Door, DoorFacts } from './door.ts';
 import type { Engine } from './engine.ts';
-import type { FrontDoor } from './front-door.ts';
+import type { PemPair } from './intake/tls-material.ts';
 import type { RedisMonitor } from './platform/redis-monitor.ts';
 import type { Spool } from './spool/store.ts';
 import type { Log } from './telemetry/log.ts';
+import { formatMetrics } from './telemetry/merge-metrics.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import { VERSION } from './version.ts';
 
@@ -24,7 +26,9 @@ export interface EndpointParts {
   readonly engine: Engine;
   readonly spool: Spool;
   readonly monitor: RedisMonitor;
-  readonly frontDoor: FrontDoor;
+  readonly frontDoor: Door;
+  /** For HTTPS. */
+  readonly certificate: PemPair | undefined;
   readonly policies: PolicyCacheParts;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -48,18 +52,18 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
   const http = await createHttpServer({
     address: settings.http.address,
     port: settings.http.port,
-    tls: settings.http.tls ? frontDoor.certificate : undefined,
+    tls: settings.http.tls ? parts.certificate : undefined,
     metrics: {
       contentType: metrics.registry.contentType,
-      metrics: () => {
+      metrics: async () => {
         setQueueGauges(metrics, engine);
         setOverrideGauges(metrics, parts.overrides());
         setPolicyGauges(metrics, parts.policies);
         metrics.logLinesLost.set(parts.log.lostLines());
-        return metrics.registry.metrics();
+        return formatMetrics(metrics, await frontDoor.metrics());
       },
     },
-    ready: async () => readiness(parts),
+    ready: () => readiness(parts),
   }).catch((error: Error) => {
     const place = `${settings.http.address}:${settings.http.port}`;
     throw new Error(`cannot listen on ${place} (http): ${error.message}`, { cause: error });
@@ -67,7 +71,7 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
   try {
     const control = await createControlServer({
       socketPath: join(parts.dataDir, 'control.sock'),
-      status: async () => status(parts, startedAt),
+      status: () => status(parts, startedAt),
       reload: parts.reload,
       policies: createPolicyAdmin(parts.policies),
     });
@@ -108,26 +112,39 @@ function setOverrideGauges(metrics: Metrics, overrides: Settings['overrides']): 
   metrics.overrideNextExpiry.set(Number.isFinite(next) ? next / 1000 : 0);
 }
 
-function readiness({ frontDoor, spool, monitor }: EndpointParts): Readiness {
-  const open = frontDoor.open.length;
+async function readiness({ frontDoor, spool, monitor }: EndpointParts): Promise<Readiness> {
   const parts = {
-    listeners: { ok: open > 0, reason: `${open} open` },
+    listeners: await frontDoor.facts().then(listenersOpen, noAnswer),
     redis: monitor.status,
     spool: spool.health(),
   };
   return { ready: Object.values(parts).every(({ ok }) => ok), parts };
 }
 
-function status(parts: EndpointParts, startedAt: number): RelayStatus {
+function listenersOpen({ listeners: { length } }: DoorFacts) {
+  return { ok: length > 0, reason: `${length} open` };
+}
+
+function noAnswer(error: Error) {
+  return { ok: false, reason: error.message };
+}
+
+async function status(parts: EndpointParts, startedAt: number): Promise<RelayStatus> {
   const { ok, reason } = parts.monitor.status;
+  const door = await parts.frontDoor
+    .facts()
+    .catch((): DoorFacts => ({ listeners: [], troubles: [] }));
+  const troubles = [...parts.log.recentTroubles(), ...door.troubles];
   return {
     version: VERSION,
     uptimeSeconds: Math.round((performance.now() - startedAt) / 1000),
     node: parts.node,
-    listeners: parts.frontDoor.open,
+    listeners: door.listeners,
     queue: parts.engine.summary(),
     redis: { up: ok, reason },
     spool: parts.spool.health(),
-    lastErrors: parts.log.recentTroubles().toReversed(),
+    lastErrors: troubles
+      .toReversed()
+      .sort((a, b) => Number(a.time < b.time) - Number(a.time > b.time)),
   };
 }

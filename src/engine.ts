@@ -16,8 +16,13 @@ import { withDeadline } from './platform/deadline.ts';
 import { connectRedis, type RedisTarget } from './platform/redis.ts';
 import type { DowngradeDetector } from './policy/downgrade-detector.ts';
 import { checkPolicy } from './policy/last-check.ts';
+import { connectionLimits } from './queue/connection-limit.ts';
+import { Dispatcher } from './queue/dispatcher.ts';
+import { Gate } from './queue/gate.ts';
 import { JobQueue, queueNames } from './queue/job-queue.ts';
-import { Ledger, type LedgerEntry } from './queue/ledger.ts';
+import type { Delivery } from './queue/lane.ts';
+import { Ledger, type LedgerSummary } from './queue/ledger.ts';
+import { Outbox } from './queue/outbox.ts';
 import { Reconciler } from './queue/reconciler.ts';
 import { createSubmit } from './queue/submit.ts';
 import type { Submit } from './queue/submit-port.ts';
@@ -50,35 +55,42 @@ export interface Engine {
   begin(): void;
   /** Redis is back: see at once whether it still has everything. */
   redisIsBack(): void;
-  summary(): ReturnType<Ledger['summary']> & { readonly messages: number };
+  summary(): LedgerSummary & { readonly messages: number };
   /** Take no more jobs; attempts under way get `graceMs`, then are cut short and stay queued. */
   drain(graceMs: number): Promise<void>;
   /** Let go of Redis. */
   stop(): Promise<void>;
 }
 
-/** Attempts at the same time. */
-const CONCURRENCY = 100;
+/** Attempts at the same time, for all destinations together; each has a limit of its own. */
+const SLOTS = 400;
 /** No attempt takes longer: the timeouts of RFC 5321 §4.5.3.2 for a few hosts in a row. */
 const ATTEMPT_MS = 60 * 60_000;
-/** For attempts that were cut short to put their jobs back. */
+/** For attempts that were cut short to come to an end. */
 const CUT_SHORT_MS = 2000;
 
 /** Recover the queue from the spool and make everything ready to begin. */
 export async function createEngine(parts: EngineParts): Promise<Engine> {
   const { clock, spool, queueEvents, outcomeEvents } = parts;
   const ledger = new Ledger();
+  const connections = connectionLimits(() => parts.settings().destinations);
+  const gate = new Gate({ ledger, connections, slots: SLOTS });
   const ending = new AbortController();
   const names = queueNames(parts.settings().redis.keyPrefix, parts.node);
   const onRedisError = (error: Error) => queueEvents.redisError('connection', error);
   const producer = connectRedis(parts.redis, 'fail-fast', onRedisError);
   const consumer = connectRedis(parts.redis, 'wait', onRedisError);
   const jobs = new JobQueue(producer, names, onRedisError);
+  const outbox = new Outbox({ jobs, clock, events: queueEvents });
+  const dispatcher = new Dispatcher({ ledger, gate, outbox, clock });
+  const reconciler = new Reconciler({
+    ...{ ledger, gate, dispatcher, outbox, jobs, clock },
+    events: queueEvents,
+    onEntered: () => startWorker(),
+  });
   producer.on('ready', () => reconciler.wake());
-  const onEntered = () => startWorker();
-  const reconciler = new Reconciler({ ledger, jobs, clock, events: queueEvents, onEntered });
   const mostMessages = () => parts.settings().limits.queuedMessages;
-  const submit = createSubmit({ spool, ledger, reconciler, clock, destinationOf, mostMessages });
+  const submit = createSubmit({ spool, ledger, dispatcher, clock, destinationOf, mostMessages });
   const finish = createFinisher({
     spool,
     clock,
@@ -113,14 +125,13 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
   };
   const recovered = await recover({ spool, ledger, finish });
   let worker: DeliveryWorker | undefined;
-  const attempt = (entry: LedgerEntry): Promise<AttemptEnd> =>
+  const attempt = (delivery: Delivery): Promise<AttemptEnd> =>
     withDeadline({ clock, waitMs: ATTEMPT_MS }, ending.signal, (signal) =>
-      attemptDelivery(entry, { ...ownStages, ...parts.outbound() }, signal),
+      attemptDelivery(delivery, { ...ownStages, ...parts.outbound() }, signal),
     );
   function startWorker(): void {
-    const reenter = (entry: LedgerEntry) => void reconciler.enter([entry]);
-    const options = { connection: consumer, names, concurrency: CONCURRENCY, ledger, clock };
-    worker = new DeliveryWorker({ ...options, events: queueEvents, attempt, reenter });
+    const options = { connection: consumer, names, slots: SLOTS, ledger, dispatcher, clock };
+    worker = new DeliveryWorker({ ...options, events: queueEvents, attempt });
   }
   return {
     submit,
@@ -130,11 +141,13 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
     summary: () => ({ messages: ledger.messageCount, ...ledger.summary(clock.now()) }),
     async drain(graceMs) {
       await reconciler.stop();
+      dispatcher.stop();
       await worker?.drain(graceMs);
       ending.abort();
     },
     async stop() {
       await reconciler.stop();
+      dispatcher.stop();
       ending.abort();
       await worker?.close(CUT_SHORT_MS);
       await jobs.close();
@@ -154,7 +167,7 @@ async function recover(parts: {
   const ending: MessageId[] = [];
   for await (const { envelope, records } of parts.spool.list()) {
     const state = foldRecords(envelope, records, destinationOf);
-    parts.ledger.enter(state);
+    parts.ledger.enter(state, 0); // as from of old: they fall due in the order of their times
     if (state.finished || state.unreported.length > 0) ending.push(envelope.id);
     messages++;
   }

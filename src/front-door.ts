@@ -1,9 +1,9 @@
 /**
  * Composition of the way in: the listeners with their certificate, users and limits. Built by
- * relay.ts. On a reload, listeners that stay keep their connections; those that are new are
+ * relay.ts, or in a process of its own by receive.ts. On a reload, listeners that stay keep their connections; those that are new are
  * opened, those that are gone are closed once their sessions are through.
  */
-import type { Settings } from './config/settings.ts';
+import type { Door, DoorFacts, DoorSettings } from './door.ts';
 import type { Users } from './intake/access.ts';
 import { createIntakeLimits, type IntakeLimits } from './intake/intake-limits.ts';
 import {
@@ -13,16 +13,16 @@ import {
   openListener,
 } from './intake/smtp-listener.ts';
 import { openTlsMaterial, type PemPair, type TlsMaterial } from './intake/tls-material.ts';
+import { createUsers } from './intake/users.ts';
 import type { Clock } from './platform/clock.ts';
 import type { Submit } from './queue/submit-port.ts';
 import type { IntakeEvents } from './telemetry/intake-events.ts';
 import type { RelayEvents } from './telemetry/relay-events.ts';
 
 export interface FrontDoorParts {
-  readonly settings: Settings;
+  readonly settings: DoorSettings;
   /** Absolute. */
   readonly dataDir: string;
-  readonly users: Users;
   readonly submit: Submit;
   readonly clock: Clock;
   readonly intakeEvents: IntakeEvents;
@@ -34,12 +34,13 @@ export interface FrontDoorParts {
 /** How long a listener that a reload took away waits for its sessions. */
 const CLOSE_REMOVED_MS = 30_000;
 
-export class FrontDoor {
+export class FrontDoor implements Door {
   readonly #parts: FrontDoorParts;
   readonly #limits: IntakeLimits;
   readonly #listeners = new Map<string, { settings: ListenerSettings; listener: Listener }>();
   #tls: TlsMaterial | undefined;
-  #settings: Settings;
+  #users: Users | undefined;
+  #settings: DoorSettings;
 
   private constructor(parts: FrontDoorParts) {
     this.#parts = parts;
@@ -55,6 +56,7 @@ export class FrontDoor {
   static async open(parts: FrontDoorParts): Promise<FrontDoor> {
     const door = new FrontDoor(parts);
     try {
+      door.#users = await door.#openUsers(parts.settings);
       door.#tls = await door.#openTls(parts.settings);
       if (door.#tls.warning) parts.relayEvents.warning(door.#tls.warning);
       for (const listener of parts.settings.listeners) {
@@ -68,7 +70,8 @@ export class FrontDoor {
   }
 
   /** Put changed settings into force. Rejects, with everything as it was, when they cannot be. */
-  async update(settings: Settings): Promise<void> {
+  async update(settings: DoorSettings): Promise<void> {
+    const users = await this.#openUsers(settings);
     const tls = sameFiles(this.#settings, settings) ? this.#tls : await this.#openTls(settings);
     const held = new Set([...this.#listeners.values()].map((open) => placeOf(open.settings)));
     const elsewhere = settings.listeners.filter((listener) => !held.has(placeOf(listener)));
@@ -81,6 +84,7 @@ export class FrontDoor {
       throw error;
     }
     this.#settings = settings;
+    this.#users = users;
     if (tls !== this.#tls) {
       this.#tls?.close();
       this.#tls = tls;
@@ -111,15 +115,21 @@ export class FrontDoor {
     await Promise.all(closing);
   }
 
-  /** For the status screen and /readyz. */
-  get open() {
-    return [...this.#listeners.values()].map(({ settings: { tls, auth }, listener }) => ({
-      address: listener.address,
-      port: listener.port,
-      tls,
-      auth,
-      connections: listener.connections(),
-    }));
+  async facts(): Promise<DoorFacts> {
+    const listeners = [...this.#listeners.values()].map(
+      ({ settings: { tls, auth }, listener }) => ({
+        address: listener.address,
+        port: listener.port,
+        tls,
+        auth,
+        connections: listener.connections(),
+      }),
+    );
+    return { listeners, troubles: [] };
+  }
+
+  async metrics(): Promise<undefined> {
+    return undefined;
   }
 
   /** Certificate and key in use, for HTTPS of our own. */
@@ -129,17 +139,17 @@ export class FrontDoor {
 
   async #open(
     listener: ListenerSettings,
-    settings: Settings,
+    settings: DoorSettings,
     tls: TlsMaterial | undefined,
   ): Promise<void> {
-    const { users, submit, clock, intakeEvents } = this.#parts;
+    const { submit, clock, intakeEvents } = this.#parts;
     const place = `${listener.address}:${listener.port}`;
     const opened = await openListener({
       listener,
       rules: compileRules(settings),
       pem: listener.tls === 'none' ? undefined : tls?.current(),
       limits: this.#limits,
-      users,
+      users: { verify: async (name, password) => this.#users?.verify(name, password) },
       submit,
       clock,
       events: intakeEvents,
@@ -149,7 +159,16 @@ export class FrontDoor {
     this.#listeners.set(keyOf(listener), { settings: listener, listener: opened });
   }
 
-  #openTls(settings: Settings): Promise<TlsMaterial> {
+  async #openUsers(settings: DoorSettings): Promise<Users> {
+    const users = createUsers({
+      file: settings.access.usersFile,
+      problem: this.#parts.relayEvents.warning,
+    });
+    await users.refresh();
+    return users;
+  }
+
+  #openTls(settings: DoorSettings): Promise<TlsMaterial> {
     const { dataDir, clock, relayEvents } = this.#parts;
     return openTlsMaterial({
       files: settings.tls,
@@ -177,6 +196,6 @@ function placeOf({ address, port }: ListenerSettings): string {
   return `${address} ${port}`;
 }
 
-function sameFiles(a: Settings, b: Settings): boolean {
+function sameFiles(a: DoorSettings, b: DoorSettings): boolean {
   return a.tls.certFile === b.tls.certFile && a.tls.keyFile === b.tls.keyFile;
 }

@@ -5,6 +5,7 @@
  */
 import type { Settings } from './config/settings.ts';
 import { runSession } from './delivery/session.ts';
+import { type ReuseLimits, SessionPool } from './delivery/session-pool.ts';
 import type { Destination } from './mail/route.ts';
 import { createOutside } from './outside.ts';
 import type { Stages } from './pipeline.ts';
@@ -41,6 +42,11 @@ export interface Outbound extends OutwardStages {
     cause: RefreshCause,
     signal: AbortSignal,
   ) => Promise<RefreshResult>;
+  /**
+   * End the idle sessions, and from now on every session once its message has gone. Resolves
+   * when the idle ones have ended, soon in any case.
+   */
+  readonly close: () => Promise<void>;
 }
 
 /** Build them from the settings. Throws when a file of `trustedCaFiles` cannot be read. */
@@ -71,16 +77,37 @@ export function createOutbound(parts: OutboundParts): Outbound {
     now: () => clock.now(),
   });
   const sessionParts = { ...outside.sessionParts, onConnection: parts.outcomeEvents.connection };
+  // Of these settings, roots and names alone: what a reload builds begins with no session.
+  const pool = new SessionPool({ clock, limitsFor: reuseLimits(settings.destinations) });
   return {
     findRoute: router.findRoute,
     tlsPolicy,
     addressesOf: (candidate, destination, signal) =>
       resolveCandidate(candidate, { resolver, families, guard, destination, signal, clock }),
     runSession: (plan, consignment, signal) =>
-      runSession(plan, consignment, { ...sessionParts, signal }),
+      runSession(plan, consignment, { ...sessionParts, signal, reuse: { pool, clock } }),
     refreshPolicy: (domain, cause, signal) =>
       refreshPolicy(domain, { ...policyParts, cause }, signal),
+    close: () => pool.close(),
   };
+}
+
+/** How long connections are used, by destination. */
+function reuseLimits({
+  default: normal,
+  domains,
+}: Settings['destinations']): (destination: Destination) => ReuseLimits {
+  const own = new Map<string, ReuseLimits>(
+    domains.map(({ domain, messagesPerConnection, idle }) => [
+      domain,
+      {
+        messagesPerConnection: messagesPerConnection ?? normal.messagesPerConnection,
+        idleMs: idle ?? normal.idle,
+      },
+    ]),
+  );
+  const others = { messagesPerConnection: normal.messagesPerConnection, idleMs: normal.idle };
+  return (destination) => own.get(destination) ?? others;
 }
 
 const LEAST_SPELL_GAP_MS = 3_600_000;

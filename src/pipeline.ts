@@ -75,19 +75,40 @@ export async function attemptDelivery(
     return { kind: 'closed' };
   }
   if (delivery.attempts === 0) stages.onFirstAttempt(message);
-  const outcomes = await attemptOutcomes(message, delivery, { stages, signal });
-  if (outcomes === 'cut-short') return { kind: 'again', atMs: delivery.nextAttemptMs };
-  const attempts = delivery.attempts + 1;
-  const attempt = await recheckIfLast(
-    { message, destination, attempts, outcomes },
-    { delivery, stages, signal },
-  );
-  if (attempt === 'cut-short') return { kind: 'again', atMs: delivery.nextAttemptMs };
-  const record = await stages.settle(attempt);
+  const record = await attemptAndSettle(message, delivery, { stages, signal });
+  if (record === 'cut-short') return { kind: 'again', atMs: delivery.nextAttemptMs };
   await stages.finish(id);
   return record.nextAttemptMs === undefined
     ? { kind: 'closed' }
     : { kind: 'again', atMs: record.nextAttemptMs };
+}
+
+/** The attempt and its record, which is durable. */
+async function attemptAndSettle(
+  message: StoredMessage,
+  delivery: DeliveryState,
+  { stages, signal }: { stages: Stages; signal: AbortSignal },
+): Promise<AttemptRecord | 'cut-short'> {
+  const { destination } = delivery;
+  const recorded = Promise.withResolvers<void>();
+  const parts = { stages, signal, recorded: recorded.promise };
+  try {
+    const outcomes = await attemptOutcomes(message, delivery, parts);
+    if (outcomes === 'cut-short') return 'cut-short';
+    const attempts = delivery.attempts + 1;
+    const made = { message, destination, attempts, outcomes };
+    const attempt = await recheckIfLast(made, delivery, parts);
+    return attempt === 'cut-short' ? 'cut-short' : await stages.settle(attempt);
+  } finally {
+    recorded.resolve();
+  }
+}
+
+interface AttemptParts {
+  readonly stages: Stages;
+  readonly signal: AbortSignal;
+  /** Resolved when the attempt is on disk, or came to nothing. */
+  readonly recorded: Promise<void>;
 }
 
 /**
@@ -96,8 +117,10 @@ export async function attemptDelivery(
  */
 async function recheckIfLast(
   attempt: AttemptOutcomes,
-  { delivery, stages, signal }: { delivery: DeliveryState; stages: Stages; signal: AbortSignal },
+  delivery: DeliveryState,
+  parts: AttemptParts,
 ): Promise<AttemptOutcomes | 'cut-short'> {
+  const { stages, signal } = parts;
   const used = stages.policyToCheck(attempt);
   if (used === undefined) return attempt;
   const policyCheck = await stages.recheckPolicy(used, signal);
@@ -105,7 +128,6 @@ async function recheckIfLast(
   if (policyCheck !== 'changed') return { ...attempt, policyCheck };
   const waiting = [...attempt.outcomes].filter(([, { kind }]) => kind === 'deferred');
   const pending = waiting.map(([index]) => index);
-  const parts = { stages, signal };
   const again = await attemptOutcomes(attempt.message, { ...delivery, pending }, parts);
   if (again === 'cut-short') return 'cut-short';
   return { ...attempt, policyCheck, outcomes: new Map([...attempt.outcomes, ...again]) };
@@ -115,7 +137,7 @@ async function recheckIfLast(
 async function attemptOutcomes(
   message: StoredMessage,
   { destination, pending }: DeliveryState,
-  { stages, signal }: { stages: Stages; signal: AbortSignal },
+  { stages, signal, recorded }: AttemptParts,
 ): Promise<ReadonlyMap<number, Outcome> | 'cut-short'> {
   if (destination === NO_DESTINATION) return concludeWithoutSession(MALFORMED, pending);
 
@@ -133,6 +155,7 @@ async function attemptOutcomes(
     sizeBytes: message.sizeBytes,
     recipients: pending,
     openBody: () => stages.spool.openBody(id),
+    recorded,
   };
   const steps: WalkSteps = {
     requirementFor: policy.requirementFor,

@@ -1,7 +1,9 @@
 /**
  * The composition root: builds every part of the relay once, in order, and takes it down in the
- * other order. With engine.ts, policies.ts, outside.ts, outbound.ts, front-door.ts and endpoints.ts it
- * is the only place where clients, caches, queues and servers are made; tests pass overrides.
+ * other order. With engine.ts, policies.ts, outside.ts, outbound.ts, front-door.ts, remote-door.ts and
+ * endpoints.ts it is the only place where clients, caches, queues and servers are made; tests pass
+ * overrides. What it builds owns the spool; the listeners are open in the same process, or in
+ * another one that receive.ts composes.
  *
  * Start: lock the data directory, recover the queue from the spool, open the listeners. Redis is
  * not waited for: without it mail is taken and kept. Stop: no new connections, messages in
@@ -10,11 +12,11 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Settings } from './config/settings.ts';
+import { type Door, intakeSocket, STOP_GRACE_MS } from './door.ts';
 import { type Endpoints, openEndpoints } from './endpoints.ts';
 import { createEngine, type Engine } from './engine.ts';
 import { FrontDoor } from './front-door.ts';
-import type { Users } from './intake/access.ts';
-import { createUsers } from './intake/users.ts';
+import { openTlsMaterial, type PemPair } from './intake/tls-material.ts';
 import { createOutbound, type Outbound } from './outbound.ts';
 import { type Clock, systemClock } from './platform/clock.ts';
 import { type DataDir, nodeId, openDataDir } from './platform/data-dir.ts';
@@ -22,7 +24,8 @@ import { startEmbeddedRedis } from './platform/embedded-redis.ts';
 import { connectRedis, type RedisClient, type RedisTarget } from './platform/redis.ts';
 import { RedisMonitor, UnsafeRedisError } from './platform/redis-monitor.ts';
 import { openPolicies, type Policies } from './policies.ts';
-import { openFileStore } from './spool/file-store.ts';
+import { RemoteDoor } from './remote-door.ts';
+import { openSegmentStore } from './spool/segment-store.ts';
 import type { Spool } from './spool/store.ts';
 import { intakeEvents } from './telemetry/intake-events.ts';
 import { createLog, type Log } from './telemetry/log.ts';
@@ -31,6 +34,7 @@ import { outcomeEvents } from './telemetry/outcome-events.ts';
 import { type PolicyEvents, policyEvents } from './telemetry/policy-events.ts';
 import { queueEvents } from './telemetry/queue-events.ts';
 import { relayEvents } from './telemetry/relay-events.ts';
+import { ownerEvents, type RoleName } from './telemetry/role-events.ts';
 import { VERSION } from './version.ts';
 
 export interface RelayOptions {
@@ -39,6 +43,17 @@ export interface RelayOptions {
   readonly warnings?: readonly string[];
   /** What `stsrelay reload` does when it comes in over the control socket. */
   readonly onReloadRequest?: () => Promise<ReloadAnswer>;
+  /** Leave the listeners to a receiving role in a process of its own. */
+  readonly receiver?: ReceiverLink;
+}
+
+export interface ReceiverLink {
+  /** Process id of the supervisor, which starts and ends both; 0 without one. */
+  readonly supervisor: number;
+  /** The start is done when the listeners are open, and fails when they cannot be opened. */
+  readonly isAwaited: boolean;
+  /** The receiving role may connect. */
+  readonly onListening: (dataDir: string) => void;
 }
 
 export type ReloadAnswer =
@@ -59,9 +74,9 @@ export interface Relay {
   reload(settings: Settings): Promise<ReloadAnswer>;
   /** A changed configuration that did not even load: told to log and metrics. */
   reloadRefused(problems: readonly string[]): void;
+  /** The supervisor started a role again, so many times: told to the metrics. */
+  roleRestarted(role: RoleName, count?: number): void;
 }
-
-const STOP_GRACE_MS = 30_000;
 
 /** Start the relay. Rejects with DataDirLockedError, RedisNotInstalledError or the system's error. */
 export async function startRelay(
@@ -73,7 +88,7 @@ export async function startRelay(
     await relay.start();
     return relay;
   } catch (error) {
-    await relay.takeDown();
+    await relay.takeDown(0);
     throw error;
   }
 }
@@ -86,14 +101,14 @@ class RunningRelay implements Relay {
   /** Takes down what was started, the last first. */
   readonly #undo: (() => unknown)[] = [];
   readonly #events: ReturnType<typeof relayEvents>;
+  readonly #ownerEvents: ReturnType<typeof ownerEvents>;
   readonly #policyEvents: PolicyEvents;
   #settings: Settings;
   #policies: Policies | undefined;
   #outbound: Outbound | undefined;
-  #frontDoor: FrontDoor | undefined;
+  #frontDoor: Door | undefined;
   #engine: Engine | undefined;
   #endpoints: Endpoints | undefined;
-  #users: Users | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(options: RelayOptions, { clock, log }: RelayOverrides) {
@@ -103,13 +118,15 @@ class RunningRelay implements Relay {
     this.#clock = clock ?? systemClock;
     this.log = log ?? createLog({ level, format });
     this.#events = relayEvents(this.log, this.#metrics);
+    this.#ownerEvents = ownerEvents(this.log, this.#metrics);
     this.#policyEvents = policyEvents(this.log, this.#metrics);
   }
 
   async start(): Promise<void> {
     const { warnings = [] } = this.#options;
     for (const warning of warnings) this.#events.warning(warning);
-    const dataDir = await openDataDir(this.#settings.dataDir);
+    const supervisor = this.#options.receiver?.supervisor ?? 0;
+    const dataDir = await openDataDir(this.#settings.dataDir, supervisor);
     this.#undo.push(() => dataDir.unlock());
     const node = this.#settings.node || (await nodeId(dataDir.path));
     const target = await this.#redisTarget(dataDir);
@@ -118,10 +135,11 @@ class RunningRelay implements Relay {
     const policies = await this.#openPolicies(dataDir, shared);
     this.#policies = policies;
     this.#outbound = this.#buildOutbound(this.#settings, policies);
+    this.#undo.push(() => this.#outbound?.close());
     const engine = await this.#createEngine({ node, target, spool, policies });
     this.#engine = engine;
     const monitor = await this.#watchRedis({ client: shared, node, engine });
-    this.#frontDoor = await this.#openFrontDoor({ dataDir, engine });
+    this.#frontDoor = await this.#openDoor({ dataDir, engine });
     const endpoints = await openEndpoints({
       settings: this.#settings,
       dataDir: dataDir.path,
@@ -130,6 +148,7 @@ class RunningRelay implements Relay {
       spool,
       monitor,
       frontDoor: this.#frontDoor,
+      certificate: await this.#httpCertificate(dataDir, this.#frontDoor),
       policies: {
         ...policies,
         events: this.#policyEvents,
@@ -147,24 +166,22 @@ class RunningRelay implements Relay {
     policies.refresher.start();
     engine.begin();
     const { recovered } = engine;
-    this.#events.started({ version: VERSION, node, dataDir: dataDir.path, recovered });
+    const pid = supervisor || process.pid;
+    this.#events.started({ version: VERSION, node, dataDir: dataDir.path, recovered, pid });
   }
 
   stop(signal: string): Promise<void> {
     this.#stopped ??= (async () => {
       this.#events.stopping(signal);
-      await this.takeDown();
+      await this.takeDown(STOP_GRACE_MS);
       this.#events.stopped();
     })();
     return this.#stopped;
   }
 
-  /** Take down whatever was started. */
-  async takeDown(): Promise<void> {
-    await Promise.allSettled([
-      this.#frontDoor?.close(STOP_GRACE_MS),
-      this.#engine?.drain(STOP_GRACE_MS),
-    ]);
+  /** Take down whatever was started; what is under way gets `graceMs`. */
+  async takeDown(graceMs: number): Promise<void> {
+    await Promise.allSettled([this.#frontDoor?.close(graceMs), this.#engine?.drain(graceMs)]);
     for (const undo of this.#undo.reverse()) {
       try {
         await undo();
@@ -178,9 +195,8 @@ class RunningRelay implements Relay {
     if (!this.#policies || !this.#frontDoor) return this.#refuse(['the relay is not ready yet']);
     try {
       const outbound = this.#buildOutbound(settings, this.#policies);
-      const users = await this.#openUsers(settings);
       await this.#frontDoor.update(settings);
-      this.#users = users;
+      void this.#outbound?.close(); // never rejects; attempts under way keep what they have
       this.#outbound = outbound;
     } catch (error) {
       return this.#refuse([(error as Error).message]);
@@ -195,6 +211,10 @@ class RunningRelay implements Relay {
 
   reloadRefused(problems: readonly string[]): void {
     this.#events.reloadRefused(problems);
+  }
+
+  roleRestarted(role: RoleName, count = 1): void {
+    this.#ownerEvents.roleRestarted(role, count);
   }
 
   #refuse(problems: readonly string[]): ReloadAnswer {
@@ -225,9 +245,9 @@ class RunningRelay implements Relay {
     return client;
   }
 
-  #openSpool(dataDir: DataDir): Promise<Spool> {
+  async #openSpool(dataDir: DataDir): Promise<Spool> {
     const { spoolTook, spoolFailed, spoolDamaged, spoolLeftover } = this.#events;
-    return openFileStore({
+    const spool = await openSegmentStore({
       directory: join(dataDir.path, 'spool'),
       minFreeBytes: () => this.#settings.limits.minFreeDisk,
       events: {
@@ -237,6 +257,8 @@ class RunningRelay implements Relay {
         leftover: spoolLeftover,
       },
     });
+    this.#undo.push(() => spool.close());
+    return spool;
   }
 
   async #openPolicies(dataDir: DataDir, redis: RedisClient): Promise<Policies> {
@@ -310,35 +332,48 @@ class RunningRelay implements Relay {
     return monitor;
   }
 
-  async #openFrontDoor({
-    dataDir,
-    engine,
-  }: {
-    dataDir: DataDir;
-    engine: Engine;
-  }): Promise<FrontDoor> {
-    this.#users = await this.#openUsers(this.#settings);
-    const door = await FrontDoor.open({
+  async #openDoor({ dataDir, engine }: DoorParts): Promise<Door> {
+    const { receiver } = this.#options;
+    const shared = {
       settings: this.#settings,
-      dataDir: dataDir.path,
-      users: { verify: async (name, password) => this.#users?.verify(name, password) },
       submit: engine.submit,
       clock: this.#clock,
-      intakeEvents: intakeEvents(this.log, this.#metrics),
-      relayEvents: this.#events,
-      certificateChanged: (pem) => this.#endpoints?.updateTls(pem),
-    });
+      certificateChanged: (pem: PemPair) => this.#endpoints?.updateTls(pem),
+    };
+    if (!receiver) {
+      const own = { dataDir: dataDir.path, relayEvents: this.#events };
+      const events = intakeEvents(this.log, this.#metrics);
+      return FrontDoor.open({ ...shared, ...own, intakeEvents: events });
+    }
+    const { supervisor, isAwaited, onListening } = receiver;
+    const path = intakeSocket(dataDir.path);
+    const events = this.#ownerEvents;
+    const door = await RemoteDoor.open({ ...shared, path, supervisor, events });
+    this.#frontDoor = door; // taken down when the wait fails
+    onListening(dataDir.path);
+    if (isAwaited) await door.untilOpen();
     return door;
   }
 
-  async #openUsers(settings: Settings): Promise<Users> {
-    const users = createUsers({
-      file: settings.access.usersFile,
-      problem: this.#events.warning,
+  /** The certificate of the listeners; read here while nobody has them open. */
+  async #httpCertificate(dataDir: DataDir, door: Door): Promise<PemPair | undefined> {
+    if (!this.#settings.http.tls || door.certificate) return door.certificate;
+    const material = await openTlsMaterial({
+      files: this.#settings.tls,
+      dataDir: dataDir.path,
+      hostname: this.#settings.hostname,
+      clock: this.#clock,
+      changed: () => {},
+      failed: () => {},
     });
-    await users.refresh();
-    return users;
+    material.close();
+    return material.current();
   }
+}
+
+interface DoorParts {
+  readonly dataDir: DataDir;
+  readonly engine: Engine;
 }
 
 interface RedisWatch {

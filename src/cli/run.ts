@@ -4,37 +4,10 @@
  */
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
-import { check } from './check.ts';
 import { type CliCommand, CliError, EXIT } from './command.ts';
-import { configCheck, configSchema, configShow } from './config.ts';
-import { policyForget, policyList, policyRefresh, policyShow } from './policy.ts';
-import { reload } from './reload.ts';
+import type { CommandGroup } from './commands.ts';
 import { start } from './start.ts';
-import { status } from './status.ts';
 import { flushOutput, printError, printJson } from './terminal.ts';
-import { userAdd, userList, userRemove } from './user.ts';
-import { version } from './version.ts';
-
-interface Group {
-  readonly name: string;
-  readonly summary: string;
-  readonly commands: readonly CliCommand[];
-}
-
-const COMMANDS: readonly CliCommand[] = [start, status, reload, check, version];
-const GROUPS: readonly Group[] = [
-  {
-    name: 'config',
-    summary: 'look at the configuration',
-    commands: [configCheck, configShow, configSchema],
-  },
-  {
-    name: 'policy',
-    summary: 'the MTA-STS policies that the running relay keeps',
-    commands: [policyList, policyShow, policyRefresh, policyForget],
-  },
-  { name: 'user', summary: 'who may log in', commands: [userAdd, userRemove, userList] },
-];
 
 /** Run one command line (without node and the script); the exit code, when all is printed. */
 export async function runCli(argv: readonly string[]): Promise<number> {
@@ -46,7 +19,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 
 async function runCommand(argv: readonly string[]): Promise<number> {
   const ending: { code: number } = { code: EXIT.done };
-  const program = buildProgram(ending);
+  const program = buildProgram(await commandsFor(argv), ending);
   try {
     await program.parseAsync(argv, { from: 'user' });
     return ending.code;
@@ -63,7 +36,23 @@ async function runCommand(argv: readonly string[]): Promise<number> {
   }
 }
 
-function buildProgram(ending: { code: number }): Command {
+interface Commands {
+  readonly commands: readonly CliCommand[];
+  readonly groups: readonly CommandGroup[];
+}
+
+/** A process that runs for months has nothing in it of the commands that run for a second. */
+async function commandsFor(argv: readonly string[]): Promise<Commands> {
+  if (firstWord(argv) === start.usage) return { commands: [start], groups: [] };
+  const { COMMANDS, GROUPS } = await import('./commands.ts');
+  return { commands: COMMANDS, groups: GROUPS };
+}
+
+function firstWord(argv: readonly string[]): string | undefined {
+  return argv.find((word, i) => !word.startsWith('-') && argv[i - 1] !== '--config');
+}
+
+function buildProgram({ commands, groups }: Commands, ending: { code: number }): Command {
   const program = new Command('stsrelay')
     .description('Outbound SMTP relay that enforces MTA-STS.')
     .option('--config <file>', 'configuration file')
@@ -72,8 +61,8 @@ function buildProgram(ending: { code: number }): Command {
     .showHelpAfterError('(--help shows what there is)')
     .configureHelp({ showGlobalOptions: true })
     .exitOverride();
-  for (const command of COMMANDS) add(program, command, ending);
-  for (const { name, summary, commands } of GROUPS) {
+  for (const command of commands) add(program, command, ending);
+  for (const { name, summary, commands } of groups) {
     const group = program.command(name).description(summary);
     for (const command of commands) add(group, command, ending);
   }

@@ -73,7 +73,8 @@ function rows(key: string, element: Element): readonly string[] {
 function withPresetOf(section: Element, name: string, child: Element): Element {
   const whole = section.default as Readonly<Record<string, unknown>> | undefined;
   const optional = child.optional || section.optional;
-  return { ...child, default: child.default ?? whole?.[name], optional };
+  const notYet = child.notYet || section.notYet;
+  return { ...child, default: child.default ?? whole?.[name], optional, notYet };
 }
 
 function preset(element: Element): string {

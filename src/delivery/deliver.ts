@@ -62,7 +62,8 @@ export async function deliver(
     }
     for (const address of found.addresses.slice(0, MOST_ADDRESSES)) {
       if (signal.aborted || sessions++ >= MOST_SESSIONS) return results;
-      const plan = { candidate, address, requirement: verdict.requirement };
+      const { destination } = route;
+      const plan = { destination, candidate, address, requirement: verdict.requirement };
       const result = note(await connectInModes(plan, consignment, { steps, signal }));
       if (result.kind === 'transacted' || !steps.triesNextHost(result.failure)) return results;
     }

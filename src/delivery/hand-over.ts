@@ -6,32 +6,84 @@ import type { Readable } from 'node:stream';
 import { type Failure, type LocalFailure, localFailure } from '../mail/failure.ts';
 import type { RecipientReply, SessionFacts, SessionResult } from '../mail/session-result.ts';
 import { toAsciiDomain } from '../protocol/mailbox.ts';
+import { refusesSession } from './admission.ts';
 import type { Consignment } from './session.ts';
 import { connectionFailure } from './session-failure.ts';
 import type { TransactionReplies, WireMessage } from './transaction.ts';
 import type { Wire } from './wire.ts';
+
+/** How the session stands after a message. */
+export type Ending =
+  /** Between two transactions, as after EHLO. */
+  | 'clean'
+  /** The connection was over before the peer said anything to this message; no octet of the content was sent. */
+  | 'unheard'
+  /** Over, or nobody knows what comes next. */
+  | 'broken';
+
+export interface HandedOver {
+  readonly result: SessionResult;
+  readonly ending: Ending;
+}
 
 /** Hand `consignment` over; the session belongs to the caller. Failures are values. */
 export async function handOver(
   wire: Wire,
   consignment: Consignment,
   { facts, signal }: { readonly facts: SessionFacts; readonly signal: AbortSignal },
-): Promise<SessionResult> {
-  const failure = missingExtension(wire, consignment);
-  if (failure) return { kind: 'ended-early', facts, failure };
-  let body: Readable;
+): Promise<HandedOver> {
+  const notSent = (failure: Failure): HandedOver => ({
+    result: { kind: 'ended-early', facts, failure },
+    ending: 'clean',
+  });
+  const missing = missingExtension(wire, consignment);
+  if (missing) return notSent(missing);
+  const body = await bodyOf(consignment);
+  if ('kind' in body) return notSent(body);
   try {
-    body = await consignment.openBody();
+    // The session may have been opened for another message: the requirement is this one's.
+    const refused = refusesSession(facts.requirement, facts.tls);
+    if (refused) return { ...notSent(refused), ending: 'broken' };
+    const replies = await wire.transact(wireMessage(consignment), body, signal);
+    const result = transacted(wire, consignment, { facts, replies });
+    return { result, ending: await endingOf(wire, replies, signal) };
+  } finally {
+    if (!Buffer.isBuffer(body)) body.destroy();
+  }
+}
+
+async function bodyOf({ openBody }: Consignment): Promise<Buffer | Readable | LocalFailure> {
+  try {
+    return await openBody();
   } catch (error) {
     // Where it lies is nobody's business but the log's, and the spool told that one.
     const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
     const detail = `the message cannot be read from the spool (${code ?? 'damaged'})`;
-    const unreadable = localFailure('spool-unreadable', detail);
-    return { kind: 'ended-early', facts, failure: unreadable };
+    return localFailure('spool-unreadable', detail);
   }
-  const replies = await wire.transact(wireMessage(consignment), body, signal);
-  body.destroy();
-  return transacted(wire, consignment, { facts, replies });
+}
+
+async function endingOf(
+  wire: Wire,
+  replies: TransactionReplies,
+  signal: AbortSignal,
+): Promise<Ending> {
+  const { mail, rcpt, data, final, error } = replies;
+  if (isUnheard(wire, replies) && !signal.aborted) return 'unheard';
+  // A body that was not as announced kept everything back.
+  if (final || (error?.code === 'ESTREAM' && !mail && wire.isQuiet)) return 'clean';
+  const isTaken = mail !== undefined && mail.code < 300 && rcpt.length > 0;
+  const areRefused = isTaken && rcpt.every((reply) => reply !== undefined && reply.code >= 300);
+  // A server that wants content for nobody is not one to go on with.
+  if (!areRefused || (data && data.code < 400) || !wire.isQuiet) return 'broken';
+  return (await wire.startOver(signal)) ? 'clean' : 'broken';
+}
+
+/** RFC 5321 §3.8: a server that ends the session, with 421 or without, has done nothing with what came after. */
+function isUnheard({ destroyed }: Wire, replies: TransactionReplies): boolean {
+  const { mail, rcpt, data, final, messageSent, error } = replies;
+  if (!destroyed || messageSent || final || error?.code === 'ESTREAM') return false;
+  return mail ? mail.code === 421 : rcpt.length === 0 && data === undefined;
 }
 
 /** What this message needs and this server does not offer (RFC 6531 §3.2, RFC 6152 §3, RFC 1870 §6.1). */

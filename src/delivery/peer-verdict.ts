@@ -47,6 +47,7 @@ export function describePeer(socket: TLSSocket, host: string | undefined): TlsFa
     version: socket.getProtocol() ?? 'unknown',
     cipher: socket.getCipher()?.standardName ?? 'unknown',
     certSha256: certificate?.fingerprint256?.replaceAll(':', '').toLowerCase(),
+    certValidToMs: present ? Date.parse(certificate?.valid_to ?? '') : undefined,
     verdict,
   };
 }

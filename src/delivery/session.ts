@@ -1,28 +1,28 @@
 /**
- * One SMTP session with one address of one candidate: connect, negotiate TLS as far as the
- * requirement asks, judge the peer, hand over a message. Failures are values; the facts of
+ * One SMTP session with one address of one candidate: opened (open-session.ts), or taken from
+ * those that are open and idle, and a message handed over. Failures are values; the facts of
  * the session (address, TLS, verdict) go with every result.
  *
  * Nothing of a message leaves before `refusesSession` (admission.ts) agreed. A probe goes exactly
  * as far as that, and ends there.
+ *
+ * A session is used again only for a plan equal to its own (session-key.ts). That it ended
+ * while it was idle is nobody's failure: the message, of which the peer took no notice, goes
+ * over a new one.
  */
 import type { Readable } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
 import type { Envelope } from '../mail/envelope.ts';
-import { type Failure, localFailure } from '../mail/failure.ts';
-import type { MxCandidate } from '../mail/route.ts';
-import type { SessionFacts, SessionResult, TlsFacts } from '../mail/session-result.ts';
-import { allowsClearText, type TlsRequirement } from '../mail/tls-requirement.ts';
-import { type DialResult, dial } from '../platform/dial.ts';
-import { refusesSession } from './admission.ts';
+import type { Failure } from '../mail/failure.ts';
+import type { Destination, MxCandidate } from '../mail/route.ts';
+import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
+import type { TlsRequirement } from '../mail/tls-requirement.ts';
+import type { Clock } from '../platform/clock.ts';
 import { type CertificateFacts, describeCertificate } from './certificate.ts';
-import { handOver } from './hand-over.ts';
-import { describePeer } from './peer-verdict.ts';
-import type { SecureContexts } from './secure-contexts.ts';
-import { openingFailure } from './session-failure.ts';
-import type { SmtpTimeouts } from './smtp-timeouts.ts';
-import type { WireError } from './transaction.ts';
-import { Wire } from './wire.ts';
+import { type HandedOver, handOver } from './hand-over.ts';
+import { type OpeningParts, openSession } from './open-session.ts';
+import { sessionKey } from './session-key.ts';
+import type { SessionPool } from './session-pool.ts';
+import type { Wire } from './wire.ts';
 
 /** How TLS is tried on this connection. */
 export type TlsMode =
@@ -33,6 +33,8 @@ export type TlsMode =
   | 'clear';
 
 export interface SessionPlan {
+  /** Whose mail it is, for the limits of its connections. */
+  readonly destination: Destination;
   readonly candidate: MxCandidate;
   readonly address: string;
   readonly requirement: TlsRequirement;
@@ -40,13 +42,15 @@ export interface SessionPlan {
 }
 
 /** The same for every session of a relay. */
-export interface SessionParts {
-  readonly heloName: string;
+export interface SessionParts extends OpeningParts {
   /** Address to bind to, by family. */
   readonly localAddressFor: (remote: string) => string | undefined;
-  readonly timeouts: SmtpTimeouts & { readonly connect: number };
-  readonly secureContexts: SecureContexts;
-  readonly onConnection: (open: 1 | -1) => void;
+}
+
+/** Where sessions wait for the next message, and what their age is measured with. */
+export interface ReuseParts {
+  readonly pool: SessionPool;
+  readonly clock: Clock;
 }
 
 /** The part of a message that one delivery hands over. */
@@ -55,7 +59,9 @@ export interface Consignment {
   readonly sizeBytes: number;
   /** Indexes of the recipients in this transaction. */
   readonly recipients: readonly number[];
-  readonly openBody: () => Promise<Readable>;
+  readonly openBody: () => Promise<Buffer | Readable>;
+  /** Resolves when its outcome is on disk: no other message goes over the session before. */
+  readonly recorded?: Promise<unknown>;
 }
 
 /** What a session came to that was opened to look, not to deliver. */
@@ -67,121 +73,87 @@ export interface SessionProbe {
   readonly certificate: CertificateFacts | undefined;
 }
 
+/** A session that was admitted, with what it was opened under. */
+export interface OpenSession {
+  readonly key: string;
+  readonly wire: Wire;
+  /** As they were at the handshake. */
+  readonly facts: SessionFacts;
+  readonly openedAtMs: number;
+  /** How many messages went over it. */
+  messages: number;
+}
+
 type Parts = SessionParts & { readonly signal: AbortSignal };
 
-/** Run one session from connect to QUIT. Never throws for what the network or the peer does. */
+/**
+ * Hand a message over in a session of its own, or with `reuse` in one that others use after it.
+ * Never throws for what the network or the peer does.
+ */
 export async function runSession(
   plan: SessionPlan,
   consignment: Consignment,
-  parts: Parts,
+  { reuse, ...parts }: Parts & { readonly reuse?: ReuseParts },
 ): Promise<SessionResult> {
-  const { wire, facts, failure } = await openSession(plan, parts);
-  try {
-    if (failure) return { kind: 'ended-early', facts, failure };
-    return await handOver(wire, consignment, { facts, signal: parts.signal });
-  } finally {
+  const { signal, heloName } = parts;
+  const localAddress = parts.localAddressFor(plan.address);
+  const key = sessionKey(plan, { heloName, localAddress });
+  const open = reuse?.pool.take(key, plan.destination);
+  const delivery = { plan, consignment, signal, pool: reuse?.pool };
+  // Once: whatever else is idle may be as dead as this one.
+  const handed = open && (await overOpen(open, { ...delivery, isReused: true }));
+  if (handed && handed.ending !== 'unheard') return handed.result;
+  const { wire, facts, failure } = await openSession(plan, { ...parts, localAddress });
+  if (failure) {
     wire?.finish();
+    return { kind: 'ended-early', facts, failure };
   }
+  const session = { key, wire, facts, openedAtMs: reuse?.clock.now() ?? 0, messages: 0 };
+  wire.once('end', () => reuse?.pool.forget(session));
+  return (await overOpen(session, { ...delivery, isReused: false })).result;
 }
 
 /** The same session without a message: to the point where one could go, then QUIT. */
 export async function probeSession(plan: SessionPlan, parts: Parts): Promise<SessionProbe> {
   let certificate: CertificateFacts | undefined;
-  const { wire, facts, failure } = await openSession(plan, parts, (socket) => {
-    certificate = describeCertificate(socket);
+  const { wire, facts, failure } = await openSession(plan, {
+    ...parts,
+    localAddress: parts.localAddressFor(plan.address),
+    onSecured: (socket) => {
+      certificate = describeCertificate(socket);
+    },
   });
   await wire?.leave(parts.signal);
   return { facts, failure, certificate };
 }
 
-/** The wire is the caller's to end, also that of a session no message may go over. */
-type Opened =
-  | { readonly facts: SessionFacts; readonly wire: Wire; readonly failure?: undefined }
-  | { readonly facts: SessionFacts; readonly wire?: Wire; readonly failure: Failure };
+interface Delivery {
+  readonly plan: SessionPlan;
+  readonly consignment: Consignment;
+  readonly signal: AbortSignal;
+  readonly pool: SessionPool | undefined;
+}
 
-/** From connect to the verdict whether a message may go over this session. */
-async function openSession(
-  plan: SessionPlan,
-  parts: Parts,
-  onSecured: (socket: TLSSocket) => void = () => {},
-): Promise<Opened> {
-  if (plan.mode === 'clear' && !allowsClearText(plan.requirement)) {
-    throw new Error('a session in clear text was planned where TLS is required');
-  }
-  const { candidate, address, requirement } = plan;
-  const localAddress = parts.localAddressFor(address);
-  const base = { candidate, address, localAddress, requirement, tls: undefined };
-  const dialed = await dialPlanned(plan, localAddress, parts);
-  if (dialed.kind === 'failed') {
-    const cause = dialed.cause === 'aborted' ? 'timeout' : dialed.cause;
-    return { facts: base, failure: localFailure(cause, dialed.detail) };
-  }
-  parts.onConnection(1);
-  dialed.socket.once('close', () => parts.onConnection(-1));
-  let tls: TlsFacts | undefined;
-  const wire = new Wire({
-    socket: dialed.socket,
-    address,
-    onSecured: (socket) => {
-      tls = describePeer(socket, candidate.host);
-      onSecured(socket);
-    },
-    heloName: parts.heloName,
-    timeouts: parts.timeouts,
-    startTls: startTlsFor(plan),
-    tls: tlsOptions(plan, parts),
-  });
+/** Hand the message over in `session`, and keep it for the next one or end it. */
+async function overOpen(
+  session: OpenSession,
+  { plan, consignment, signal, pool, isReused }: Delivery & { readonly isReused: boolean },
+): Promise<HandedOver> {
+  const { wire } = session;
+  const { candidate, requirement } = plan;
+  const facts: SessionFacts = isReused
+    ? { ...session.facts, candidate, requirement, reused: true }
+    : session.facts;
+  session.messages += 1;
+  let handed: HandedOver | undefined;
   try {
-    await wire.open(parts.signal);
-  } catch (error) {
-    const facts = { ...base, tls };
-    return { facts, wire, failure: openingFailure(wire, error as WireError, facts) };
+    handed = await handOver(wire, consignment, { facts, signal });
+  } finally {
+    if (pool && handed?.ending === 'clean' && wire.rest()) {
+      const keep = () => pool.put(session, plan.destination);
+      if (consignment.recorded !== undefined) consignment.recorded.then(keep, keep);
+      else keep();
+    } else wire.finish();
   }
-  const facts = { ...base, tls, ...whyClearText(wire, plan) };
-  const failure = refusesSession(requirement, tls);
-  return failure ? { facts, wire, failure } : { facts, wire };
-}
-
-function dialPlanned(
-  { candidate, address }: SessionPlan,
-  localAddress: string | undefined,
-  { timeouts, signal }: Parts,
-): Promise<DialResult> {
-  return dial({
-    address,
-    port: candidate.port,
-    timeoutMs: timeouts.connect,
-    signal,
-    ...(localAddress === undefined ? {} : { localAddress }),
-  });
-}
-
-/** A session that is open in clear text says why. */
-function whyClearText(wire: Wire, { mode, requirement }: SessionPlan): Partial<SessionFacts> {
-  if (wire.tlsSocket || mode === 'clear' || requirement.level === 'none') return {};
-  const clearTextBecause = wire.startTlsOffered
-    ? { cause: 'starttls-refused' as const, detail: 'STARTTLS was offered and then refused' }
-    : { cause: 'starttls-not-offered' as const, detail: 'STARTTLS was not offered' };
-  return { clearTextBecause };
-}
-
-function startTlsFor({ mode, requirement }: SessionPlan): 'required' | 'offered' | 'never' {
-  if (mode === 'clear' || requirement.level === 'none') return 'never';
-  return requirement.level === 'opportunistic' ? 'offered' : 'required';
-}
-
-function tlsOptions({ candidate, mode, requirement }: SessionPlan, parts: SessionParts) {
-  const { small, full, forwardSecret } = parts.secureContexts;
-  // RFC 9325 §4.1: where a certificate is asked for, no suite without forward secrecy, either.
-  const large = requirement.level === 'verify' ? forwardSecret : full;
-  return {
-    // Versions, groups and suites come with the context: beside one, Node ignores them.
-    secureContext: mode === 'small-hello' ? small : large,
-    // RFC 8461 §7.1, RFC 9325 §3.7: SNI is the name of the MX host, never an address.
-    ...(candidate.host === undefined ? {} : { servername: candidate.host }),
-    // No session is kept to be resumed: each peer proves who it is (RFC 8461 §5, RFC 9325 §3.4).
-    // The handshake is finished in any case; the verdict is ours (peer-verdict.ts).
-    rejectUnauthorized: false,
-    checkServerIdentity: () => undefined,
-  };
+  return handed;
 }

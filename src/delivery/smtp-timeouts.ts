@@ -15,8 +15,8 @@ export interface SmtpTimeouts {
   readonly tls: number;
 }
 
-/** RFC 5321 §4.1.1.10 has us wait for the reply to QUIT; nothing depends on it any more. */
-const QUIT_TIMEOUT_MS = 10_000;
+/** RFC 5321 §4.1.1.10 has us wait for the reply to QUIT; no message depends on it any more, nor on RSET's. */
+const AFTERWARDS_MS = 10_000;
 
 /** RFC 5321 §4.5.3.2: which stage a command begins, and how long its reply may take. */
 export const COMMANDS: Record<string, (t: SmtpTimeouts) => readonly [SmtpStage, number]> = {
@@ -26,5 +26,6 @@ export const COMMANDS: Record<string, (t: SmtpTimeouts) => readonly [SmtpStage, 
   MAIL: (t) => ['mail', t.mail],
   RCPT: (t) => ['rcpt', t.rcpt],
   DATA: (t) => ['data', t.dataInit],
-  QUIT: () => ['end-of-data', QUIT_TIMEOUT_MS],
+  RSET: () => ['rcpt', AFTERWARDS_MS],
+  QUIT: () => ['end-of-data', AFTERWARDS_MS],
 };

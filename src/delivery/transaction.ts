@@ -63,6 +63,12 @@ export function exactly(octets: number): Transform {
   });
 }
 
+/** The body is not the one that was announced. */
+export function wrongSize(octets: number, announced: number): WireError {
+  const error = new Error(`the body has ${octets} octets of ${announced}`);
+  return Object.assign(error, { code: 'ESTREAM' });
+}
+
 /** What xtext leaves as it is, inverted (RFC 3461 §4). */
 const NOT_XCHAR = /[^!-*,-<>-~]/g;
 /** The same for an address of type utf-8, whose escapes begin with a backslash (RFC 6533 §3 QCHAR). */

@@ -5,7 +5,8 @@
  *
  * The subclass reaches into methods that nodemailer does not document; its version is
  * pinned. It adds:
- * - a timeout per command (RFC 5321 §4.5.3.2) instead of one for all,
+ * - a timeout per command, aborts, and rest between messages (connection.ts),
+ * - the content of a body in memory in one piece (content.ts),
  * - the replies to RCPT in order, so that every recipient gets its own,
  * - an end for sessions whose replies don't fit the commands: a reply before the end of the message,
  *   a 2xx to DATA (RFC 5321 §4.3.2), more replies than commands,
@@ -17,9 +18,10 @@ import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { Recipient } from '../mail/envelope.ts';
-import type { SmtpStage } from '../mail/failure.ts';
-import { OpenSmtpConnection } from './nodemailer-internals.ts';
-import { COMMANDS, type SmtpTimeouts } from './smtp-timeouts.ts';
+import { Connection } from './connection.ts';
+import { wholeContent } from './content.ts';
+import type { SendStream } from './nodemailer-internals.ts';
+import type { SmtpTimeouts } from './smtp-timeouts.ts';
 import {
   asReply,
   exactly,
@@ -27,6 +29,7 @@ import {
   type TransactionReplies,
   type WireError,
   type WireMessage,
+  wrongSize,
 } from './transaction.ts';
 
 export interface WireOptions {
@@ -46,25 +49,22 @@ export interface WireOptions {
 /** Longest reply taken, all lines together. */
 const MAX_REPLY = 64 * 1024;
 
-export class Wire extends OpenSmtpConnection {
+export class Wire extends Connection {
   readonly #options: WireOptions;
   #replies: TransactionReplies = { rcpt: [], messageSent: false };
   #message: WireMessage | undefined;
   #rcptSent = 0;
-  /** Within the content: anything but its end would become part of it. */
-  #inContent = false;
-  /** What the reply that is due may take; undefined while the content is sent. */
-  #replyMs: number | undefined;
+  /** The content, where it is sent in one piece. */
+  #content: string | undefined;
+  #keywords: { readonly lines: readonly string[]; readonly all: ReadonlySet<string> } | undefined;
   /** As asked for. */
   readonly startTls: WireOptions['startTls'];
-  /** The last command sent, for error texts. */
-  stageReached: SmtpStage = 'greeting';
   /** STARTTLS stood in the EHLO reply in clear text. */
   startTlsOffered = false;
 
   constructor(options: WireOptions) {
     const { timeouts } = options;
-    super({
+    const sent = {
       connection: options.socket,
       host: options.address, // an address, so that no name of its own gets into SNI
       name: options.heloName,
@@ -77,17 +77,18 @@ export class Wire extends OpenSmtpConnection {
       greetingTimeout: timeouts.greeting,
       socketTimeout: timeouts.helo,
       maxResponseSize: MAX_REPLY,
-    });
+    };
+    super(sent, timeouts);
     this.#options = options;
     this.startTls = options.startTls;
-    this.on('error', () => {}); // told to whoever waits; a late one must not end the process
   }
 
   /** Greeting, EHLO, STARTTLS and EHLO again, as far as `startTls` asks. Rejects with a WireError. */
   open(signal: AbortSignal): Promise<void> {
-    return this.#untilAborted(signal, (resolve, reject) => {
-      this.once('error', reject);
+    return this.untilAborted<void>(signal, (resolve, reject) => {
       this.connect((error) => (error ? reject(error) : resolve()));
+    }).then(() => {
+      if (this._socket) this._socket.setTimeout(0); // from now on each reply has its own time
     });
   }
 
@@ -98,10 +99,12 @@ export class Wire extends OpenSmtpConnection {
 
   /** Whether the last EHLO reply listed `keyword`: over TLS the one over TLS (RFC 3207 §4.2). */
   offers(keyword: string): boolean {
-    const wanted = keyword.toUpperCase();
-    return (this._ehloLines ?? []).some(
-      (line) => line.split(/[ =]/, 1)[0]?.toUpperCase() === wanted,
-    );
+    const lines = this._ehloLines ?? [];
+    if (this.#keywords?.lines !== lines) {
+      const all = lines.map((line) => line.split(/[ =]/, 1)[0]?.toUpperCase() ?? '');
+      this.#keywords = { lines, all: new Set(all) };
+    }
+    return this.#keywords.all.has(keyword.toUpperCase());
   }
 
   /** The size limit of RFC 1870 §4; undefined when none was declared. */
@@ -112,7 +115,7 @@ export class Wire extends OpenSmtpConnection {
   /** One mail transaction (RFC 5321 §3.3). Never rejects: what went wrong stands in the result. */
   async transact(
     message: WireMessage,
-    body: Readable,
+    body: Buffer | Readable,
     signal: AbortSignal,
   ): Promise<TransactionReplies> {
     this.#message = message;
@@ -127,66 +130,21 @@ export class Wire extends OpenSmtpConnection {
       use8BitMime: message.eightBitMime,
       dsn: { ret: message.ret ?? null, envid: message.envid ?? null },
     };
-    await this.#untilAborted<void>(signal, (resolve, reject) => {
-      this.once('error', reject);
-      const content = body.pipe(exactly(message.sizeBytes));
-      body.once('error', (error) => content.destroy(error));
+    const content = Buffer.isBuffer(body) ? body : streamOf(body, message.sizeBytes);
+    this.#content = undefined;
+    if (Buffer.isBuffer(content)) {
+      if (content.length !== message.sizeBytes) {
+        replies.error = wrongSize(content.length, message.sizeBytes);
+        return replies;
+      }
+      this.#content = wholeContent(content);
+    }
+    await this.untilAborted<void>(signal, (resolve, reject) => {
       this.send(envelope, content, (error) => (error ? reject(error) : resolve()));
     }).catch((error: WireError) => {
       if (!replies.final) replies.error = error;
     });
     return replies;
-  }
-
-  /** QUIT (RFC 5321 §4.1.1.10); within the content just the end of the connection, which ends no message. */
-  finish(): void {
-    if (this.destroyed || this.#inContent) this.close();
-    else this.quit();
-  }
-
-  /** As `finish`, and wait until the connection has ended: a QUIT was answered, or `signal` fired. */
-  async leave(signal: AbortSignal): Promise<void> {
-    if (this.destroyed) return;
-    const ended = Promise.withResolvers<void>();
-    const abandon = () => {
-      this.close();
-      ended.resolve();
-    };
-    this.once('end', () => ended.resolve());
-    signal.addEventListener('abort', abandon, { once: true });
-    this.finish();
-    if (signal.aborted) abandon();
-    await ended.promise;
-    signal.removeEventListener('abort', abandon);
-  }
-
-  /** Wait for `work`; an abort ends the connection and the wait. */
-  #untilAborted<T>(
-    signal: AbortSignal,
-    work: (resolve: (value: T) => void, reject: (error: Error) => void) => void,
-  ): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      const onAbort = () => {
-        reject(Object.assign(new Error('the attempt ran out of time'), { code: 'ETIMEDOUT' }));
-        this.close();
-      };
-      if (signal.aborted) return onAbort();
-      signal.addEventListener('abort', onAbort, { once: true });
-      const settle = () => {
-        signal.removeEventListener('abort', onAbort);
-        this.removeListener('error', reject);
-      };
-      work(
-        (value) => {
-          settle();
-          resolve(value);
-        },
-        (error) => {
-          settle();
-          reject(error);
-        },
-      );
-    });
   }
 
   override _onError(error: Error, type: string, data: unknown, command: string): void {
@@ -195,43 +153,18 @@ export class Wire extends OpenSmtpConnection {
   }
 
   override _sendCommand(command: string, logged?: string): void {
-    const verb = command.slice(0, 4).toUpperCase();
-    const { timeouts } = this.#options;
-    const [stage, timeoutMs] = COMMANDS[verb]?.(timeouts) ?? [this.stageReached, timeouts.helo];
-    this.stageReached = stage;
-    const sent = this.#completed(verb, command);
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: a command is one line
-    if (/[\u0000\r\n]/.test(sent)) throw new Error('a command with a line break in it');
-    super._sendCommand(sent, logged);
-    this.#awaitReply(timeoutMs);
-  }
-
-  /** The whole reply has this time, also one that trickles in (RFC 5321 §4.5.3.2). */
-  #awaitReply(timeoutMs: number): void {
-    this.#replyMs = timeoutMs;
-    if (this._socket) this._socket.setTimeout(timeoutMs);
-    this._startPhase(timeoutMs, new Error('the reply took too long'));
-  }
-
-  override _processResponse(): unknown {
-    const [awaited] = this._responseActions;
-    const result = super._processResponse();
-    if (this._responseActions[0] === awaited || this.upgrading) return result;
-    // The next of several pipelined replies has its own time.
-    if (this._responseActions.length > 0 && this.#replyMs) this.#awaitReply(this.#replyMs);
-    else this._clearPhase();
-    return result;
+    super._sendCommand(this.#completed(command), logged);
   }
 
   /** Real paths for the placeholders; RFC 6531 §3.4: SMTPUTF8 goes with the message, not only with its addresses. */
-  #completed(verb: string, command: string): string {
+  #completed(command: string): string {
     const message = this.#message;
     if (!message) return command;
-    if (verb === 'MAIL') {
+    if (command.startsWith('MAIL')) {
       const mail = command.replace(/<[^>]*>/, () => `<${message.reversePath}>`);
       return message.smtpUtf8 ? `${mail} SMTPUTF8` : mail;
     }
-    if (verb !== 'RCPT') return command;
+    if (!command.startsWith('RCPT')) return command;
     const recipient = message.recipients[this.#rcptSent++];
     if (!recipient) throw new Error('RCPT without a recipient');
     return command.replace(/<[^>]*>/, () => `<${recipient.address}>`) + this.#dsnOf(recipient.dsn);
@@ -255,10 +188,16 @@ export class Wire extends OpenSmtpConnection {
       return;
     }
     super._upgradeConnection((error, secured) => {
-      if (secured && this.tlsSocket) this.#options.onSecured(this.tlsSocket);
+      if (secured && this.tlsSocket) {
+        this.tlsSocket.setTimeout(0);
+        restoreLegacyCertificate(this.tlsSocket);
+        this.#options.onSecured(this.tlsSocket);
+      }
       callback(error, secured);
     });
-    if (this._socket) this._socket.setTimeout(this.#options.timeouts.tls);
+    if (!this.upgrading || !this._socket) return;
+    this._socket.setTimeout(this.#options.timeouts.tls);
+    skipLegacyCertificate(this._socket as TLSSocket);
   }
 
   override _actionEHLO(reply: string): void {
@@ -284,29 +223,90 @@ export class Wire extends OpenSmtpConnection {
   }
 
   override _actionSMTPStream(reply: string, callback: unknown): void {
-    const isEarly = !this.#replies.messageSent || (this._socket && this._socket.writableLength > 0);
-    if (!isEarly || !reply.startsWith('2')) this.#replies.final = asReply(reply);
-    // Nothing that comes before the end of the message can be the answer to it.
-    if (isEarly) this.#protocolError('a reply before the end of the message');
-    else super._actionSMTPStream(reply, callback);
+    if (!reply.startsWith('2')) this.#replies.final = asReply(reply);
+    const judge = () => this.#judgeFinal(reply, callback);
+    // Whether the socket has given all of it away may be known only in the next turn of the event
+    // loop; a quick peer has answered by then. After a 421 there is none.
+    const isUncertain = this.#replies.messageSent && this.#hasUnsent();
+    if (isUncertain && !reply.startsWith('421')) setImmediate(judge);
+    else judge();
+  }
+
+  /** Nothing that comes before the end of the message can be the answer to it. */
+  #judgeFinal(reply: string, callback: unknown): void {
+    const isEarly = !this.#replies.messageSent || this.#hasUnsent();
+    if (isEarly) {
+      this.#protocolError('a reply before the end of the message');
+      return;
+    }
+    this.#replies.final = asReply(reply);
+    super._actionSMTPStream(reply, callback);
+  }
+
+  #hasUnsent(): boolean {
+    return this._socket ? this._socket.writableLength > 0 : false;
   }
 
   #protocolError(text: string): void {
     this._onError(new Error(text), 'EPROTOCOL', false, 'DATA');
   }
 
-  override _createSendStream(callback: unknown): Readable {
-    const stream = super._createSendStream(callback);
-    this.#inContent = true;
-    const { timeouts } = this.#options;
-    this.#replyMs = undefined;
-    if (this._socket) this._socket.setTimeout(timeouts.dataBlock);
-    stream.once('end', () => {
-      this.#inContent = false;
-      this.#replies.messageSent = true;
-      this.stageReached = 'end-of-data';
-      this.#awaitReply(timeouts.dataDone);
-    });
+  override _createSendStream(callback: unknown): SendStream {
+    const content = this.#content;
+    this.beginContent();
+    if (content) {
+      this._responseActions.push((reply: string) => this._actionSMTPStream(reply, callback));
+      // Called with the body as it was; what is sent was made of it.
+      return {
+        outByteCount: content.length,
+        write: () => {},
+        end: () => this.#sendWhole(content),
+      };
+    }
+    const stream = super._createSendStream(callback) as SendStream & Readable;
+    if (this._socket) this._socket.setTimeout(this.#options.timeouts.dataBlock);
+    stream.once('end', () => this.#contentSent());
     return stream;
   }
+
+  #sendWhole(content: string): void {
+    this.#content = undefined;
+    const socket = this._socket;
+    if (!socket || socket.write(content, 'latin1')) {
+      this.#contentSent();
+      return;
+    }
+    socket.setTimeout(this.#options.timeouts.dataBlock);
+    socket.once('drain', () => this.#contentSent());
+  }
+
+  /** The socket has all of it. */
+  #contentSent(): void {
+    if (this.destroyed) return;
+    this.isInContent = false;
+    this.#replies.messageSent = true;
+    this.stageReached = 'end-of-data';
+    if (this._socket) this._socket.setTimeout(0);
+    this.awaitReply(this.#options.timeouts.dataDone);
+  }
+}
+
+/** A body that is read while it is sent. */
+function streamOf(body: Readable, sizeBytes: number): Readable {
+  const content = body.pipe(exactly(sizeBytes));
+  body.once('error', (error) => content.destroy(error));
+  return content;
+}
+
+/**
+ * During the handshake Node puts the certificates of the whole chain into objects, for an identity
+ * check that we do not have it make (session.ts); that took a tenth of a connection's time. The
+ * verdict on the chain is OpenSSL's own and does not come by here.
+ */
+function skipLegacyCertificate(socket: TLSSocket): void {
+  Object.defineProperty(socket, 'getPeerCertificate', { value: () => ({}), configurable: true });
+}
+
+function restoreLegacyCertificate(socket: TLSSocket): void {
+  Reflect.deleteProperty(socket, 'getPeerCertificate');
 }

@@ -11,8 +11,6 @@
  * RFC 6152 §3, which lets such a message have no meaning): the clients that send it expect
  * it to arrive, and the next hop has to be told the truth.
  */
-import { once } from 'node:events';
-import type { Writable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
 import { ContentScanner } from '../protocol/smtp/content.ts';
 import { HeaderScanner } from '../protocol/smtp/header-scan.ts';
@@ -48,7 +46,7 @@ export async function receiveMessage(reception: Reception): Promise<Verdict> {
     await draft.discard();
     return { kind: 'abandoned' };
   }
-  const refused = intake.finish();
+  const refused = await intake.finish();
   if (refused) {
     await draft.discard();
     return { kind: 'refused', ...refused };
@@ -74,20 +72,18 @@ export function refusalOf(error: unknown): { refusal: Refusal; detail: string } 
 /** Writes content to the draft until there is a reason not to; then only counts on. */
 class DraftWriter {
   sizeBytes = 0;
-  readonly #body: Writable;
+  readonly #draft: Draft;
   readonly #limits: Reception['limits'];
   readonly #scanner = new ContentScanner();
   readonly #header = new HeaderScanner();
+  /** Goes to the draft with the first octets of the content. */
+  #trace: string;
   #refused: { refusal: Refusal; detail?: string } | undefined;
 
   constructor({ draft, trace, limits }: Reception) {
-    this.#body = draft.body;
+    this.#draft = draft;
     this.#limits = limits;
-    // Stays until the stream is gone: a second error without a listener would end the process.
-    this.#body.on('error', (error) => {
-      this.#refused ??= refusalOf(asSpoolError(error));
-    });
-    this.#body.write(trace);
+    this.#trace = trace;
   }
 
   get sawEightBit(): boolean {
@@ -98,16 +94,26 @@ class DraftWriter {
     this.sizeBytes += chunk.length;
     if (this.#refused) return;
     this.#refused = this.#judge(chunk);
-    if (this.#refused || this.#body.write(chunk)) return;
-    await drained(this.#body);
+    if (!this.#refused) await this.#write(chunk);
   }
 
-  /** The content is complete: why it is refused, if it is. Ends the body otherwise. */
-  finish(): { refusal: Refusal; detail?: string } | undefined {
+  /** The content is complete: why it is refused, if it is. */
+  async finish(): Promise<{ refusal: Refusal; detail?: string } | undefined> {
     const fault = this.#scanner.end();
     if (fault) this.#refused ??= { refusal: REFUSALS.bareLineEnd, detail: fault };
-    if (!this.#refused) this.#body.end();
+    if (!this.#refused && this.#trace !== '') await this.#write(Buffer.alloc(0));
     return this.#refused;
+  }
+
+  async #write(chunk: Buffer): Promise<void> {
+    const octets =
+      this.#trace === '' ? chunk : Buffer.concat([Buffer.from(this.#trace, 'utf8'), chunk]);
+    this.#trace = '';
+    try {
+      await this.#draft.write(octets);
+    } catch (error) {
+      this.#refused = refusalOf(error);
+    }
   }
 
   #judge(chunk: Buffer): { refusal: Refusal; detail?: string } | undefined {
@@ -119,22 +125,4 @@ class DraftWriter {
     if (hops <= this.#limits.receivedHops) return undefined;
     return { refusal: REFUSALS.tooManyHops, detail: `${hops} Received fields` };
   }
-}
-
-/** Wait until the stream takes more, or will take nothing ever again. */
-async function drained(body: Writable): Promise<void> {
-  if (body.destroyed || !body.writableNeedDrain) return;
-  const done = new AbortController();
-  const { signal } = done;
-  const events = [once(body, 'drain', { signal }), once(body, 'close', { signal })];
-  await Promise.race(events).catch(() => {});
-  done.abort();
-  await Promise.allSettled(events);
-}
-
-function asSpoolError(error: Error): SpoolError {
-  if (error instanceof SpoolError) return error;
-  const { code } = error as NodeJS.ErrnoException;
-  const full = code === 'ENOSPC' || code === 'EDQUOT';
-  return new SpoolError(full ? 'full' : 'failed', error.message, { cause: error });
 }

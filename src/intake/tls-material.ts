@@ -13,7 +13,6 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import type { Clock } from '../platform/clock.ts';
 import { makeDirectory, replaceFile } from '../platform/durable-file.ts';
-import { makeSelfSigned } from './self-signed.ts';
 
 /** PEM texts: the chain, leaf first, and the leaf's private key. */
 export interface PemPair {
@@ -169,6 +168,8 @@ async function selfSignedPair(options: TlsMaterialOptions): Promise<PemPair> {
   const kept = await readPair(files).catch(() => undefined);
   if (kept && isFit(kept, options)) return kept;
   await makeDirectory(directory);
+  // Loaded here: it brings a large library, and is needed once in a pair's life.
+  const { makeSelfSigned } = await import('./self-signed.ts');
   const pem = await makeSelfSigned(options.hostname, options.clock.now());
   await replaceFile(files.keyFile, pem.key);
   await replaceFile(files.certFile, pem.cert);

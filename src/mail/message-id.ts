@@ -5,7 +5,7 @@
  * 16 characters of Crockford base32: 9 of milliseconds since 1970 (ids sort by time until
  * the year 3084), 7 random (35 bits), so that two relays never need to agree on a counter.
  */
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 
 declare const messageId: unique symbol;
 export type MessageId = string & { readonly [messageId]: true };
@@ -20,8 +20,22 @@ export function newMessageId(nowMs: number): MessageId {
     id = ALPHABET[rest % 32] + id;
     rest = Math.floor(rest / 32);
   }
-  for (const byte of randomBytes(7)) id += ALPHABET[byte % 32];
+  for (const byte of someRandom()) id += ALPHABET[byte % 32];
   return id as MessageId;
+}
+
+const RANDOM_OCTETS = 7;
+/** Random octets for many ids at once: asking for a few costs as much as asking for thousands. */
+const pool = new Uint8Array(512 * RANDOM_OCTETS);
+let used = pool.length;
+
+function someRandom(): Uint8Array {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  used += RANDOM_OCTETS;
+  return pool.subarray(used - RANDOM_OCTETS, used);
 }
 
 /** Whether `text` has the form of a message id; nothing else may become a file name in the spool. */

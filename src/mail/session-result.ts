@@ -15,6 +15,8 @@ export interface TlsFacts {
   readonly cipher: string;
   /** SHA-256 of the leaf certificate, lower-case hex. */
   readonly certSha256: string | undefined;
+  /** Its notAfter, milliseconds since the epoch; NaN when that is no date. */
+  readonly certValidToMs?: number | undefined;
   /** Our own verdict, reached before MAIL FROM. */
   readonly verdict: PeerVerdict;
 }
@@ -31,6 +33,8 @@ export interface SessionFacts {
   readonly requirement: TlsRequirement;
   /** Undefined while the session is, or stayed, in clear text. */
   readonly tls: TlsFacts | undefined;
+  /** Messages went over the session before: TLS and verdict are those of its handshake. */
+  readonly reused?: true;
   /** In clear text under an opportunistic requirement: why TLS was not reached. */
   readonly clearTextBecause?: { readonly cause: TlsFailureCause; readonly detail: string };
 }

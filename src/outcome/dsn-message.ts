@@ -33,7 +33,7 @@ export interface DsnRequest {
   /** Attempts made for the destination. */
   readonly attempts: number;
   readonly hostname: string;
-  readonly openBody: () => Promise<Readable>;
+  readonly openBody: () => Promise<Buffer | Readable>;
 }
 
 export interface DsnMessage {
@@ -152,7 +152,8 @@ async function readOriginal(request: DsnRequest, whole: boolean): Promise<Buffer
   const most = whole ? MAX_RETURNED_OCTETS : MAX_HEADER_OCTETS;
   let seen = Buffer.alloc(0);
   try {
-    for await (const chunk of await request.openBody()) {
+    const body = await request.openBody();
+    for await (const chunk of Buffer.isBuffer(body) ? [body] : body) {
       seen = Buffer.concat([seen, chunk as Buffer]);
       const end = whole ? -1 : seen.indexOf('\r\n\r\n');
       if (end >= 0) return seen.subarray(0, end + 2);

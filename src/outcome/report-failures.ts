@@ -3,7 +3,6 @@
  * into the queue by the one door, and notes that it is done. Each step can be cut off and
  * done again: the id is fixed beforehand, so a DSN that is in the spool already is not made twice.
  */
-import { pipeline } from 'node:stream/promises';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -71,7 +70,7 @@ async function queueDsn(
       hostname: parts.hostname(),
       openBody: () => parts.spool.openBody(id),
     });
-    await pipeline(dsn.body, draft.body);
+    for await (const chunk of dsn.body) await draft.write(chunk as Buffer);
     await parts.commit(draft, dsn.envelope);
   } catch (error) {
     await draft.discard();

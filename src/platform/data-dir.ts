@@ -2,14 +2,19 @@
  * The data directory: made private, and locked for the life of the process, so that one process
  * owns the spool. The lock is a file with the owner's process id and start time; one left
  * behind by a process that is gone (or whose id now names another) is taken over.
+ *
+ * An owner that was started by a supervisor ends when that one does: where the supervisor is
+ * gone already, its end is waited for.
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, link, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { makeDirectory, replaceFile } from './durable-file.ts';
 
 /** Another process uses the directory. */
 export class DataDirLockedError extends Error {
+  /** Of the process to be stopped. */
   readonly pid: number;
   constructor(directory: string, pid: number) {
     super(
@@ -26,8 +31,27 @@ export interface DataDir {
   unlock(): Promise<void>;
 }
 
-/** Make and lock the data directory. Throws DataDirLockedError. */
-export async function openDataDir(directory: string): Promise<DataDir> {
+/** How long an owner without its supervisor may take to end. */
+const ORPHAN_MS = 3000;
+const ORPHAN_LOOK_MS = 20;
+
+interface Process {
+  readonly pid: number;
+  /** Tells it from another one with the same id. */
+  readonly startedAt: string | undefined;
+}
+
+/** What the lock file holds. */
+interface Owner extends Process {
+  /** The process that signals go to, where it is another one. */
+  readonly supervisor?: Process;
+}
+
+/**
+ * Make and lock the data directory. `supervisor`: process id of the one we end with; 0 without
+ * one. Throws DataDirLockedError.
+ */
+export async function openDataDir(directory: string, supervisor = 0): Promise<DataDir> {
   const path = resolve(directory);
   try {
     await makeDirectory(path);
@@ -39,16 +63,19 @@ export async function openDataDir(directory: string): Promise<DataDir> {
   }
   const lockFile = join(path, 'lock');
   const mine = join(path, `lock.${process.pid}`);
-  await writeFile(
-    mine,
-    JSON.stringify({ pid: process.pid, startedAt: await startTime(process.pid) }),
-  );
+  const owner: Owner = {
+    ...(await processFacts(process.pid)),
+    ...(supervisor === 0 ? {} : { supervisor: await processFacts(supervisor) }),
+  };
+  await writeFile(mine, JSON.stringify(owner));
+  const deadline = performance.now() + ORPHAN_MS;
   try {
-    for (;;) {
-      if (await linked(mine, lockFile)) break;
-      const owner = await liveOwner(lockFile);
-      if (owner !== undefined) throw new DataDirLockedError(path, owner);
-      await rm(lockFile, { force: true });
+    while (!(await linked(mine, lockFile))) {
+      const other = await liveOwner(lockFile);
+      if (other === undefined) await rm(lockFile, { force: true });
+      else if (!other.isOrphan || performance.now() > deadline) {
+        throw new DataDirLockedError(path, other.pid);
+      } else await sleep(ORPHAN_LOOK_MS);
     }
   } finally {
     await rm(mine, { force: true });
@@ -77,15 +104,29 @@ async function linked(from: string, to: string): Promise<boolean> {
   }
 }
 
-async function liveOwner(lockFile: string): Promise<number | undefined> {
+/** Who has the lock, if it is alive: the process to signal, and whether its supervisor is gone. */
+async function liveOwner(
+  lockFile: string,
+): Promise<{ readonly pid: number; readonly isOrphan: boolean } | undefined> {
   try {
-    const { pid, startedAt } = JSON.parse(await readFile(lockFile, 'utf8'));
-    if (!Number.isSafeInteger(pid) || pid <= 0) return undefined;
-    const now = await startTime(pid);
-    return now !== undefined && now === startedAt ? pid : undefined;
+    const { supervisor, ...owner } = JSON.parse(await readFile(lockFile, 'utf8')) as Owner;
+    if (!(await isAlive(owner))) return undefined;
+    if (supervisor === undefined) return { pid: owner.pid, isOrphan: false };
+    const isOrphan = !(await isAlive(supervisor));
+    return { pid: isOrphan ? owner.pid : supervisor.pid, isOrphan };
   } catch {
     return undefined;
   }
+}
+
+async function processFacts(pid: number): Promise<Process> {
+  return { pid, startedAt: await startTime(pid) };
+}
+
+async function isAlive({ pid, startedAt }: Process): Promise<boolean> {
+  if (!Number.isSafeInteger(pid) || pid <= 0) return false;
+  const now = await startTime(pid);
+  return now !== undefined && now === startedAt;
 }
 
 /**

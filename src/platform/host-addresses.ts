@@ -6,6 +6,7 @@
 import type { DomainName } from '../protocol/domain.ts';
 import type { GuardVerdict } from './address-guard.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { follow } from './deadline.ts';
 import type { LookupResult, Resolver } from './resolver.ts';
 
 /** A member of `outbound.ipFamilies`. */
@@ -40,9 +41,9 @@ export async function lookupHostAddresses(
 ): Promise<readonly LookupResult<string>[]> {
   const grace = new AbortController();
   let cancelGrace: (() => void) | undefined;
-  const either = AbortSignal.any([signal, grace.signal]);
+  const release = follow(signal, grace);
   const lookups = families.map(async (family) => {
-    const answer = await resolver.lookupAddress(host, family === 'ipv6' ? 6 : 4, either);
+    const answer = await resolver.lookupAddress(host, family === 'ipv6' ? 6 : 4, grace.signal);
     if (answer.kind === 'found') {
       cancelGrace ??= clock.after(GRACE_MS, () =>
         grace.abort(new Error(`no ${other(family)} addresses ${GRACE_MS / 1000} s after the rest`)),
@@ -50,9 +51,12 @@ export async function lookupHostAddresses(
     }
     return answer;
   });
-  const answers = await Promise.all(lookups);
-  cancelGrace?.();
-  return answers;
+  try {
+    return await Promise.all(lookups);
+  } finally {
+    release();
+    cancelGrace?.();
+  }
 }
 
 function other(family: IpFamily): IpFamily {

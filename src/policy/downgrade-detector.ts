@@ -106,7 +106,8 @@ export class DowngradeDetector {
       const detail = `${host}: ${verdict.detail}`;
       this.#note(domain, { signal: 'certificate-invalid', detail, about: host });
     }
-    this.#parts.memory.note(host, verdict);
+    // A message over a session from before is no other handshake.
+    if (!facts.reused) this.#parts.memory.note(host, verdict);
   }
 
   #wasVerified(atMs: number | undefined): boolean {

@@ -58,6 +58,12 @@ export function createStsLookup(parts: StsLookupParts) {
       const live = await readLiveRecord(domain, parts, signal);
       // When nobody waits any more it is no failure of DNS, and must not start the grace.
       signal.throwIfAborted();
+      const settled = settledAlready(domain, live, parts);
+      if (settled) {
+        await noteUsed(domain, parts);
+        parts.events.lookedUp(domain, settled.kept.policy.mode);
+        return settled;
+      }
       const key = `${live.kind} ${live.kind === 'record' ? live.id : ''} ${domain}`;
       const work = (shared: AbortSignal) => lookup(domain, live, { parts, signal: shared });
       return await flights.run(key, signal, work);
@@ -66,6 +72,19 @@ export function createStsLookup(parts: StsLookupParts) {
       throw error;
     }
   };
+}
+
+/** The record names the policy that is in force and in memory: what nearly every look-up comes to. */
+function settledAlready(
+  domain: DomainName,
+  live: LiveRecord,
+  { store, clock }: StsLookupParts,
+): Extract<StsLookup, { kind: 'policy' }> | undefined {
+  if (live.kind !== 'record') return undefined;
+  const entry = store.remembered(domain);
+  const kept = policyInForce(entry, clock.now());
+  if (!kept || kept.id !== live.id || entry?.dnsFailing) return undefined;
+  return { kind: 'policy', kept };
 }
 
 async function lookup(

@@ -78,6 +78,11 @@ export class StsStore {
     return this.#inTurn(domain, () => this.#load(domain));
   }
 
+  /** What this process remembers about `domain`, without asking anybody. */
+  remembered(domain: DomainName): StsEntry | undefined {
+    return this.#memory.get(domain);
+  }
+
   /** Every entry on disk that can be read, in no order; the others are reported. */
   all(): AsyncIterable<StsEntry> {
     return this.#files.all((error) => this.#options.events.cacheError('disk', error));

@@ -3,6 +3,7 @@
  * domain; a route; MTA-STS of the policy domain; `security.default` (product contract, section 8).
  * A route's own level and the next hop's MTA-STS bind together: the stronger one counts.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { type LocalFailure, localFailure } from '../mail/failure.ts';
 import type { Destination, MxCandidate, Route } from '../mail/route.ts';
 import type { CandidateVerdict, TlsLevel, TlsRequirement } from '../mail/tls-requirement.ts';
@@ -44,6 +45,8 @@ export interface TlsPolicyParts {
 
 /** The policy for one route; asks DNS and policy hosts only where no override decides. */
 export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
+  /** Verdicts on the hosts of a policy: the same ones are asked about for every message. */
+  const judged = new WeakMap<KeptPolicy, Map<string, Judged>>();
   return async (route: Route, signal: AbortSignal): Promise<TlsPolicy> => {
     const current = settings();
     const { minVersion } = current;
@@ -69,10 +72,33 @@ export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
         if (sts.kept.policy.mode === 'none') return same(fallback);
         return {
           kind: 'decided',
-          requirementFor: (c) => underSts(c, route.policyDomain, sts.kept, fallback),
+          requirementFor: (candidate) => {
+            const known = judged.get(sts.kept) ?? new Map<string, Judged>();
+            judged.set(sts.kept, known);
+            const key = `${route.policyDomain} ${candidate.host ?? candidate.address}`;
+            const before = known.get(key);
+            if (before && isSame(before.fallback, fallback)) return before.verdict;
+            const verdict = underSts(candidate, route.policyDomain, sts.kept, fallback);
+            if (known.size < MOST_JUDGED) known.set(key, { fallback, verdict });
+            return verdict;
+          },
         };
     }
   };
+}
+
+interface Judged {
+  readonly fallback: TlsRequirement;
+  readonly verdict: CandidateVerdict;
+}
+
+/** An MX set may be as large as it likes. */
+const MOST_JUDGED = 100;
+
+function isSame(a: TlsRequirement, b: TlsRequirement): boolean {
+  return (
+    a.level === b.level && a.minVersion === b.minVersion && isDeepStrictEqual(a.source, b.source)
+  );
 }
 
 /** What holds where nothing is published: the route's level, or the default. */

@@ -1,22 +1,27 @@
 /**
- * The clock and the dispatcher: a BullMQ queue of small pointers into the spool. It decides
- * nothing: whether a delivery exists, how often it was tried and when it is tried next stands
- * in the ledger and the spool. Jobs lost, repeated or stuck here are put right by the
- * reconciler.
+ * The clock and the dispatcher: a BullMQ queue of turns and wake-ups, one small job each that
+ * names a destination. It decides nothing: whether a delivery exists, how often it was tried and
+ * when it is tried next stands in the ledger and the spool. Jobs lost, repeated or stuck here are
+ * put right by the reconciler.
  *
  * The queue's name carries the node id, so that relays on one Redis never take each other's
  * jobs; the prefix is a hash tag, so that all keys of a queue share a Redis Cluster slot.
  */
-import { type Job, Queue } from 'bullmq';
-import type { MessageId } from '../mail/message-id.ts';
+import { Queue } from 'bullmq';
 import type { Destination } from '../mail/route.ts';
 import type { RedisClient } from '../platform/redis.ts';
-import type { LedgerEntry } from './ledger.ts';
 
-/** All that stands in Redis about a delivery. */
-export interface DeliveryJob {
-  readonly id: MessageId;
+/** All that stands in a job; for people, the program goes by the job's id. */
+export interface JobContent {
   readonly destination: Destination;
+}
+
+export interface QueueJob {
+  readonly jobId: string;
+  readonly kind: 'turn' | 'wake';
+  readonly destination: Destination;
+  /** Absolute, ms; at once when absent. */
+  readonly atMs?: number;
 }
 
 /** Where a node's jobs are kept. */
@@ -29,8 +34,8 @@ export function queueNames(keyPrefix: string, node: string): QueueNames {
   return { name: `deliveries-${node}`, prefix: `{${keyPrefix}-${node}}` };
 }
 
-/** What was wrong with the job of an overdue delivery. */
-export type Revival = 'missing' | 'ended' | 'stuck' | 'abandoned' | 'fine';
+/** What has become of a job that was to stand in line; `missing` and what follows is wrong. */
+export type JobStanding = 'fine' | 'missing' | 'ended' | 'stuck' | 'abandoned';
 
 /** Beyond this many jobs a call is split, so that no single command blocks Redis for long. */
 const BATCH = 500;
@@ -39,7 +44,7 @@ const COMMAND_TIMEOUT_MS = 5000;
 
 export class JobQueue {
   /** Undefined when its first words with Redis failed: it would stay useless, so a new one is made. */
-  #queue: Queue<DeliveryJob> | undefined;
+  #queue: Queue<JobContent> | undefined;
   readonly #names: QueueNames;
   readonly #onError: (error: Error) => void;
   readonly #connection: RedisClient;
@@ -53,9 +58,9 @@ export class JobQueue {
     this.#markKey = `${names.prefix}:entered`;
   }
 
-  #open(): Queue<DeliveryJob> {
+  #open(): Queue<JobContent> {
     const { name, prefix } = this.#names;
-    const queue = new Queue<DeliveryJob>(name, {
+    const queue = new Queue<JobContent>(name, {
       connection: this.#connection,
       prefix,
       skipVersionCheck: true, // it would print to stderr
@@ -64,74 +69,71 @@ export class JobQueue {
     });
     queue.on('error', this.#onError);
     queue.waitUntilReady().catch(() => {
-      if (this.#queue === queue) this.#queue = undefined;
-      queue.close().catch(() => {});
+      if (this.#queue === queue) this.#discard();
     });
     return queue;
   }
 
-  get #ready(): boolean {
-    return this.#connection.status === 'ready';
+  /** The next command makes a new one, which writes its settings to Redis. */
+  #discard(): void {
+    this.#queue?.close().catch(() => {});
+    this.#queue = undefined;
   }
 
-  /** Queue deliveries, each for its time. An existing job of the same delivery stays as it is. Throws when Redis does not answer. */
-  async add(entries: readonly LedgerEntry[], nowMs: number): Promise<void> {
-    for (let at = 0; at < entries.length; at += BATCH) {
-      const jobs = entries.slice(at, at + BATCH).map(({ key, id, destination, nextAttemptMs }) => ({
-        name: 'delivery',
-        data: { id, destination },
-        opts: { jobId: key, delay: Math.max(0, Math.ceil(nextAttemptMs - nowMs)) },
+  /** Queue jobs, each for its time; those that are there stay as they are. Throws when Redis does not answer. */
+  async add(jobs: readonly QueueJob[], nowMs: number): Promise<void> {
+    for (let at = 0; at < jobs.length; at += BATCH) {
+      const batch = jobs.slice(at, at + BATCH).map(({ jobId, kind, destination, atMs }) => ({
+        name: kind,
+        data: { destination },
+        opts:
+          atMs === undefined ? { jobId } : { jobId, delay: Math.max(0, Math.ceil(atMs - nowMs)) },
       }));
-      await this.#bounded((queue) => queue.addBulk(jobs));
+      await this.#bounded((queue) => queue.addBulk(batch));
+    }
+  }
+
+  /** Remove a job that has not begun. Throws when Redis does not answer. */
+  async remove(jobId: string): Promise<void> {
+    await this.#bounded((queue) => queue.remove(jobId));
+  }
+
+  /** How a job does that was queued to run at once. Throws when Redis does not answer. */
+  async standing(jobId: string): Promise<JobStanding> {
+    switch (await this.#bounded((queue) => queue.getJobState(jobId))) {
+      case 'unknown':
+        return 'missing';
+      case 'completed':
+      case 'failed':
+        return 'ended';
+      case 'delayed':
+        return 'stuck';
+      case 'active':
+        return 'abandoned';
+      default:
+        return 'fine';
     }
   }
 
   /**
-   * Look at the job of an overdue delivery that nobody attempts and put it right: missing,
-   * finished and abandoned ones are added again, delayed ones whose time has come are promoted.
+   * Remove everything an earlier process left, what it was working on included: the lock on the
+   * data directory says that it is gone.
    */
-  async revive(entry: LedgerEntry, nowMs: number): Promise<Revival> {
-    const job = (await this.#bounded((queue) => queue.getJob(entry.key))) as
-      | Job<DeliveryJob>
-      | undefined;
-    if (!job) {
-      await this.add([entry], nowMs);
-      return 'missing';
-    }
-    const state = await this.#bounded(() => job.getState());
-    if (state === 'completed' || state === 'failed' || state === 'unknown') {
-      await this.#bounded(() => job.remove());
-      await this.add([entry], nowMs);
-      return 'ended';
-    }
-    if (state === 'delayed') {
-      await this.#bounded(() => job.promote());
-      return 'stuck';
-    }
-    if (state !== 'active') return 'fine';
-    await this.#abandon(job);
-    await this.add([entry], nowMs);
-    return 'abandoned';
-  }
-
-  /**
-   * Take back the jobs that a process before this one was working on when it died. BullMQ would
-   * wait for their locks to run out; the lock on the data directory says that nobody holds them.
-   */
-  async takeBackActive(): Promise<void> {
-    const jobs = await this.#bounded((queue) => queue.getActive());
-    for (const job of jobs) await this.#abandon(job);
-  }
-
-  /** Remove a job whose worker is gone, with the lock that protects it. */
-  async #abandon(job: Job<DeliveryJob>): Promise<void> {
-    await this.#bounded((queue) => this.#connection.del(`${queue.toKey(job.id ?? '')}:lock`));
-    await this.#bounded(() => job.remove());
+  async clear(): Promise<void> {
+    const queue = await this.#bounded(async (opened) => {
+      await opened.waitUntilReady();
+      return opened;
+    });
+    // No deadline for the whole: one that goes on unheard would remove what comes after.
+    await queue.obliterate({ force: true });
+    this.#discard();
   }
 
   /** Whether this queue was entered completely since Redis last lost its data. */
   async isEntered(): Promise<boolean> {
-    return (await this.#bounded(() => this.#connection.get(this.#markKey))) !== null;
+    const mark = await this.#bounded(() => this.#connection.get(this.#markKey));
+    if (mark === null) this.#discard(); // its settings are gone as well
+    return mark !== null;
   }
 
   async markEntered(): Promise<void> {
@@ -146,8 +148,10 @@ export class JobQueue {
   }
 
   /** BullMQ waits for a connection without end: ask only when there is one, and not for ever. */
-  async #bounded<T>(run: (queue: Queue<DeliveryJob>) => Promise<T>): Promise<T> {
-    if (!this.#ready) throw new Error(`Redis is not connected (${this.#connection.status})`);
+  async #bounded<T>(run: (queue: Queue<JobContent>) => Promise<T>): Promise<T> {
+    if (this.#connection.status !== 'ready') {
+      throw new Error(`Redis is not connected (${this.#connection.status})`);
+    }
     this.#queue ??= this.#open();
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {

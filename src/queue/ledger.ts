@@ -1,95 +1,79 @@
 /**
- * The ledger: every delivery that still has recipients without a fate, in memory, as the
- * spool tells it. It is what the reconciler holds Redis against, what says that a delivery is
- * being attempted right now (so that a job that BullMQ runs twice is attempted once), and
- * where the queue gauges come from.
+ * The ledger: every delivery that still has recipients without a fate, in memory, as the spool
+ * tells it, by destination. It gives out deliveries one attempt at a time and in order, and is
+ * where the queue gauges come from. Pure; times are handed in.
+ *
+ * A delivery is in exactly one state: due, waiting for its time, in flight, or closed (then the
+ * ledger has forgotten it). Every step is O(log n) in the deliveries of one destination.
  */
 import type { MessageId } from '../mail/message-id.ts';
 import type { Destination } from '../mail/route.ts';
 import type { MessageState } from '../spool/message-state.ts';
+import { Delivery, Lane } from './lane.ts';
 
-/** Names a delivery: also the id of its job. No colon, which BullMQ keeps for itself. */
-export type DeliveryKey = string & { readonly __deliveryKey?: never };
+/** Due for longer than this counts as overdue. */
+const OVERDUE_MS = 60_000;
 
-export interface LedgerEntry {
-  readonly key: DeliveryKey;
-  readonly id: MessageId;
-  readonly destination: Destination;
-  readonly receivedAtMs: number;
-  attempts: number;
-  nextAttemptMs: number;
-  inFlight: boolean;
-}
-
-export function deliveryKey(id: MessageId, destination: Destination): DeliveryKey {
-  return `${id}/${destination.replaceAll(':', '_')}`;
-}
+export type LedgerSummary = {
+  readonly inFlight: number;
+  readonly due: number;
+  readonly delayed: number;
+  /** Of those due. */
+  readonly overdue: number;
+  readonly oldestDueSeconds: number;
+};
 
 export class Ledger {
-  readonly #entries = new Map<DeliveryKey, LedgerEntry>();
+  readonly #lanes = new Map<Destination, Lane>();
   /** Deliveries left per message. */
   readonly #messages = new Map<MessageId, number>();
 
-  /** Enter what is pending of a message; returns the new entries. */
-  enter(state: MessageState): LedgerEntry[] {
-    const { id, receivedAtMs } = state.envelope;
-    const entered: LedgerEntry[] = [];
-    for (const { destination, attempts, nextAttemptMs } of state.pending) {
-      const key = deliveryKey(id, destination);
-      if (this.#entries.has(key)) continue;
-      const entry = {
-        key,
-        id,
-        destination,
-        receivedAtMs,
-        attempts,
-        nextAttemptMs,
-        inFlight: false,
-      };
-      this.#entries.set(key, entry);
-      this.#messages.set(id, (this.#messages.get(id) ?? 0) + 1);
-      entered.push(entry);
-    }
-    return entered;
+  /**
+   * Enter what is pending of a message that the ledger does not know yet; returns the
+   * deliveries. With a `nowMs` in the past they fall due later, in the order of their times.
+   */
+  enter(state: MessageState, nowMs: number): Delivery[] {
+    const { id } = state.envelope;
+    if (state.pending.length === 0 || this.#messages.has(id)) return [];
+    this.#messages.set(id, state.pending.length);
+    return state.pending.map(({ destination, nextAttemptMs }) => {
+      const lane = this.#open(destination);
+      const delivery = new Delivery(id, lane, nextAttemptMs);
+      lane.waiting.add(delivery, nowMs);
+      return delivery;
+    });
   }
 
-  get(key: DeliveryKey): LedgerEntry | undefined {
-    return this.#entries.get(key);
-  }
-
-  /** Take a delivery for an attempt; undefined when it is gone or already being attempted. */
-  claim(key: DeliveryKey): LedgerEntry | undefined {
-    const entry = this.#entries.get(key);
-    if (!entry || entry.inFlight) return undefined;
-    entry.inFlight = true;
-    return entry;
+  /** Take the lane's next due delivery for an attempt; undefined when none is due. */
+  claim(lane: Lane, nowMs: number): Delivery | undefined {
+    const delivery = lane.waiting.shift(nowMs);
+    if (!delivery) return undefined;
+    delivery.inFlight = true;
+    lane.inFlight++;
+    return delivery;
   }
 
   /** The attempt ended and recipients are left: it waits until `nextAttemptMs`. */
-  postpone(key: DeliveryKey, nextAttemptMs: number): void {
-    const entry = this.#entries.get(key);
-    if (!entry) return;
-    entry.inFlight = false;
-    entry.attempts += 1;
-    entry.nextAttemptMs = nextAttemptMs;
+  postpone(delivery: Delivery, nextAttemptMs: number, nowMs: number): void {
+    if (!this.#land(delivery)) return;
+    delivery.nextAttemptMs = nextAttemptMs;
+    delivery.lane.waiting.add(delivery, nowMs);
   }
 
-  /** The attempt did not come to an end: it does not count, and nobody tries before `notBeforeMs`. */
-  release(key: DeliveryKey, notBeforeMs: number): void {
-    const entry = this.#entries.get(key);
-    if (!entry) return;
-    entry.inFlight = false;
-    entry.nextAttemptMs = Math.max(entry.nextAttemptMs, notBeforeMs);
+  /** The attempt ended and every recipient of the delivery has its fate. */
+  close(delivery: Delivery): void {
+    if (!this.#land(delivery)) return;
+    const left = (this.#messages.get(delivery.id) ?? 1) - 1;
+    if (left > 0) this.#messages.set(delivery.id, left);
+    else this.#messages.delete(delivery.id);
+    this.dropIfEmpty(delivery.lane);
   }
 
-  /** Every recipient of the delivery has its fate. */
-  close(key: DeliveryKey): void {
-    const entry = this.#entries.get(key);
-    if (!entry) return;
-    this.#entries.delete(key);
-    const left = (this.#messages.get(entry.id) ?? 1) - 1;
-    if (left > 0) this.#messages.set(entry.id, left);
-    else this.#messages.delete(entry.id);
+  #land(delivery: Delivery): boolean {
+    if (!delivery.inFlight) return false;
+    delivery.inFlight = false;
+    delivery.lane.inFlight--;
+    return true;
   }
 
   /** Messages with deliveries left. */
@@ -97,28 +81,44 @@ export class Ledger {
     return this.#messages.size;
   }
 
-  entries(): IterableIterator<LedgerEntry> {
-    return this.#entries.values();
+  get laneCount(): number {
+    return this.#lanes.size;
   }
 
-  /** How many deliveries are being attempted, due, and waiting; and for how long the oldest due one. */
-  summary(nowMs: number): {
-    inFlight: number;
-    due: number;
-    delayed: number;
-    overdue: number;
-    oldestDueSeconds: number;
-  } {
+  lane(destination: Destination): Lane | undefined {
+    return this.#lanes.get(destination);
+  }
+
+  lanes(): IterableIterator<Lane> {
+    return this.#lanes.values();
+  }
+
+  #open(destination: Destination): Lane {
+    const known = this.#lanes.get(destination);
+    if (known) return known;
+    const lane = new Lane(destination);
+    this.#lanes.set(destination, lane);
+    return lane;
+  }
+
+  /** Forget a lane that has neither deliveries nor turns. */
+  dropIfEmpty(lane: Lane): void {
+    if (lane.isEmpty && this.#lanes.get(lane.destination) === lane) {
+      this.#lanes.delete(lane.destination);
+    }
+  }
+
+  /** How many deliveries are being attempted, due, and waiting; O(lanes). */
+  summary(nowMs: number): LedgerSummary {
     const sum = { inFlight: 0, due: 0, delayed: 0, overdue: 0, oldestDueSeconds: 0 };
-    for (const entry of this.#entries.values()) {
-      const dueForMs = nowMs - entry.nextAttemptMs;
-      if (entry.inFlight) sum.inFlight++;
-      else if (dueForMs < 0) sum.delayed++;
-      else {
-        sum.due++;
-        if (dueForMs > 60_000) sum.overdue++;
-        sum.oldestDueSeconds = Math.max(sum.oldestDueSeconds, dueForMs / 1000);
-      }
+    for (const { waiting, inFlight } of this.#lanes.values()) {
+      waiting.fallDue(nowMs);
+      sum.inFlight += inFlight;
+      sum.due += waiting.dueCount;
+      sum.delayed += waiting.laterCount;
+      sum.overdue += waiting.countDueBefore(nowMs - OVERDUE_MS);
+      const oldestMs = nowMs - (waiting.oldestDue?.nextAttemptMs ?? nowMs);
+      sum.oldestDueSeconds = Math.max(sum.oldestDueSeconds, oldestMs / 1000);
     }
     return sum;
   }

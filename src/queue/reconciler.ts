@@ -1,40 +1,39 @@
 /**
- * Holds Redis against the ledger: at start, and every few seconds while running, every delivery
- * of the spool has a job, and no job is stuck. This is what makes losing Redis (restart, FLUSHALL,
- * failover) cost time and never mail.
+ * Holds Redis against the lanes: at start, and every few seconds while running, every turn that
+ * was asked and every wake-up has its job, and none is stuck. This is what makes losing Redis
+ * (restart, FLUSHALL, failover) cost time and never mail. A round looks at lanes and turns, never
+ * at every delivery; in the normal course of things nothing waits for one.
  */
 import type { Clock } from '../platform/clock.ts';
 import type { QueueEvents } from '../telemetry/queue-events.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import type { Gate, Turn } from './gate.ts';
 import type { JobQueue } from './job-queue.ts';
-import type { Ledger, LedgerEntry } from './ledger.ts';
+import type { Ledger } from './ledger.ts';
+import type { Outbox } from './outbox.ts';
 
 const PERIOD_MS = 2000;
-/** A delivery is looked after when it was due this long ago and is not being attempted. */
+/** A job is looked after when it should have run this long ago. */
 const OVERDUE_MS = 5000;
-/** Looked after per round; the rest waits for the next one. */
+/** Turns looked after per round; the rest waits for the next one. */
 const MOST_PER_ROUND = 200;
 /** With this many failures a round ends: it is not about single jobs. */
 const MOST_FAILURES = 5;
 
 export interface ReconcilerParts {
   readonly ledger: Ledger;
+  readonly gate: Gate;
+  readonly dispatcher: Dispatcher;
+  readonly outbox: Outbox;
   readonly jobs: JobQueue;
   readonly clock: Clock;
   readonly events: QueueEvents;
-  /** Called once, when every delivery has its job: from now on a worker may take them. */
+  /** Called once, when everything that should stand in Redis does: from now on a worker may take it. */
   readonly onEntered: () => void;
 }
 
 export class Reconciler {
-  readonly #ledger: Ledger;
-  readonly #jobs: JobQueue;
-  readonly #clock: Clock;
-  readonly #events: QueueEvents;
-  readonly #onEntered: () => void;
-  /** Deliveries whose job could not be added; entered in the next round. */
-  readonly #missing = new Set<LedgerEntry>();
-  /** Overdue deliveries looked at, ever. */
-  #looked = 0;
+  readonly #parts: ReconcilerParts;
   #cancel: () => void = () => {};
   #round: Promise<void> = Promise.resolve();
   #state: 'idle' | 'started' | 'stopped' = 'idle';
@@ -42,27 +41,13 @@ export class Reconciler {
   #entered = false;
 
   constructor(parts: ReconcilerParts) {
-    this.#ledger = parts.ledger;
-    this.#jobs = parts.jobs;
-    this.#clock = parts.clock;
-    this.#events = parts.events;
-    this.#onEntered = parts.onEntered;
+    this.#parts = parts;
   }
 
   /** Begin the rounds; the first one at once. */
   start(): void {
     this.#state = 'started';
     this.#tick();
-  }
-
-  /** Queue new deliveries now; what Redis does not take is entered later. Never throws. */
-  async enter(entries: readonly LedgerEntry[]): Promise<void> {
-    try {
-      await this.#jobs.add(entries, this.#clock.now());
-    } catch (error) {
-      for (const entry of entries) this.#missing.add(entry);
-      this.#events.redisError('add', error as Error);
-    }
   }
 
   /** Look at once, e.g. because Redis came back. */
@@ -84,61 +69,79 @@ export class Reconciler {
       try {
         await this.#reconcile();
       } catch (error) {
-        this.#events.redisError('reconcile', error as Error);
+        this.#parts.events.redisError('reconcile', error as Error);
       }
       this.#cancel();
-      if (this.#state === 'started')
-        this.#cancel = this.#clock.after(PERIOD_MS, () => this.#tick());
+      if (this.#state !== 'started') return;
+      this.#cancel = this.#parts.clock.after(PERIOD_MS, () => this.#tick());
     });
   }
 
   async #reconcile(): Promise<void> {
-    const now = this.#clock.now();
-    if (!this.#entered || !(await this.#jobs.isEntered())) return this.#enterAll(now);
-    const missing = [...this.#missing].filter((entry) => this.#ledger.get(entry.key) === entry);
-    this.#missing.clear();
-    if (missing.length > 0) await this.#reenter(missing, 'not-added');
-    await this.#reviveOverdue(now);
+    const { jobs, outbox, events } = this.#parts;
+    if (!this.#entered) await jobs.clear();
+    this.#supplyLanes();
+    if (!this.#entered || !(await jobs.isEntered())) return this.#enterAll();
+    const kept = outbox.kept;
+    await outbox.open();
+    if (kept > 0) events.requeued('not-added', kept);
+    await this.#lookAfterTurns();
   }
 
-  async #reviveOverdue(now: number): Promise<void> {
-    const overdue = [...this.#ledger.entries()].filter(
-      (entry) => !entry.inFlight && now - entry.nextAttemptMs >= OVERDUE_MS,
-    );
-    // Another part of them each round: those at the front may all be fine and just wait.
-    const start = this.#looked % Math.max(1, overdue.length);
-    const order = [...overdue.slice(start), ...overdue.slice(0, start)].slice(0, MOST_PER_ROUND);
-    let failures = 0;
-    for (const entry of order) {
-      if (this.#state === 'stopped' || failures >= MOST_FAILURES) break;
-      this.#looked++;
-      // Taken or closed while the others were looked at: its job is no longer ours to touch.
-      if (entry.inFlight || this.#ledger.get(entry.key) !== entry) continue;
+  /** The start, or Redis lost its data: enter every turn and every wake-up. */
+  async #enterAll(): Promise<void> {
+    const { jobs, outbox, dispatcher, ledger, events, clock, onEntered } = this.#parts;
+    const all = [...dispatcher.jobs()];
+    await outbox.open(all);
+    await jobs.markEntered();
+    if (this.#state === 'stopped') return;
+    if (this.#entered) return events.entered(all.length, 'redis-emptied');
+    const { due, delayed } = ledger.summary(clock.now());
+    events.entered(due + delayed, 'start');
+    this.#entered = true;
+    onEntered();
+  }
+
+  /** Every lane has its turns and its wake-up; one whose wake-up did not come is woken here. */
+  #supplyLanes(): void {
+    const { ledger, dispatcher, clock, events } = this.#parts;
+    const lateMs = clock.now() - OVERDUE_MS;
+    let stuck = 0;
+    for (const lane of ledger.lanes()) {
+      if (!lane.wake || lane.wake.atMs > lateMs) dispatcher.supply(lane);
+      else {
+        dispatcher.rouse(lane);
+        stuck++;
+      }
+    }
+    if (stuck > 0 && this.#entered) events.requeued('stuck', stuck);
+  }
+
+  /** Turns asked long ago: their jobs stand in line, or are replaced. */
+  async #lookAfterTurns(): Promise<void> {
+    const { gate, clock, events } = this.#parts;
+    const lateMs = clock.now() - OVERDUE_MS;
+    let [looked, failures] = [0, 0];
+    for (const turn of gate.asked()) {
+      if (this.#state === 'stopped' || looked >= MOST_PER_ROUND || failures >= MOST_FAILURES) break;
+      if (turn.seenAtMs > lateMs) continue;
+      looked++;
       try {
-        const found = await this.#jobs.revive(entry, now);
-        if (found !== 'fine') this.#events.requeued(found, 1);
+        await this.#lookAfter(turn);
       } catch (error) {
         failures++;
-        this.#events.redisError('reconcile', error as Error);
+        events.redisError('reconcile', error as Error);
       }
     }
   }
 
-  /** The start, or Redis lost its data: enter every delivery that is not in flight. */
-  async #enterAll(now: number): Promise<void> {
-    if (!this.#entered) await this.#jobs.takeBackActive();
-    const entries = [...this.#ledger.entries()].filter((entry) => !entry.inFlight);
-    await this.#jobs.add(entries, now);
-    await this.#jobs.markEntered();
-    if (this.#state === 'stopped') return;
-    for (const entry of entries) this.#missing.delete(entry);
-    this.#events.entered(entries.length, this.#entered ? 'redis-emptied' : 'start');
-    if (!this.#entered) this.#onEntered();
-    this.#entered = true;
-  }
-
-  async #reenter(entries: readonly LedgerEntry[], reason: 'not-added'): Promise<void> {
-    await this.enter(entries);
-    this.#events.requeued(reason, entries.length);
+  async #lookAfter(turn: Turn): Promise<void> {
+    const { jobs, dispatcher, clock, events } = this.#parts;
+    const standing = await jobs.standing(turn.jobId);
+    turn.seenAtMs = clock.now();
+    // Taken or over meanwhile: its job is no longer ours to touch.
+    if (standing === 'fine' || turn.state !== 'asked') return;
+    dispatcher.askAgain(turn);
+    events.requeued(standing, 1);
   }
 }

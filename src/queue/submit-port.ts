@@ -7,8 +7,11 @@ import type { MessageId } from '../mail/message-id.ts';
 import type { Draft } from '../spool/store.ts';
 
 export interface Submit {
-  /** A new id and a draft to write the body to. Throws SpoolError, QueueFullError. */
-  begin(): Promise<Draft & { readonly id: MessageId }>;
+  /**
+   * A draft to write the body to, under a new id, or the one the message already has. Throws
+   * SpoolError, QueueFullError.
+   */
+  begin(id?: MessageId): Promise<Draft>;
   /**
    * Commit the draft and queue one delivery per destination. When it returns the message is
    * safe and may be acknowledged, whether Redis is there or not. Throws SpoolError.
@@ -18,8 +21,10 @@ export interface Submit {
 
 /** `limits.queuedMessages` is reached. */
 export class QueueFullError extends Error {
+  readonly limit: number;
   constructor(limit: number) {
     super(`the queue holds ${limit} messages, its limit`);
     this.name = 'QueueFullError';
+    this.limit = limit;
   }
 }

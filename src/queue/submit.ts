@@ -7,14 +7,14 @@ import { type MessageId, newMessageId } from '../mail/message-id.ts';
 import type { Clock } from '../platform/clock.ts';
 import { type DestinationOf, foldRecords } from '../spool/message-state.ts';
 import type { Draft, Spool } from '../spool/store.ts';
+import type { Dispatcher } from './dispatcher.ts';
 import type { Ledger } from './ledger.ts';
-import type { Reconciler } from './reconciler.ts';
 import { QueueFullError, type Submit } from './submit-port.ts';
 
 export interface SubmitParts {
   readonly spool: Spool;
   readonly ledger: Ledger;
-  readonly reconciler: Reconciler;
+  readonly dispatcher: Dispatcher;
   readonly clock: Clock;
   readonly destinationOf: DestinationOf;
   /** `limits.queuedMessages`. */
@@ -26,17 +26,16 @@ export function createSubmit(parts: SubmitParts): Submit & {
   beginOwn(id: MessageId): Promise<Draft>;
 } {
   return {
-    async begin() {
+    async begin(id = newMessageId(parts.clock.now())) {
       const limit = parts.mostMessages();
       if (parts.ledger.messageCount >= limit) throw new QueueFullError(limit);
-      return parts.spool.begin(newMessageId(parts.clock.now()));
+      return parts.spool.begin(id);
     },
     beginOwn: (id) => parts.spool.begin(id),
     async commit(draft: Draft, envelope: Envelope) {
       const stored = await draft.commit(envelope);
       const state = foldRecords(stored.envelope, stored.records, parts.destinationOf);
-      const entries = parts.ledger.enter(state);
-      void parts.reconciler.enter(entries);
+      parts.dispatcher.enter(state);
     },
   };
 }

@@ -1,13 +1,13 @@
 /**
  * The spool: the truth about every message the relay answers for. What stands here outlives
  * SIGKILL, a power cut and the loss of Redis. This file is the interface; the store is
- * spool/file-store.ts.
+ * spool/segment-store.ts.
  *
  * A message is committed (body and envelope, synced) before it is acknowledged. After that its
  * envelope and body never change; what happens to it is appended as records, each durable
  * before the call returns. Its state is the fold of its records (spool/message-state.ts).
  */
-import type { Readable, Writable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import type { SpoolRecord } from './message-state.ts';
@@ -15,8 +15,8 @@ import type { SpoolRecord } from './message-state.ts';
 /** A message being received: nobody can see it until it is committed. */
 export interface Draft {
   readonly id: MessageId;
-  /** Takes the octets of the message, trace header included, with backpressure. */
-  readonly body: Writable;
+  /** Takes the next octets of the message, trace header first; resolves when more may come. Throws SpoolError. */
+  write(chunk: Buffer): Promise<void>;
   /** Body and envelope durable on disk; afterwards the message exists. Throws SpoolError. */
   commit(envelope: Envelope): Promise<StoredMessage>;
   /** Forget it and free its space; safe to call at any time, also after a failed commit. */
@@ -37,14 +37,16 @@ export interface Spool {
   /** Append records about one message; durable when it returns. */
   append(id: MessageId, records: readonly SpoolRecord[]): Promise<void>;
   read(id: MessageId): Promise<StoredMessage | undefined>;
-  /** The body from its first octet. */
-  openBody(id: MessageId): Promise<Readable>;
+  /** The body, whole when it is small, else from its first octet. Throws SpoolError. */
+  openBody(id: MessageId): Promise<Buffer | Readable>;
   /** Everything committed; what cannot be read is reported and never hides the rest. */
   list(): AsyncIterable<StoredMessage>;
   /** Every recipient has its answer: the message may go. */
   remove(id: MessageId): Promise<void>;
   /** Whether a new message may be taken, for /readyz. */
   health(): { readonly ok: boolean; readonly reason: string };
+  /** Let go of the files. */
+  close(): Promise<void>;
 }
 
 export class SpoolError extends Error {
@@ -54,4 +56,12 @@ export class SpoolError extends Error {
     this.name = 'SpoolError';
     this.kind = kind;
   }
+}
+
+/** The system's error as one of the spool. */
+export function asSpoolError(error: unknown): SpoolError {
+  if (error instanceof SpoolError) return error;
+  const cause = error as NodeJS.ErrnoException;
+  const kind = cause.code === 'ENOSPC' || cause.code === 'EDQUOT' ? 'full' : 'failed';
+  return new SpoolError(kind, cause.message, { cause });
 }

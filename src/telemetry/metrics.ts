@@ -81,6 +81,10 @@ export function createMetrics() {
       DELIVERY_BUCKETS,
     ),
     connectionsOpen: gauge('connections_open', 'Outgoing SMTP connections open now.'),
+    connectionsReused: counter(
+      'connections_reused_total',
+      'Messages that went over a connection another message had opened.',
+    ),
     tlsSessions: counter(
       'tls_sessions_total',
       'Outgoing sessions by policy type, mode and RFC 8460 result type (`successful` when none applies).',
@@ -126,6 +130,14 @@ export function createMetrics() {
     redisEvictionUnsafe: gauge(
       'redis_eviction_unsafe',
       '1 when the maxmemory-policy of Redis is not noeviction: it may drop jobs.',
+    ),
+    roleUp: gauge('role_up', '1 while the other role of this relay is connected, by role.', [
+      'role',
+    ]),
+    roleRestarts: counter(
+      'role_restarts_total',
+      'Roles that ended without being asked to and were started again.',
+      ['role'],
     ),
     configReloads: counter('config_reloads_total', 'Configuration reloads, by result.', ['result']),
     logLinesLost: gauge('log_lines_lost', 'Log lines that could not be written since the start.'),

@@ -17,6 +17,14 @@ interface RecipientFacts {
 }
 
 export function outcomeEvents(log: Log, metrics: Metrics) {
+  function countSession(result: SessionResult): void {
+    const { requirement, tls } = result.facts;
+    if (tls) metrics.tlsHandshakes.inc({ version: tls.version, cipher: tls.cipher });
+    const outcome = sessionResultType(result);
+    if (outcome !== undefined)
+      metrics.tlsSessions.inc({ ...policyLabels(requirement), result: outcome });
+  }
+
   return {
     /** The first attempt of a delivery begins, `waitedMs` after the message was acknowledged. */
     firstAttempt(waitedMs: number): void {
@@ -25,15 +33,13 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
     connection(change: 1 | -1): void {
       metrics.connectionsOpen.inc(change);
     },
-    /** A session ended, or a candidate was skipped. */
+    /** A message went over a session, or a session ended before, or a candidate was skipped. */
     session(id: string, result: SessionResult): void {
       const { facts } = result;
       metrics.attempts.inc({ result: result.kind });
-      if (facts.tls)
-        metrics.tlsHandshakes.inc({ version: facts.tls.version, cipher: facts.tls.cipher });
-      const outcome = sessionResultType(result);
-      if (outcome !== undefined)
-        metrics.tlsSessions.inc({ ...policyLabels(facts.requirement), result: outcome });
+      // A session counts once, with its first message (RFC 8460 §4.2.1).
+      if (facts.reused) metrics.connectionsReused.inc();
+      else countSession(result);
       if (result.kind === 'ended-early') {
         log.write('info', 'delivery.session_failed', {
           id,
@@ -105,10 +111,12 @@ function policyLabels({ source }: TlsRequirement): { policy_type: string; mode: 
   return { policy_type: 'no-policy-found', mode: source.kind };
 }
 
-function describeFacts({ candidate, address, requirement, tls, clearTextBecause }: SessionFacts) {
+function describeFacts(facts: SessionFacts) {
+  const { candidate, address, requirement, tls, clearTextBecause, reused } = facts;
   return {
     mx: candidate.host,
     address,
+    reused,
     ...describePolicy(requirement),
     tlsVersion: tls?.version,
     cipher: tls?.cipher,

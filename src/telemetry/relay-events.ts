@@ -1,16 +1,23 @@
 /**
  * What happens to the relay as a whole. One function per event: log line and metric together.
  */
-import { basename } from 'node:path';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
 export function relayEvents(log: Log, metrics: Metrics) {
   return {
     /** Listeners are open: the relay takes mail. */
-    started(facts: { version: string; node: string; dataDir: string; recovered: number }): void {
+    started(facts: {
+      version: string;
+      node: string;
+      dataDir: string;
+      /** Messages found in the spool. */
+      recovered: number;
+      /** The process that takes signals. */
+      pid: number;
+    }): void {
       metrics.buildInfo.set({ version: facts.version, node_version: process.version }, 1);
-      log.write('info', 'relay.started', { ...facts, pid: process.pid });
+      log.write('info', 'relay.started', facts);
     },
     stopping(signal: string): void {
       log.write('info', 'relay.stopping', { signal });
@@ -60,13 +67,13 @@ export function relayEvents(log: Log, metrics: Metrics) {
       metrics.spoolErrors.inc({ operation });
       log.write('error', 'spool.failed', { operation, error: error.message });
     },
-    spoolDamaged(file: string, reason: string): void {
+    spoolDamaged(file: string, reason: string, id?: string): void {
       metrics.spoolErrors.inc({ operation: 'damaged' });
-      log.write('error', 'spool.damaged', { id: basename(file, '.journal'), file, reason });
+      log.write('error', 'spool.damaged', { ...(id === undefined ? {} : { id }), file, reason });
     },
     /** A message that was never acknowledged, cut off by a crash. */
-    spoolLeftover(file: string): void {
-      log.write('info', 'spool.leftover_removed', { file });
+    spoolLeftover(file: string, reason: string): void {
+      log.write('info', 'spool.leftover', { file, reason });
     },
   };
 }

@@ -176,7 +176,7 @@ describe('RFC 9325 §3 the rest of the ClientHello', () => {
     }
   });
 
-  test('R316 a second delivery to a host resumes nothing: it proves who it is again', async () => {
+  test('R316 a second connection to a host resumes nothing: it proves who it is again', async () => {
     await using sender = await world.sender();
     const { mx } = await world.domain('r316.test', { sts: {} });
     await sender.send('bob@r316.test');

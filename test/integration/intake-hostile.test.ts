@@ -273,7 +273,7 @@ describe('stopping', () => {
     client.write(`${MESSAGE}.\r\n`);
     await door.queue.drafts.until(
       'the end of the content',
-      ([draft]) => draft?.body.writableEnded || undefined,
+      ([draft]) => draft?.isComplete || undefined,
     );
     let closed = false;
     const closing = door.listener.close(1000).then(() => {

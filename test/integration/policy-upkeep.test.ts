@@ -14,6 +14,8 @@ const LIFETIME_MS = 3000;
 let world: RelayWorld;
 before(async () => {
   world = await startWorld({
+    // Every message meets the host as it is then.
+    destinations: { default: { messagesPerConnection: 1 } },
     retry: {
       schedule: ['1h'],
       lifetime: '1h',

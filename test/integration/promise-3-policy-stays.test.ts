@@ -58,6 +58,8 @@ describe('a cached policy in enforce', { skip: redisMissing }, () => {
     redis = await startRedis();
     world = await startWorld({
       redis: { url: redis.url },
+      // A connection that was verified before the attack would carry the next message, rightly.
+      destinations: { default: { messagesPerConnection: 1 } },
       retry: { schedule: ['1h'], classes: { tlsPolicy: { schedule: ['1h'] } } },
       security: { mtaSts: { fetchTimeout: '2s', dnsFailureGrace: `${GRACE_MS}ms` } },
     });

@@ -289,10 +289,14 @@ describe('the relay', { concurrency: 2 }, () => {
       await dns?.close();
     });
 
-    /** Resident memory of the relay in MiB. */
+    /** Resident memory of the relay's processes in MiB. */
     function rss(): number {
-      const status = readFileSync(`/proc/${relay.pid}/status`, 'utf8');
-      return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+      const pids = [relay.pid, relay.rolePid('receive'), relay.rolePid('deliver')];
+      const sizes = pids.map((one) => {
+        const status = readFileSync(`/proc/${one}/status`, 'utf8');
+        return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+      });
+      return sizes.reduce((sum, size) => sum + size, 0);
     }
 
     /** The process that was started still takes and delivers mail, and said nothing odd. */
@@ -305,6 +309,7 @@ describe('the relay', { concurrency: 2 }, () => {
       assert.equal(relay.stderr, '');
       assert.deepEqual(relay.strayOutput, []);
       assert.deepEqual(relay.events('relay.crashed'), []);
+      assert.deepEqual(relay.events('relay.role_ended'), []);
       assert.deepEqual(relay.events('queue.attempt_crashed'), []);
     }
 

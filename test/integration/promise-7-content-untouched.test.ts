@@ -188,11 +188,11 @@ describe('the octets', () => {
   });
 
   test('the same octets on every attempt', async () => {
-    const host = await net.mxHost({
+    const host: MxHost = await net.mxHost({
       host: 'mx.twice.test',
       certificate: null,
-      script: (session, { verb }) =>
-        verb === '.' && session.number === 1 ? '451 4.3.0 once more' : undefined,
+      script: (_session, { verb }) =>
+        verb === '.' && host.received.length === 1 ? '451 4.3.0 once more' : undefined,
     });
     await net.domain('twice.test', { mx: [{ host: host.name }] });
     relay.changeSettings({ retry: { schedule: ['50ms'] } });

@@ -2,8 +2,6 @@
  * A spool in memory, for tests of what happens to messages rather than of the disk: the same
  * interface as the file store, nothing outlives it.
  */
-import { PassThrough, Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import type { Envelope } from '../../src/mail/envelope.ts';
 import type { MessageId } from '../../src/mail/message-id.ts';
 import type { SpoolRecord } from '../../src/spool/message-state.ts';
@@ -19,18 +17,15 @@ export class MemorySpool implements Spool {
   readonly #messages = new Map<MessageId, Kept>();
 
   async begin(id: MessageId): Promise<Draft> {
-    const body = new PassThrough();
-    const whole = buffer(body);
+    const chunks: Buffer[] = [];
     return {
       id,
-      body,
+      write: async (chunk) => void chunks.push(chunk),
       commit: async (envelope) => {
-        this.#messages.set(id, { envelope, body: await whole, records: [] });
+        this.#messages.set(id, { envelope, body: Buffer.concat(chunks), records: [] });
         return this.#stored(id);
       },
-      discard: async () => {
-        body.destroy();
-      },
+      discard: async () => {},
     };
   }
 
@@ -42,8 +37,8 @@ export class MemorySpool implements Spool {
     return this.#messages.has(id) ? this.#stored(id) : undefined;
   }
 
-  async openBody(id: MessageId): Promise<Readable> {
-    return Readable.from([this.#kept(id).body]);
+  async openBody(id: MessageId): Promise<Buffer> {
+    return this.#kept(id).body;
   }
 
   async *list(): AsyncIterable<StoredMessage> {
@@ -57,6 +52,8 @@ export class MemorySpool implements Spool {
   health(): { readonly ok: boolean; readonly reason: string } {
     return { ok: true, reason: '' };
   }
+
+  async close(): Promise<void> {}
 
   #kept(id: MessageId): Kept {
     const kept = this.#messages.get(id);

@@ -122,6 +122,11 @@ export class MxHost implements AsyncDisposable {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  /** Write something nobody asked for on all open connections; those in clear text understand it. */
+  say(text: string): void {
+    for (const socket of this.#sockets) socket.write(text);
+  }
+
   async close(): Promise<void> {
     await this.stop();
   }

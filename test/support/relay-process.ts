@@ -81,6 +81,14 @@ export class RelayProcess implements AsyncDisposable {
   get pid(): number | undefined {
     return this.#child?.pid;
   }
+  /** Process id of a role of this run; once it was started again, of the new one. */
+  rolePid(role: 'receive' | 'deliver'): number {
+    const pid = this.events('relay.role_started').findLast((line) => line['role'] === role)?.[
+      'pid'
+    ];
+    if (typeof pid !== 'number') throw new Error(`no ${role} was started`);
+    return pid;
+  }
   get isRunning(): boolean {
     return this.#child !== undefined;
   }

@@ -4,6 +4,9 @@
  * is left away is the front door, the queue, the disk of the spool and the process: `send`
  * takes a message and makes the first attempt, `attempt` the next one.
  *
+ * Each message has a connection of its own, so that what a host does is seen by the next one, unless a
+ * test says otherwise (`destinations`).
+ *
  * DNS answers live for no time unless a test says otherwise, so that what is changed in DNS is
  * seen at the next attempt. Time outside (sockets, TLS, SMTP) is real.
  */
@@ -66,7 +69,7 @@ export interface Sent {
 
 export interface SenderOptions {
   /** Besides those that make it use the pretend internet. */
-  readonly settings?: Pick<SettingsInput, 'hostname' | 'overrides' | 'routes'>;
+  readonly settings?: Pick<SettingsInput, 'hostname' | 'overrides' | 'routes' | 'destinations'>;
   readonly clock?: FakeClock;
   /** Where policies are kept; a new place when absent. */
   readonly dir?: TempDir;
@@ -261,6 +264,7 @@ export class Sender implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.refresher.stop();
+    await this.#outbound.close();
     this.dir.remove();
   }
 
@@ -297,6 +301,7 @@ export class SenderWorld {
     const internet = await this.#start();
     const settings = settingsFrom({
       hostname: 'relay.sender.example',
+      destinations: { default: { messagesPerConnection: 1 } },
       ...internet.relaySettings(),
       ...options.settings,
     });

@@ -59,7 +59,7 @@ import K, { l } from './k.ts';
       ['protocol/x.ts', '../mail/envelope.ts'],
       ['mail/x.ts', '../platform/clock.ts'],
       ['telemetry/x.ts', '../config/settings.ts'],
-      ['intake/x.ts', '../spool/file-store.ts'],
+      ['intake/x.ts', '../spool/segment-store.ts'],
       ['policy/x.ts', '../delivery/session.ts'],
       ['delivery/x.ts', '../pipeline.ts'],
       ['admin/x.ts', '../relay.ts'],

@@ -331,7 +331,18 @@ describe('warnings', () => {
     ['security: { dane: off }', [/^2: security\.dane: is read but not in effect/]],
     ['retry: { delayWarning: off }', [/^2: retry\.delayWarning: is read but not in effect/]],
     ['retry: { delayWarning: 240m }', []],
-    ['destinations: { breaker: { failures: 3 } }', [/^2: destinations: is read but not in effect/]],
+    [
+      'destinations: { breaker: { failures: 3 } }',
+      [/^2: destinations\.breaker: is read but not in effect/],
+    ],
+    [
+      'destinations: { default: { idle: 1s, rate: 5/1s } }',
+      [/^2: destinations\.default\.rate: is read but not in effect/],
+    ],
+    [
+      'destinations: { domains: [{ domain: a.example, messagesPerConnection: 1, rate: 5/1s }] }',
+      [/^2: destinations\.domains\[0\]\.rate: is read but not in effect/],
+    ],
     ['destinations: { breaker: { failures: 10 } }', []],
     ['http: { address: 0.0.0.0 }', [/^2: http\.address: off loopback without TLS/]],
     ['http: { address: 127.0.0.2 }', []],

@@ -133,7 +133,7 @@ describe('trouble', () => {
   }
   test('the disk fills up in the middle', async () => {
     const queue = new MemoryQueue();
-    queue.writeError = Object.assign(new Error('no space'), { code: 'ENOSPC' });
+    queue.writeError = new SpoolError('full', 'no space');
     const chunks = Array(100).fill('x'.repeat(500));
     const { verdict, state, read } = await receive(chunks, { queue, messageSize: 1e6 });
     assert.equal(verdict.kind === 'refused' && verdict.refusal.reason, 'spool-full');

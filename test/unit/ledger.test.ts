@@ -1,115 +1,129 @@
-/** The ledger: what is to be delivered, attempted once at a time, and counted. */
+/** The ledger: what is to be delivered, by destination, given out once and in order, and counted. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { newMessageId } from '../../src/mail/message-id.ts';
-import { deliveryKey, Ledger } from '../../src/queue/ledger.ts';
+import type { Delivery, Lane } from '../../src/queue/lane.ts';
+import { Ledger } from '../../src/queue/ledger.ts';
+import { TimeHeap } from '../../src/queue/time-heap.ts';
+import { WaitingLine } from '../../src/queue/waiting-line.ts';
 import { foldRecords, type SpoolRecord } from '../../src/spool/message-state.ts';
 import { attempt, destinationOf, FAILURE, RECEIVED_AT, sampleEnvelope } from './sample-mail.ts';
 
 const envelope = sampleEnvelope({
   recipients: [{ address: 'a@dest.example' }, { address: 'b@other.example' }],
 });
-const { id } = envelope;
-const [KEY, OTHER_KEY] = [deliveryKey(id, 'dest.example'), deliveryKey(id, 'other.example')];
 
-function enter(ledger: Ledger, ...records: SpoolRecord[]) {
-  return ledger.enter(foldRecords(envelope, records, destinationOf));
+function enter(ledger: Ledger, ...records: SpoolRecord[]): Delivery[] {
+  return ledger.enter(foldRecords(envelope, records, destinationOf), RECEIVED_AT);
 }
 
-describe('deliveryKey', () => {
-  test('names message and destination, without the colon that BullMQ keeps for itself', () => {
-    assert.equal(deliveryKey(id, 'dest.example'), `${id}/dest.example`);
-    assert.equal(deliveryKey(id, '[IPv6:2001:db8::1]'), `${id}/[IPv6_2001_db8__1]`);
-    assert.equal(deliveryKey(id, ''), `${id}/`);
-  });
-});
+/** A message for dest.example that is due at `atMs`. */
+function enterOne(ledger: Ledger, atMs: number, nowMs = RECEIVED_AT): Delivery {
+  const one = sampleEnvelope({ receivedAtMs: atMs });
+  const [delivery] = ledger.enter(foldRecords(one, [], destinationOf), nowMs);
+  assert.ok(delivery);
+  return delivery;
+}
+
+function laneOf(ledger: Ledger, destination = 'dest.example'): Lane {
+  const lane = ledger.lane(destination);
+  assert.ok(lane);
+  return lane;
+}
 
 describe('the ledger', () => {
-  test('enters what is pending, once', () => {
+  test('enters what is pending, once, each in the lane of its destination', () => {
     const ledger = new Ledger();
+    const entered = enter(ledger);
     assert.deepEqual(
-      enter(ledger).map(({ key }) => key),
-      [KEY, OTHER_KEY],
+      entered.map(({ id, destination, nextAttemptMs }) => [id, destination, nextAttemptMs]),
+      [
+        [envelope.id, 'dest.example', RECEIVED_AT],
+        [envelope.id, 'other.example', RECEIVED_AT],
+      ],
     );
     assert.deepEqual(enter(ledger), []);
-    assert.equal(ledger.messageCount, 1);
-    assert.deepEqual(ledger.get(KEY), {
-      key: KEY,
-      id,
-      destination: 'dest.example',
-      receivedAtMs: RECEIVED_AT,
-      attempts: 0,
-      nextAttemptMs: RECEIVED_AT,
-      inFlight: false,
-    });
+    assert.deepEqual([ledger.messageCount, ledger.laneCount], [1, 2]);
+    assert.equal(entered[0]?.lane, ledger.lane('dest.example'));
   });
 
-  test('takes attempts made and the next time from the spool', () => {
+  test('takes what is settled and the next time from the spool', () => {
     const ledger = new Ledger();
-    const deferred = attempt({ deferred: [{ index: 0, failure: FAILURE }], nextAttemptMs: 77 });
+    const nextAttemptMs = RECEIVED_AT + 77;
+    const deferred = attempt({ deferred: [{ index: 0, failure: FAILURE }], nextAttemptMs });
     const delivered = attempt({ destination: 'other.example', delivered: [1] });
-    const [entry, ...more] = enter(ledger, deferred, delivered);
-    assert.deepEqual([entry?.attempts, entry?.nextAttemptMs, more.length], [1, 77, 0]);
+    const [delivery, ...more] = enter(ledger, deferred, delivered);
+    assert.deepEqual([delivery?.nextAttemptMs, more.length], [nextAttemptMs, 0]);
+    assert.equal(ledger.claim(laneOf(ledger), RECEIVED_AT + 76), undefined);
+    assert.equal(ledger.claim(laneOf(ledger), RECEIVED_AT + 77), delivery);
   });
 
-  test('gives a delivery to one attempt at a time', () => {
+  test('gives a delivery to one attempt at a time, and again at its time', () => {
     const ledger = new Ledger();
-    enter(ledger);
-    assert.equal(ledger.claim(KEY)?.key, KEY);
-    assert.equal(ledger.claim(KEY), undefined);
-    assert.equal(ledger.claim(OTHER_KEY)?.key, OTHER_KEY);
-    ledger.postpone(KEY, 99);
-    assert.deepEqual([ledger.get(KEY)?.attempts, ledger.get(KEY)?.nextAttemptMs], [1, 99]);
-    assert.equal(ledger.claim(KEY)?.key, KEY);
-    assert.equal(ledger.claim(deliveryKey(newMessageId(1), 'x.example')), undefined);
+    const [delivery] = enter(ledger);
+    const lane = laneOf(ledger);
+    assert.equal(ledger.claim(lane, RECEIVED_AT), delivery);
+    assert.equal(ledger.claim(lane, RECEIVED_AT), undefined);
+    assert.ok(delivery?.inFlight);
+    ledger.postpone(delivery, RECEIVED_AT + 99, RECEIVED_AT + 1);
+    assert.equal(delivery.inFlight, false);
+    assert.equal(ledger.claim(lane, RECEIVED_AT + 98), undefined);
+    assert.equal(ledger.claim(lane, RECEIVED_AT + 99), delivery);
   });
 
-  test('a delivery that is released was not attempted, and waits', () => {
+  test('first come, first served; one that waits for its time holds nobody up', () => {
     const ledger = new Ledger();
-    enter(ledger);
-    ledger.claim(KEY);
-    ledger.release(KEY, RECEIVED_AT + 5000);
-    const entry = ledger.get(KEY);
-    assert.deepEqual(
-      [entry?.inFlight, entry?.attempts, entry?.nextAttemptMs],
-      [false, 0, RECEIVED_AT + 5000],
-    );
-    ledger.release(KEY, RECEIVED_AT);
-    assert.equal(entry?.nextAttemptMs, RECEIVED_AT + 5000, 'never earlier than planned');
+    const now = RECEIVED_AT + 1000;
+    const later = enterOne(ledger, now + 5000, now);
+    const due = [1, 2, 3].map((at) => enterOne(ledger, RECEIVED_AT + at, now));
+    const lane = laneOf(ledger);
+    for (const delivery of due) assert.equal(ledger.claim(lane, now), delivery);
+    assert.equal(ledger.claim(lane, now), undefined);
+    const [first, second] = due as [Delivery, Delivery, Delivery];
+    ledger.postpone(first, now + 6000, now);
+    ledger.postpone(second, now + 4000, now);
+    const order = [0, 0, 0].map(() => ledger.claim(lane, now + 6000));
+    assert.deepEqual(order, [second, later, first]);
   });
 
-  test('forgets what is closed, and the message with its last delivery', () => {
+  test('what is found at start falls due in the order of its times, however it is listed', () => {
     const ledger = new Ledger();
-    enter(ledger);
-    ledger.close(KEY);
-    ledger.close(KEY);
-    assert.equal(ledger.get(KEY), undefined);
-    assert.equal(ledger.messageCount, 1);
-    ledger.close(OTHER_KEY);
-    assert.equal(ledger.messageCount, 0);
-    assert.deepEqual([...ledger.entries()], []);
-    for (const act of [() => ledger.postpone(KEY, 1), () => ledger.release(KEY, 1)]) act();
-    assert.equal(ledger.get(KEY), undefined);
+    const [third, first, second] = [30, 10, 20].map((at) => enterOne(ledger, RECEIVED_AT + at, 0));
+    const lane = laneOf(ledger);
+    const order = [0, 0, 0].map(() => ledger.claim(lane, RECEIVED_AT + 1000));
+    assert.deepEqual(order, [first, second, third]);
+  });
+
+  test('forgets what is closed, the message with its last delivery, the lane with its last', () => {
+    const ledger = new Ledger();
+    const [delivery, other] = enter(ledger) as [Delivery, Delivery];
+    ledger.close(delivery);
+    assert.equal(ledger.laneCount, 2, 'what was not attempted is not closed');
+    ledger.claim(delivery.lane, RECEIVED_AT);
+    ledger.close(delivery);
+    ledger.close(delivery);
+    ledger.postpone(delivery, 1, RECEIVED_AT);
+    assert.deepEqual([ledger.messageCount, ledger.laneCount], [1, 1]);
+    ledger.claim(other.lane, RECEIVED_AT);
+    ledger.close(other);
+    assert.deepEqual([ledger.messageCount, ledger.laneCount], [0, 0]);
+    assert.equal(enter(ledger).length, 2, 'and would know it as new');
   });
 
   test('counts messages, not deliveries', () => {
     const ledger = new Ledger();
     enter(ledger);
-    ledger.enter(foldRecords(sampleEnvelope(), [], destinationOf));
+    enterOne(ledger, RECEIVED_AT);
     assert.equal(ledger.messageCount, 2);
   });
 
   test('sums up what is in flight, due, delayed and overdue', () => {
     const ledger = new Ledger();
-    const times = [0, 1000, 61_000, 120_000, -1, -5000];
     const now = RECEIVED_AT + 200_000;
-    for (const due of times) {
-      const one = sampleEnvelope({ receivedAtMs: now - due });
-      ledger.enter(foldRecords(one, [], destinationOf));
-    }
     enter(ledger);
-    ledger.claim(KEY);
-    ledger.close(OTHER_KEY);
+    ledger.claim(laneOf(ledger), now);
+    const other = ledger.claim(laneOf(ledger, 'other.example'), now);
+    ledger.close(other as Delivery);
+    for (const due of [0, 60_000, 60_001, 120_000, -1, -5000]) enterOne(ledger, now - due, 0);
     assert.deepEqual(ledger.summary(now), {
       inFlight: 1,
       due: 4,
@@ -124,5 +138,29 @@ describe('the ledger', () => {
       overdue: 0,
       oldestDueSeconds: 0,
     });
+  });
+});
+
+describe('the waiting line', () => {
+  test('keeps its order while thousands come and go, and gives back their room', () => {
+    const line = new WaitingLine<{ id: string; nextAttemptMs: number }>();
+    let [came, went] = [0, 0];
+    for (let round = 0; round < 3000; round++) {
+      for (let i = 0; i < round % 4; i++) line.add({ id: `${came}`, nextAttemptMs: came++ }, came);
+      const one = round % 2 === 0 ? line.shift(came) : undefined;
+      if (one) assert.equal(one.id, `${went++}`);
+    }
+    assert.equal(line.dueCount, came - went);
+    assert.equal(line.countDueBefore(went + 7), 7);
+    assert.equal(line.countDueBefore(came + 1), came - went);
+    assert.equal(line.countDueBefore(0), 0);
+  });
+
+  test('the same time: in the order of the ids', () => {
+    const heap = new TimeHeap<{ id: string; nextAttemptMs: number }>();
+    for (const id of ['c', 'a', 'd', 'b']) heap.push({ id, nextAttemptMs: 5 });
+    const order = [0, 0, 0, 0, 0].map(() => heap.pop()?.id);
+    assert.deepEqual(order, ['a', 'b', 'c', 'd', undefined]);
+    assert.equal(heap.size, 0);
   });
 });

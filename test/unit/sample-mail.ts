@@ -2,15 +2,17 @@
  * What the tests of spool, queue and outcome begin with: an envelope, records of attempts, and
  * event functions that remember their calls.
  */
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import type { Envelope } from '../../src/mail/envelope.ts';
-import { type MessageId, newMessageId } from '../../src/mail/message-id.ts';
+import { newMessageId } from '../../src/mail/message-id.ts';
 import type { Destination } from '../../src/mail/route.ts';
-import { openFileStore, type SpoolEvents } from '../../src/spool/file-store.ts';
 import type { AttemptRecord, RecordedFailure } from '../../src/spool/message-state.ts';
+import {
+  openSegmentStore,
+  type SegmentStoreOptions,
+  type SpoolEvents,
+} from '../../src/spool/segment-store.ts';
 import type { Draft, Spool } from '../../src/spool/store.ts';
 import { Chronicle } from '../support/wait-for.ts';
 
@@ -88,15 +90,19 @@ export interface TestSpool {
   readonly recorded: ReturnType<typeof recordEvents<SpoolEvents>>;
 }
 
-/** A file store below `directory`. */
+/** A segment store below `directory`. */
 export async function openSpool(
   directory: string,
   minFreeBytes: () => number = () => 0,
+  options: Pick<SegmentStoreOptions, 'disk' | 'segmentOctets' | 'reserveOctets'> = {},
 ): Promise<TestSpool> {
   const recorded = recordEvents<SpoolEvents>();
-  const spool = await openFileStore({
+  const spool = await openSegmentStore({
     directory,
     minFreeBytes,
+    // No test has to wait for 16 MiB.
+    reserveOctets: 64 * 1024,
+    ...options,
     // A proxy cannot be spread, which the store does.
     events: {
       took: recorded.events.took,
@@ -120,24 +126,9 @@ export async function store(
 }
 
 export async function fill(draft: Draft, body: string | Buffer): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    draft.body.once('error', reject);
-    draft.body.end(body, () => resolve());
-  });
+  await draft.write(Buffer.from(body));
 }
 
-export async function octets(stream: Readable): Promise<Buffer> {
-  return buffer(stream);
-}
-
-/** Names of all files below `directory`. */
-export function filesBelow(directory: string): string[] {
-  return readdirSync(directory, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => entry.name);
-}
-
-/** Where the store keeps `id`, without the ending. */
-export function pathOf(directory: string, id: MessageId): string {
-  return join(directory, id.slice(-1), id);
+export async function octets(body: Buffer | Readable): Promise<Buffer> {
+  return Buffer.isBuffer(body) ? body : buffer(body);
 }

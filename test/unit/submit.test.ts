@@ -2,31 +2,36 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { newMessageId } from '../../src/mail/message-id.ts';
-import { Ledger, type LedgerEntry } from '../../src/queue/ledger.ts';
-import type { Reconciler } from '../../src/queue/reconciler.ts';
+import { type Disk, systemDisk } from '../../src/platform/disk.ts';
+import type { Dispatcher } from '../../src/queue/dispatcher.ts';
+import type { Delivery } from '../../src/queue/lane.ts';
+import { Ledger } from '../../src/queue/ledger.ts';
 import { createSubmit } from '../../src/queue/submit.ts';
 import { QueueFullError } from '../../src/queue/submit-port.ts';
+import type { MessageState } from '../../src/spool/message-state.ts';
 import { SpoolError } from '../../src/spool/store.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { MemoryDisk } from '../support/memory-disk.ts';
 import { tempDir } from '../support/temp-dir.ts';
-import { destinationOf, filesBelow, fill, openSpool, sampleEnvelope } from './sample-mail.ts';
+import { destinationOf, fill, openSpool, sampleEnvelope } from './sample-mail.ts';
 
-async function bench(limit = 100) {
+async function bench(limit = 100, disk: Disk = systemDisk) {
   const dir = tempDir();
-  const { spool } = await openSpool(dir.file('spool'));
+  const { spool } = await openSpool(dir.file('spool'), () => 0, { disk });
   const ledger = new Ledger();
-  const queued: LedgerEntry[] = [];
-  const reconciler = {
-    enter: async (entries: readonly LedgerEntry[]) => {
-      queued.push(...entries);
-      await new Promise(() => {}); // Redis hangs
-    },
-  } as unknown as Reconciler;
+  const queued: Delivery[] = [];
   const clock = new FakeClock();
+  const dispatcher = {
+    enter: (state: MessageState) => {
+      const entered = ledger.enter(state, clock.now());
+      queued.push(...entered);
+      return entered;
+    },
+  } as unknown as Dispatcher;
   const submit = createSubmit({
     spool,
     ledger,
-    reconciler,
+    dispatcher,
     clock,
     destinationOf,
     mostMessages: () => limit,
@@ -50,7 +55,6 @@ describe('submit', () => {
       one.queued.map(({ destination }) => destination),
       ['dest.example', 'other.example', ''],
     );
-    assert.deepEqual([...one.ledger.entries()], one.queued);
     assert.equal(one.ledger.messageCount, 1);
   });
 
@@ -76,13 +80,21 @@ describe('submit', () => {
   });
 
   test('what could not be stored is not queued', async () => {
-    using one = await bench();
+    const disk = new MemoryDisk();
+    using one = await bench(100, disk);
     const draft = await one.submit.begin();
-    draft.body.on('error', () => {});
-    draft.body.destroy(new Error('the client went away'));
+    await fill(draft, 'Subject: x\r\n\r\n');
+    disk.failure = (call) => (call === 'sync' ? 'EIO' : undefined);
     await assert.rejects(one.submit.commit(draft, sampleEnvelope({ id: draft.id })), SpoolError);
     await draft.discard();
+    disk.failure = () => undefined;
     assert.deepEqual([one.queued, one.ledger.messageCount], [[], 0]);
-    assert.deepEqual(filesBelow(one.dir.file('spool')), []);
+    assert.equal(await one.spool.read(draft.id), undefined);
+    const next = await one.submit.begin();
+    await one.submit.commit(next, sampleEnvelope({ id: next.id }));
+    assert.deepEqual(
+      one.queued.map(({ id }) => id),
+      [next.id],
+    );
   });
 });

@@ -84,7 +84,7 @@ const destinationLimits = z
     connections: connections().prefault(10),
     messagesPerConnection: messagesPerConnection().prefault(100),
     idle: idle().prefault('5s'),
-    rate: deliveryRate().prefault(''),
+    rate: notYet(deliveryRate().prefault('')),
   })
   .prefault({})
   .describe('For every destination that has nothing else.');
@@ -94,32 +94,32 @@ const destination = z.strictObject({
   connections: connections().optional(),
   messagesPerConnection: messagesPerConnection().optional(),
   idle: idle().optional(),
-  rate: deliveryRate().optional(),
+  rate: notYet(deliveryRate().optional()),
 });
 
-const breaker = z
-  .strictObject({
-    failures: integer(1, 10_000)
-      .prefault(10)
-      .describe('Failed connections in a row that close a destination.'),
-    probeEvery: duration('100ms', '1d')
-      .prefault('1m')
-      .describe('How often a closed destination is tried with one message.'),
-  })
-  .prefault({})
-  .describe('The breaker for destinations that do not answer.');
-
-export const destinations = notYet(
+const breaker = notYet(
   z
     .strictObject({
-      default: destinationLimits,
-      domains: z
-        .array(destination)
-        .max(10_000)
-        .prefault([])
-        .describe('Limits per recipient domain; what is left out is as in `default`.'),
-      breaker,
+      failures: integer(1, 10_000)
+        .prefault(10)
+        .describe('Failed connections in a row that close a destination.'),
+      probeEvery: duration('100ms', '1d')
+        .prefault('1m')
+        .describe('How often a closed destination is tried with one message.'),
     })
     .prefault({})
-    .describe('How hard one destination may be pressed.'),
+    .describe('The breaker for destinations that do not answer.'),
 );
+
+export const destinations = z
+  .strictObject({
+    default: destinationLimits,
+    domains: z
+      .array(destination)
+      .max(10_000)
+      .prefault([])
+      .describe('Limits per recipient domain; what is left out is as in `default`.'),
+    breaker,
+  })
+  .prefault({})
+  .describe('How hard one destination may be pressed.');

@@ -270,9 +270,66 @@ export function candidateTraversal(world: SenderWorld): void {
   });
 }
 
+const REUSING = { destinations: { default: { messagesPerConnection: 100 } } };
+
 /** §5: what may be used again. */
 export function connectionReuse(world: SenderWorld): void {
-  test('R078 each delivery has a connection and a whole handshake of its own', async () => {
+  test('R078 messages to a host share a session that was authenticated for its name', async () => {
+    await using sender = await world.sender({ settings: REUSING });
+    const { mx } = await world.domain('r078-again.test', { sts: {} });
+    const [first, second] = [
+      await sender.send('a@r078-again.test'),
+      await sender.send('b@r078-again.test'),
+    ];
+    assert.deepEqual(
+      mx[0]?.sessions.map(({ messages }) => messages.length),
+      [2],
+    );
+    const [told, again] = [first, second].map(({ events }) =>
+      events.find(({ event }) => event === 'delivery.delivered'),
+    );
+    assert.ok(told && again);
+    assert.equal(told['reused'], undefined);
+    assert.equal(again['reused'], true);
+    const evidence = ['mx', 'address', 'tlsVersion', 'cipher', 'certSha256', 'policy', 'policyId'];
+    for (const key of [...evidence, 'policyMode', 'verified']) {
+      assert.ok(again[key] !== undefined && again[key] === told[key], key);
+    }
+    assert.equal(await sender.metric('connections_reused_total'), 1);
+    assert.equal(await sender.metric('tls_handshakes_total'), 1);
+    assert.equal(await sender.metric('tls_sessions_total', { result: 'successful' }), 1);
+  });
+
+  test('R078 a policy that changed finds no session, not even with the same hosts', async () => {
+    await using sender = await world.sender({ settings: REUSING });
+    const domain = await world.domain('r078-changed.test', { sts: { id: '1' } });
+    assertDelivered(await sender.send('a@r078-changed.test'), 'verified');
+    await domain.publishSts({ id: '2' });
+    assertDelivered(await sender.send('a@r078-changed.test'), 'verified');
+    await domain.publishSts({ id: '3', mx: ['elsewhere.r078-changed.test'] });
+    assertDeferred(await sender.send('a@r078-changed.test'), 'mx-outside-policy');
+    assert.deepEqual(
+      domain.mx[0]?.sessions.map(({ messages }) => messages.length),
+      [1, 1],
+    );
+  });
+
+  test('R078 two domains on one host never share a session where one has a policy', async () => {
+    await using sender = await world.sender({ settings: REUSING });
+    const mx = [{ host: 'mx.r078-both.test' }];
+    const domains = ['r078-one.test', 'r078-two.test', 'r078-none.test', 'r078-nothing.test'];
+    for (const [n, name] of domains.entries()) {
+      await world.domain(name, { mx, ...(n < 2 ? { sts: { mx: ['*.r078-both.test'] } } : {}) });
+    }
+    for (const name of domains) assert.equal((await sender.send(`a@${name}`)).messages.length, 1);
+    const [host] = (await world.domain('r078-three.test', { mx })).mx;
+    assert.deepEqual(
+      host?.sessions.map(({ messages }) => messages.length),
+      [1, 1, 2],
+    );
+  });
+
+  test('R078 where one message is all, each delivery has a handshake of its own', async () => {
     await using sender = await world.sender();
     const { mx } = await world.domain('r078.test', { sts: {} });
     for (const recipient of ['a@r078.test', 'b@r078.test']) {

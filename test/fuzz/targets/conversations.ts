@@ -150,12 +150,13 @@ async function deliver(input: Buffer, startTls: 'required' | 'never'): Promise<S
     .map((text) => Buffer.from(text, 'latin1'));
   const spoken = speak(peer, turns);
   const { signal } = new AbortController();
+  const isWhole = input.length % 2 === 1;
   const isOpen = await wire.open(signal).then(
     () => true,
     () => false,
   );
   const replies = isOpen
-    ? await wire.transact(MESSAGE, Readable.from([CONTENT]), signal)
+    ? await wire.transact(MESSAGE, isWhole ? CONTENT : Readable.from([CONTENT]), signal)
     : undefined;
   wire.finish();
   await spoken;

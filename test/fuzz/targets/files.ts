@@ -1,6 +1,6 @@
 /**
- * Files that people edit or that a crash damaged: configuration, environment, users, the journal
- * of a message in the spool.
+ * Files that people edit or that a crash damaged: configuration, environment, users, the segments
+ * of the spool.
  */
 import assert from 'node:assert/strict';
 import { stringify } from 'yaml';
@@ -24,8 +24,17 @@ import { createAddressGuard } from '../../../src/platform/address-guard.ts';
 import { chooseServers } from '../../../src/platform/dns/servers.ts';
 import { parseDomain } from '../../../src/protocol/domain.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
-import { formatLine, parseJournal } from '../../../src/spool/line-format.ts';
-import { foldRecords, type SpoolRecord } from '../../../src/spool/message-state.ts';
+import { encodeHeader, type Frame, HEADER_OCTETS, NOTHING } from '../../../src/spool/frame.ts';
+import {
+  formatHead,
+  type MessageHead,
+  parseMessageHead,
+  parseRecords,
+} from '../../../src/spool/heads.ts';
+import { isSpoolRecord, type SpoolRecord } from '../../../src/spool/message-state.ts';
+import { scanSegment } from '../../../src/spool/scan.ts';
+import { formatSegmentName, parseSegmentName } from '../../../src/spool/segment.ts';
+import { removedFrame } from '../../../src/spool/segment-log.ts';
 import { type FuzzTarget, joined, partsOf } from '../engine/target.ts';
 
 const YAML_TOKENS = [
@@ -248,48 +257,110 @@ const ATTEMPT: SpoolRecord = {
   dsnId: '01ARZ3NDEKTSV4RS' as MessageId,
 };
 const NOTIFIED: SpoolRecord = { kind: 'notified', atMs: 3, dsnId: '01ARZ3NDEKTSV4RS' as MessageId };
-const HEADER = { version: 1, sizeBytes: 10, envelope: ENVELOPE };
-const JOURNAL = Buffer.concat([HEADER, ATTEMPT, ATTEMPT, NOTIFIED].map(formatLine));
+const MARK = Buffer.from('5a17e6c3b2f80d41', 'hex');
+const OTHER_MARK = Buffer.from('0102030405060708', 'hex');
 
-const journal: FuzzTarget = {
-  name: 'spool-journal',
+function frameOctets(frame: Frame, durableTo = 0, mark = MARK): Buffer {
+  return Buffer.concat([encodeHeader(frame, { mark, durableTo }), frame.head, frame.body]);
+}
+
+const { id } = ENVELOPE;
+const BODY = Buffer.from('Subject: x\r\n\r\nhello\r\n');
+const MESSAGE_HEAD: MessageHead = { envelope: ENVELOPE, sizeBytes: BODY.length };
+const MESSAGE = frameOctets({ kind: 'message', id, head: formatHead(MESSAGE_HEAD), body: BODY });
+const RECORDS = formatHead([ATTEMPT, NOTIFIED]);
+const RECORDED = frameOctets({ kind: 'records', id, head: RECORDS, body: NOTHING }, MESSAGE.length);
+const REMOVED = frameOctets(removedFrame(id), MESSAGE.length + RECORDED.length);
+const DISGUISED = frameOctets({
+  kind: 'message',
+  id,
+  head: formatHead(MESSAGE_HEAD),
+  body: frameOctets({ kind: 'removed', id, head: NOTHING, body: NOTHING }, 0, OTHER_MARK),
+});
+
+/** The frames of a segment, with the mark of ours: no mutation can know another. */
+const segment: FuzzTarget = {
+  name: 'spool-segment',
   seeds: [
-    JOURNAL,
-    Buffer.concat([formatLine(HEADER)]),
-    JOURNAL.subarray(0, -5),
-    formatLine({ ...HEADER, version: 2 }),
+    Buffer.concat([MESSAGE, RECORDED, REMOVED]),
+    Buffer.concat([MESSAGE, RECORDED]).subarray(0, -5),
+    Buffer.concat([MESSAGE.subarray(3), DISGUISED, RECORDED]),
+    MESSAGE,
   ],
-  tokens: [
-    formatLine(ATTEMPT),
-    formatLine(NOTIFIED),
-    '\n',
-    '\r\n',
-    '00000000 {}\n',
-    '00000000 \n',
-    ' ',
-    '\0',
-    '\xff',
-  ],
+  tokens: [MARK, OTHER_MARK, MESSAGE, RECORDED, REMOVED, Buffer.alloc(48), '\0', '\xff'],
   run(input) {
-    const read = parseJournal(input);
-    if (read.kind === 'unreadable') return 'unreadable';
-    assert.ok(read.goodBytes <= input.length);
-    assert.ok(read.goodBytes === 0 || input[read.goodBytes - 1] === 0x0a);
-    // A record is believed because its checksum is right, and was written by us as it is read.
-    const lines = input
-      .toString('utf8')
-      .split('\n')
-      .map((line) => line.slice(9));
-    for (const value of [read.header, ...read.records]) {
-      assert.ok(lines.includes(JSON.stringify(value)));
+    const { frames, damages } = scanSegment(input, MARK);
+    let end = 0;
+    for (const frame of frames) {
+      assert.ok(frame.at >= end, 'one behind the other');
+      end = frame.at + HEADER_OCTETS + frame.headLength;
+      assert.ok(end <= input.length);
+      if (frame.bodyIntact) end += frame.bodyLength;
+      assert.ok(end <= input.length);
+      // A frame is believed because its checksums are right, and gives back what it was made of.
+      const { kind, head, body, durableTo } = frame;
+      if (!frame.bodyIntact) continue;
+      const again = frameOctets({ kind, id: frame.id, head, body }, durableTo);
+      assert.ok(again.equals(input.subarray(frame.at, end)));
     }
-    assert.deepEqual(parseJournal(input.subarray(0, read.goodBytes)), read);
-    const state = foldRecords(read.header.envelope, read.records, () => DESTINATION);
-    const open = state.pending.flatMap(({ pending }) => pending);
-    const delivered = read.records.flatMap((one) => (one.kind === 'attempt' ? one.delivered : []));
-    assert.ok(open.every((index) => !delivered.includes(index)));
-    return `${Math.min(read.records.length, 4)} records, ${Math.min(read.damagedLines, 2)} damaged`;
+    for (const { from, to } of damages) assert.ok(0 <= from && from < to);
+    assert.ok(frames.length > 0 || damages.length > 0 || input.length === 0);
+    const whole = frames.filter(({ bodyIntact }) => bodyIntact).length;
+    return `${Math.min(whole, 4)} frames, ${Math.min(damages.length, 3)} damaged`;
   },
 };
 
-export const fileTargets: readonly FuzzTarget[] = [config, environment, users, journal];
+/** What a frame tells, parsed as a message and as records: JSON that another version wrote. */
+const heads: FuzzTarget = {
+  name: 'spool-heads',
+  seeds: [
+    formatHead(MESSAGE_HEAD),
+    formatHead({ ...MESSAGE_HEAD, records: [ATTEMPT, NOTIFIED], bodyCrc: 1 }),
+    RECORDS,
+    Buffer.from('[]'),
+  ],
+  tokens: ['{', '}', '[', ']', ',', '"', ':', 'null', '-1', '1e9', '"kind":"attempt"', '\ud800'],
+  run(input) {
+    const message = parseMessageHead(input);
+    const records = parseRecords(input);
+    if (!message) {
+      for (const record of records) assert.ok(isSpoolRecord(record));
+      return `${Math.min(records.length, 3)} records`;
+    }
+    assert.deepEqual(records, []);
+    assert.ok(Number.isSafeInteger(message.sizeBytes));
+    assert.ok(message.records?.every(isSpoolRecord));
+    // What is moved is what was read.
+    assert.deepEqual(parseMessageHead(formatHead(message)), message);
+    return `a message, ${Math.min(message.records?.length ?? 0, 3)} records`;
+  },
+};
+
+/** The name of a file in the spool. */
+const segmentName: FuzzTarget = {
+  name: 'spool-segment-name',
+  seeds: [
+    '0000000001-5a17e6c3b2f80d41.segment2',
+    'reserve',
+    '0000000001-5a17e6c3b2f80d41.segment02',
+  ].map((text) => Buffer.from(text)),
+  tokens: ['segment', '.segment2', '0000000001', '-', '..', '/', '\0', '9'],
+  maxOctets: 200,
+  run(input) {
+    const name = input.toString();
+    const parsed = parseSegmentName(name);
+    if (typeof parsed === 'string') return parsed;
+    assert.equal(formatSegmentName(parsed), name);
+    assert.equal(parsed.mark.length, 8);
+    return 'a segment';
+  },
+};
+
+export const fileTargets: readonly FuzzTarget[] = [
+  config,
+  environment,
+  users,
+  segment,
+  heads,
+  segmentName,
+];

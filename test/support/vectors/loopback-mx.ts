@@ -166,7 +166,13 @@ export async function passedOn(envelope: Envelope, ehlo: readonly string[]) {
   const body = Buffer.from('Subject: hi\r\n\r\nbody\r\n');
   const requirement = { level: 'opportunistic', minVersion: 'TLSv1.2', source: DEFAULT } as const;
   const result = await hosts.runSession(
-    { candidate: { host, preference: 10, port: 25 }, address: '', requirement, mode: 'full' },
+    {
+      destination: 'dest.example',
+      candidate: { host, preference: 10, port: 25 },
+      address: '',
+      requirement,
+      mode: 'full',
+    },
     {
       envelope,
       sizeBytes: body.length,

@@ -1,0 +1,40 @@
+/**
+ * Every command of the command line.
+ */
+import { check } from './check.ts';
+import type { CliCommand } from './command.ts';
+import { configCheck, configSchema, configShow } from './config.ts';
+import { policyForget, policyList, policyRefresh, policyShow } from './policy.ts';
+import { reload } from './reload.ts';
+import { spoolCheck, spoolExport } from './spool.ts';
+import { start } from './start.ts';
+import { status } from './status.ts';
+import { userAdd, userList, userRemove } from './user.ts';
+import { version } from './version.ts';
+
+/** Commands behind one word: `stsrelay policy list`. */
+export interface CommandGroup {
+  readonly name: string;
+  readonly summary: string;
+  readonly commands: readonly CliCommand[];
+}
+
+export const COMMANDS: readonly CliCommand[] = [start, status, reload, check, version];
+export const GROUPS: readonly CommandGroup[] = [
+  {
+    name: 'config',
+    summary: 'look at the configuration',
+    commands: [configCheck, configShow, configSchema],
+  },
+  {
+    name: 'policy',
+    summary: 'the MTA-STS policies that the running relay keeps',
+    commands: [policyList, policyShow, policyRefresh, policyForget],
+  },
+  {
+    name: 'spool',
+    summary: 'the queued mail of a relay that is not running',
+    commands: [spoolCheck, spoolExport],
+  },
+  { name: 'user', summary: 'who may log in', commands: [userAdd, userRemove, userList] },
+];

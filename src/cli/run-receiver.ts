@@ -1,0 +1,59 @@
+/**
+ * `stsrelay start --role receive`: the process with the listeners. All it needs to know by
+ * itself is where the data directory is, and how to log; the rest of its settings comes from
+ * the owner of the spool.
+ */
+import { resolve } from 'node:path';
+import { intakeSocket, STOP_GRACE_MS } from '../door.ts';
+import { Receiver } from '../receive.ts';
+import { type OwnerPlace, takeOrders } from '../roles/orders.ts';
+import { listenForSignals } from '../roles/signals.ts';
+import { reportProcessTroubles } from '../telemetry/process-troubles.ts';
+import { CliError, EXIT, type ExitCode, type Invocation } from './command.ts';
+
+/** Run until told to stop. Throws CliError when it cannot listen. */
+export async function runReceiver(
+  invocation: Invocation,
+  isSupervised: boolean,
+): Promise<ExitCode> {
+  if (!isSupervised) return runApart(invocation);
+  const orders = takeOrders();
+  const begun = await Promise.race([orders.begin, orders.stop]);
+  if (typeof begun === 'string' || !begun.owner) return EXIT.done;
+  const receiver = open(begun.owner, orders.supervisor);
+  const { isAgain } = begun;
+  // At the start the owner says what is wrong, and that is the end of all.
+  const failed = isAgain ? receiver.failed : new Promise<never>(() => {});
+  const ended = await Promise.race([orders.stop, failed]);
+  if (typeof ended !== 'string') return EXIT.no;
+  await receiver.stop(STOP_GRACE_MS);
+  return EXIT.done;
+}
+
+async function runApart(invocation: Invocation): Promise<ExitCode> {
+  const { requireSettings } = await import('./configuration.ts');
+  const { settings } = requireSettings(invocation);
+  const signals = listenForSignals();
+  const receiver = open({ dataDir: resolve(settings.dataDir), log: settings.log }, 0);
+  const ended = await Promise.race([signals.stop, receiver.failed]);
+  if (typeof ended !== 'string') {
+    await receiver.stop(0);
+    throw new CliError(EXIT.no, `the receiving role cannot start: ${ended.message}`);
+  }
+  receiver.log.write('info', 'relay.stopping', { signal: ended });
+  await receiver.stop(STOP_GRACE_MS);
+  receiver.log.write('info', 'relay.stopped');
+  return EXIT.done;
+}
+
+function open({ dataDir, log }: OwnerPlace, supervisor: number): Receiver {
+  let path: string;
+  try {
+    path = intakeSocket(dataDir);
+  } catch (error) {
+    throw new CliError(EXIT.no, `the receiving role cannot start: ${(error as Error).message}`);
+  }
+  const receiver = new Receiver({ dataDir, path, log, supervisor });
+  reportProcessTroubles(receiver.log);
+  return receiver;
+}

@@ -1,0 +1,36 @@
+/**
+ * What makes two sessions the same: the plan they are opened under. A session carries only
+ * messages whose plan has its key, so a domain's policy never reaches another one's mail, and a
+ * changed policy, text included, never finds an old session.
+ */
+import { hash } from 'node:crypto';
+import type { TlsRequirement } from '../mail/tls-requirement.ts';
+import type { SessionPlan } from './session.ts';
+
+/**
+ * The key of a session: host name, address, port, way to TLS, the whole requirement (RFC 8461 §5)
+ * and what we are to the peer. Whatever else gets a say in how a session is opened belongs in here.
+ *
+ * The requirement is plain data; were its members in another order, there would be another key.
+ */
+export function sessionKey(
+  { candidate, address, mode, requirement }: SessionPlan,
+  own: { readonly heloName: string; readonly localAddress: string | undefined },
+): string {
+  const { host, port } = candidate;
+  const { heloName, localAddress } = own;
+  const plan = [host, address, port, mode, digestOf(requirement), heloName, localAddress];
+  // JSON puts null for what is undefined, and keeps the rest apart.
+  return JSON.stringify(plan);
+}
+
+/** Requirements never change, and the same one is asked about for many messages. */
+const digests = new WeakMap<TlsRequirement, string>();
+
+function digestOf(requirement: TlsRequirement): string {
+  const known = digests.get(requirement);
+  if (known !== undefined) return known;
+  const digest = hash('sha256', JSON.stringify(requirement));
+  digests.set(requirement, digest);
+  return digest;
+}

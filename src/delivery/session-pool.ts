@@ -1,0 +1,124 @@
+/**
+ * Open sessions between two messages (RFC 5321 §3.3: a session may carry any number of them).
+ * Whoever plans a session under the same key gets the one used last; what nobody takes is left
+ * with QUIT when it has been idle for long enough.
+ *
+ * Every session in here is watched by its wire: one that the peer ends, or says anything in, is
+ * gone at once. Whether a message may go over it is asked again for each (hand-over.ts).
+ */
+import type { Destination } from '../mail/route.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { OpenSession } from './session.ts';
+
+/** How long connections to one destination are used. */
+export interface ReuseLimits {
+  readonly messagesPerConnection: number;
+  readonly idleMs: number;
+}
+
+export interface PoolParts {
+  readonly clock: Clock;
+  readonly limitsFor: (destination: Destination) => ReuseLimits;
+}
+
+/** Idle sessions of the whole process. */
+const MOST_IDLE = 500;
+/**
+ * From the handshake on: a verdict gets no older than this, whatever became of roots and issuers
+ * meanwhile, and a host that was taken out of DNS is left.
+ */
+const LONGEST_USE_MS = 5 * 60_000;
+/** For the replies to QUIT when everything ends. */
+const CLOSE_MS = 2000;
+
+export class SessionPool {
+  readonly #parts: PoolParts;
+  /** What cancels their timers; the longest idle first. */
+  readonly #idle = new Map<OpenSession, () => void>();
+  /** The one used last at the end. */
+  readonly #byKey = new Map<string, OpenSession[]>();
+  #isClosed = false;
+
+  constructor(parts: PoolParts) {
+    this.#parts = parts;
+  }
+
+  /** Idle sessions. */
+  get size(): number {
+    return this.#idle.size;
+  }
+
+  /** A session that was opened under `key`, for one message to `destination`; it is the caller's until `put`. */
+  take(key: string, destination: Destination): OpenSession | undefined {
+    for (;;) {
+      const session = this.#byKey.get(key)?.at(-1);
+      if (!session) return undefined;
+      this.#remove(session);
+      if (this.#isFit(session, destination) && session.wire.wake()) return session;
+      session.wire.finish();
+    }
+  }
+
+  /** Keep `session` for the next message. It rests; or it is left, if it is not worth keeping. */
+  put(session: OpenSession, destination: Destination): void {
+    const { idleMs } = this.#parts.limitsFor(destination);
+    if (this.#isClosed || idleMs === 0 || !this.#isFit(session, destination)) {
+      session.wire.finish();
+      return;
+    }
+    if (session.wire.destroyed) return;
+    this.#idle.set(
+      session,
+      this.#parts.clock.after(idleMs, () => this.#leave(session)),
+    );
+    const alike = this.#byKey.get(session.key);
+    if (alike) alike.push(session);
+    else this.#byKey.set(session.key, [session]);
+    const [oldest] = this.#idle.keys();
+    if (oldest && this.#idle.size > MOST_IDLE) this.#leave(oldest);
+  }
+
+  /** The connection of `session` has ended. */
+  forget(session: OpenSession): void {
+    if (this.#idle.has(session)) this.#remove(session);
+  }
+
+  /** Leave all idle sessions, and from now on every one that is put back. Resolves when they have ended, soon in any case. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const sessions = [...this.#idle.keys()];
+    for (const session of sessions) this.#remove(session);
+    const soon = AbortSignal.timeout(CLOSE_MS);
+    await Promise.all(sessions.map(({ wire }) => wire.leave(soon)));
+  }
+
+  /** Whether it may carry another message, as far as its age and limits go. */
+  #isFit(session: OpenSession, destination: Destination): boolean {
+    const now = this.#parts.clock.now();
+    const { messagesPerConnection } = this.#parts.limitsFor(destination);
+    const ageMs = now - session.openedAtMs;
+    // A clock that was set back says nothing about the age.
+    if (ageMs < 0 || ageMs >= LONGEST_USE_MS) return false;
+    return session.messages < messagesPerConnection && !hasExpired(session, now);
+  }
+
+  #leave(session: OpenSession): void {
+    this.#remove(session);
+    session.wire.finish();
+  }
+
+  #remove(session: OpenSession): void {
+    this.#idle.get(session)?.();
+    this.#idle.delete(session);
+    const alike = this.#byKey.get(session.key) ?? [];
+    const at = alike.lastIndexOf(session);
+    if (at >= 0) alike.splice(at, 1);
+    if (alike.length === 0) this.#byKey.delete(session.key);
+  }
+}
+
+/** RFC 8461 §4.2: a certificate that was valid at the handshake and is no longer is none. */
+function hasExpired({ facts: { tls } }: OpenSession, now: number): boolean {
+  if (!tls?.verdict.verified) return false;
+  return !(now < (tls.certValidToMs ?? Number.NEGATIVE_INFINITY));
+}

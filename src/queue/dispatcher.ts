@@ -1,0 +1,146 @@
+/**
+ * Brings together the lanes with what is due (ledger), the right to attempt it (gate), and
+ * BullMQ, which says when and in which order the lanes have their turns.
+ *
+ * Whenever something changes in a lane, `supply` is called: a resting turn gets the next due
+ * delivery; for the others turns are asked; and a job is left that wakes the lane when its next
+ * delivery falls due. Nothing here waits for Redis.
+ */
+import type { Destination } from '../mail/route.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { MessageState } from '../spool/message-state.ts';
+import type { Gate, Turn } from './gate.ts';
+import type { QueueJob } from './job-queue.ts';
+import type { Delivery, Lane } from './lane.ts';
+import type { Ledger } from './ledger.ts';
+import type { Outbox } from './outbox.ts';
+
+export interface DispatcherParts {
+  readonly ledger: Ledger;
+  readonly gate: Gate;
+  readonly outbox: Pick<Outbox, 'put' | 'withdraw' | 'shut'>;
+  readonly clock: Clock;
+}
+
+/**
+ * So long a turn waits for its lane's next delivery when none is due and there is room: where
+ * mail comes in steadily that saves a job a message.
+ */
+const REST_MS = 50;
+
+export class Dispatcher {
+  readonly #ledger: Ledger;
+  readonly #gate: Gate;
+  readonly #outbox: DispatcherParts['outbox'];
+  readonly #clock: Clock;
+  #isStopped = false;
+
+  constructor({ ledger, gate, outbox, clock }: DispatcherParts) {
+    this.#ledger = ledger;
+    this.#gate = gate;
+    this.#outbox = outbox;
+    this.#clock = clock;
+  }
+
+  /** A message was committed: its deliveries wait for their turns. */
+  enter(state: MessageState): readonly Delivery[] {
+    const entered = this.#ledger.enter(state, this.#clock.now());
+    for (const { lane } of entered) this.supply(lane);
+    return entered;
+  }
+
+  /** See that the lane has what it needs to go on. */
+  supply(lane: Lane): void {
+    if (this.#isStopped) return;
+    const now = this.#clock.now();
+    lane.waiting.fallDue(now);
+    for (const resume of lane.resting) {
+      const delivery = this.#ledger.claim(lane, now);
+      if (!delivery) break;
+      resume(delivery);
+    }
+    for (const turn of this.#gate.ask(lane, now)) this.#outbox.put(turnJob(turn));
+    this.#setWake(lane);
+  }
+
+  #setWake(lane: Lane): void {
+    const atMs = lane.waiting.nextMs;
+    if (atMs === undefined || (lane.wake && lane.wake.atMs <= atMs)) return;
+    if (lane.wake) this.#outbox.withdraw(lane.wake.jobId);
+    lane.wake = { jobId: this.#gate.newJobId(), atMs };
+    this.#outbox.put(wakeJob(lane.wake, lane));
+  }
+
+  /** The job of a wake-up was handed out. */
+  wake(destination: Destination, jobId: string): void {
+    const lane = this.#ledger.lane(destination);
+    if (lane?.wake?.jobId === jobId) this.rouse(lane);
+  }
+
+  /** Do now what the lane's wake-up was for. */
+  rouse(lane: Lane): void {
+    lane.wake = undefined;
+    this.supply(lane);
+  }
+
+  /** The job of a turn was handed out: the turn, if it is one of ours that was not taken yet. */
+  take(jobId: string): Turn | undefined {
+    return this.#isStopped ? undefined : this.#gate.take(jobId);
+  }
+
+  /** The delivery to attempt next in this turn; undefined when the turn shall end. */
+  async next({ lane }: Turn): Promise<Delivery | undefined> {
+    if (this.#isStopped || this.#gate.isOver(lane)) return undefined;
+    return this.#ledger.claim(lane, this.#clock.now()) ?? this.#rest(lane);
+  }
+
+  async #rest(lane: Lane): Promise<Delivery | undefined> {
+    if (!this.#gate.hasRoom) return undefined;
+    const { promise, resolve } = Promise.withResolvers<Delivery | undefined>();
+    const resume = (delivery: Delivery | undefined) => {
+      lane.resting.delete(resume);
+      cancel();
+      resolve(delivery);
+    };
+    const cancel = this.#clock.after(REST_MS, () => resume(undefined));
+    lane.resting.add(resume);
+    return promise;
+  }
+
+  /** The turn is over; another lane may have waited for it, and this one may go on. */
+  end(turn: Turn): void {
+    this.#gate.end(turn);
+    const other = this.#gate.nextRefused();
+    if (other) this.supply(other);
+    this.supply(turn.lane);
+  }
+
+  /** The job of a turn is of no use: ask by another one. */
+  askAgain(turn: Turn): void {
+    this.#outbox.withdraw(turn.jobId);
+    this.#outbox.put(turnJob(this.#gate.replace(turn, this.#clock.now())));
+  }
+
+  /** All that should stand in Redis, save what is handed out. */
+  *jobs(): Generator<QueueJob> {
+    for (const turn of this.#gate.asked()) yield turnJob(turn);
+    for (const lane of this.#ledger.lanes()) if (lane.wake) yield wakeJob(lane.wake, lane);
+  }
+
+  /** Give out nothing more; turns end after the attempt they are at. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#outbox.shut();
+    for (const lane of this.#ledger.lanes()) {
+      for (const resume of lane.resting) resume(undefined);
+    }
+  }
+}
+
+function turnJob({ jobId, lane }: Turn): QueueJob {
+  return { jobId, kind: 'turn', destination: lane.destination };
+}
+
+function wakeJob({ jobId, atMs }: NonNullable<Lane['wake']>, { destination }: Lane): QueueJob {
+  return { jobId, kind: 'wake', destination, atMs };
+}

@@ -1,0 +1,131 @@
+/**
+ * Composition of the receiving role: a process with the listeners of the relay and no queue.
+ * What clients hand over goes over the link to the owner of the spool, and is acknowledged
+ * when that has it; while the owner is away clients are told 452, and the listeners stay open.
+ *
+ * Its settings come over the link. Until the first ones are there nothing listens.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DoorFacts, DoorNews, DoorRequest, DoorSettings, SettingsAnswer } from './door.ts';
+import { FrontDoor } from './front-door.ts';
+import { LinkClient } from './link/link-client.ts';
+import { RemoteQueue } from './link/remote-queue.ts';
+import { systemClock } from './platform/clock.ts';
+import { intakeEvents } from './telemetry/intake-events.ts';
+import { createLog, type Log, type LogOptions } from './telemetry/log.ts';
+import { collectMetrics } from './telemetry/merge-metrics.ts';
+import { createMetrics } from './telemetry/metrics.ts';
+import { relayEvents } from './telemetry/relay-events.ts';
+import { receiverEvents } from './telemetry/role-events.ts';
+
+export interface ReceiverOptions {
+  /** Absolute. */
+  readonly dataDir: string;
+  /** Of the owner's socket. */
+  readonly path: string;
+  readonly log: Pick<LogOptions, 'level' | 'format'>;
+  /** Process id of the supervisor; 0 without one. */
+  readonly supervisor: number;
+}
+
+/** The receiving process of a relay that was killed may still have our ports for a moment. */
+const PORT_WAIT_MS = 2000;
+const PORT_LOOK_MS = 100;
+
+export class Receiver {
+  readonly log: Log;
+  readonly #options: ReceiverOptions;
+  readonly #metrics = createMetrics();
+  readonly #queue = new RemoteQueue(systemClock);
+  readonly #link: LinkClient;
+  readonly #failed = Promise.withResolvers<Error>();
+  #door: FrontDoor | undefined;
+  #stopping = false;
+  /** Settings come into force one after the other. */
+  #applying: Promise<unknown> = Promise.resolve();
+
+  constructor(options: ReceiverOptions) {
+    this.#options = options;
+    this.log = createLog(options.log);
+    const { queueLinked, queueGone } = receiverEvents(this.log);
+    this.#link = new LinkClient({
+      path: options.path,
+      hello: { pid: process.pid, supervisor: options.supervisor },
+      queue: this.#queue,
+      answer: (request) => this.#answer(request as DoorRequest),
+      up: queueLinked,
+      down: queueGone,
+    });
+  }
+
+  /** Resolves when the listeners cannot be opened, with why. */
+  get failed(): Promise<Error> {
+    return this.#failed.promise;
+  }
+
+  /** Refuse new connections, let messages in transit finish for at most `graceMs`, end the link. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    await this.#applying.catch(() => {});
+    await this.#door?.close(graceMs);
+    this.#link.close();
+  }
+
+  async #answer(request: DoorRequest): Promise<unknown> {
+    switch (request.kind) {
+      case 'settings': {
+        const applied = this.#applying.then(() => this.#apply(request.settings));
+        this.#applying = applied;
+        return applied;
+      }
+      case 'facts':
+        return this.#facts();
+      case 'metrics':
+        this.#metrics.logLinesLost.set(this.log.lostLines());
+        return collectMetrics(this.#metrics);
+    }
+  }
+
+  async #facts(): Promise<DoorFacts> {
+    const facts = await this.#door?.facts();
+    return { listeners: facts?.listeners ?? [], troubles: this.log.recentTroubles() };
+  }
+
+  /** Never rejects. */
+  async #apply(settings: DoorSettings): Promise<SettingsAnswer> {
+    try {
+      if (this.#stopping) throw new Error('the receiving role is about to end');
+      if (this.#door) await this.#door.update(settings);
+      else this.#door = await this.#open(settings);
+      this.log.setLevel(settings.log.level);
+      return { ok: true, certificate: this.#door.certificate };
+    } catch (error) {
+      if (!this.#door) this.#failed.resolve(error as Error);
+      return { ok: false, problem: (error as Error).message };
+    }
+  }
+
+  async #open(settings: DoorSettings): Promise<FrontDoor> {
+    const { dataDir } = this.#options;
+    const tell = (news: DoorNews) => this.#link.tell(news);
+    const deadline = performance.now() + PORT_WAIT_MS;
+    for (;;) {
+      try {
+        return await FrontDoor.open({
+          settings,
+          dataDir,
+          submit: this.#queue,
+          clock: systemClock,
+          intakeEvents: intakeEvents(this.log, this.#metrics),
+          relayEvents: relayEvents(this.log, this.#metrics),
+          certificateChanged: (certificate) => tell({ kind: 'certificate', certificate }),
+        });
+      } catch (error) {
+        const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+        if (code !== 'EADDRINUSE' || performance.now() > deadline) throw error;
+        await sleep(PORT_LOOK_MS);
+      }
+    }
+  }
+}

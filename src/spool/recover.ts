@@ -1,0 +1,136 @@
+/**
+ * What the directory of a spool holds, read at the start: the segments in order, and where every
+ * message and its records stand. Reads only; what is damaged is told, and hides nothing else.
+ */
+import { join } from 'node:path';
+import { isMessageId, type MessageId } from '../mail/message-id.ts';
+import type { Disk } from '../platform/disk.ts';
+import { MessageIndex } from './message-index.ts';
+import { type Damage, type FoundFrame, scanSegment } from './scan.ts';
+import { parseSegmentName, Segment, type SegmentName } from './segment.ts';
+import { isDamage } from './stored-frames.ts';
+
+/** The spool was written by another version, whose format this one does not know. */
+export class SpoolFormatError extends Error {
+  constructor(directory: string, name: string) {
+    super(
+      `${join(directory, name)} is in a format that this version does not read: ` +
+        'run the version that wrote it until its queue is empty, then start this one',
+    );
+    this.name = 'SpoolFormatError';
+  }
+}
+
+export interface FoundDamage extends Damage {
+  readonly path: string;
+  /** The message it belongs to, where that is known. */
+  readonly id?: MessageId;
+  readonly reason: string;
+}
+
+export interface Recovered {
+  /** The oldest first. */
+  readonly segments: readonly Segment[];
+  readonly index: MessageIndex;
+  readonly damages: readonly FoundDamage[];
+}
+
+/**
+ * Read the whole spool. Throws SpoolFormatError, or the system's error for the directory, or for a
+ * file that may be read another time (too many open files, no permission).
+ */
+export async function recoverSpool(disk: Disk, directory: string): Promise<Recovered> {
+  const segments: Segment[] = [];
+  const index = new MessageIndex();
+  const damages: FoundDamage[] = [];
+  for (const name of await segmentNames(disk, directory)) {
+    const segment = Segment.found(disk, directory, name, 0);
+    segments.push(segment);
+    try {
+      damages.push(...(await recoverSegment(disk, segment, index)));
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      segment.isDamaged = true;
+      const reason = `cannot be read: ${(error as Error).message}`;
+      damages.push({ path: segment.path, from: 0, to: 0, torn: false, reason });
+    }
+  }
+  return { segments, index, damages };
+}
+
+/** Whether something is lost that had been acknowledged. */
+export function isDamaged({ damages }: Recovered): boolean {
+  return damages.some(({ torn }) => !torn);
+}
+
+async function segmentNames(disk: Disk, directory: string): Promise<SegmentName[]> {
+  const names: SegmentName[] = [];
+  for (const name of await disk.list(directory)) {
+    const parsed = parseSegmentName(name);
+    if (parsed === 'foreign' || (await isFormerShard(disk, directory, name))) {
+      throw new SpoolFormatError(directory, name);
+    }
+    if (parsed !== 'other') names.push(parsed);
+  }
+  return names.sort((a, b) => a.number - b.number);
+}
+
+/** The first format kept two files a message, in directories of one character. */
+async function isFormerShard(disk: Disk, directory: string, name: string): Promise<boolean> {
+  if (name.length !== 1) return false;
+  const inside = await disk.list(join(directory, name)).catch(() => []);
+  return inside.some((file) => file.endsWith('.journal'));
+}
+
+async function recoverSegment(
+  disk: Disk,
+  segment: Segment,
+  index: MessageIndex,
+): Promise<FoundDamage[]> {
+  const { path } = segment;
+  const file = await disk.open(path);
+  let octets: Buffer;
+  try {
+    octets = await file.read(0, await file.size());
+  } finally {
+    await file.close();
+  }
+  segment.size = octets.length;
+  const { frames, damages } = scanSegment(octets, segment.name.mark);
+  for (const frame of frames) apply(frame, { segment, index });
+  segment.isDamaged = damages.some(({ torn }) => !torn);
+  return damages.map((damage) => ({ ...damage, path, ...describeDamage(damage, frames) }));
+}
+
+function describeDamage({ from, to, torn }: Damage, frames: readonly FoundFrame[]) {
+  const octets = `octets ${from} to ${to}`;
+  const frame = frames.find((one) => one.at === from);
+  if (frame) return { id: frame.id, reason: `${octets}: the body is not what was written` };
+  return { reason: torn ? `${octets}: a write that a crash cut short` : `${octets}: not readable` };
+}
+
+/** Takes a frame into the index. Records may be of a message that is gone with its segment. */
+function apply(
+  frame: FoundFrame,
+  { segment, index }: { readonly segment: Segment; readonly index: MessageIndex },
+): void {
+  const { kind, id, at, headLength, bodyLength } = frame;
+  const location = { segment, at, headLength, bodyLength };
+  if (kind === 'message') index.put(id, location, false);
+  else if (kind === 'large-message') index.put(id, location, true);
+  else if (kind === 'removed') index.remove(id);
+  else if (kind === 'records') index.addRecords(id, location);
+}
+
+/** The bodies in files of their own that belong to no message. */
+export async function orphanBodies(
+  disk: Disk,
+  directory: string,
+  index: MessageIndex,
+): Promise<string[]> {
+  const names = await disk.list(directory);
+  return names.filter((name) => {
+    const id = name.replace(/\.eml$/, '');
+    return name.endsWith('.eml') && isMessageId(id) && !index.get(id)?.isLarge;
+  });
+}

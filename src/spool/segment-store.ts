@@ -1,0 +1,332 @@
+/**
+ * The spool as a log: segments that frames are appended to (segment-log.ts), an index in memory of
+ * where each message stands, and, for large bodies, a file each.
+ *
+ *   spool/NUMBER-MARK.segment2   the log, version 2 of its format (frame.ts)
+ *   spool/large/ID.eml           bodies over MAX_BODY_OCTETS
+ *   spool/reserve                room for what must be written on a full disk
+ *   spool/damaged/               what could not be read and was set aside
+ *
+ * A message exists when its frame is durable, and is gone when every frame of it is no longer
+ * needed (reclaim.ts). What was accepted a moment ago is kept in memory until it is delivered, so
+ * that most messages are never read back.
+ */
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import type { Envelope } from '../mail/envelope.ts';
+import type { MessageId } from '../mail/message-id.ts';
+import { type Disk, systemDisk } from '../platform/disk.ts';
+import { type CommittedBody, Memory, SegmentDraft } from './draft.ts';
+import { type Frame, frameLength, NOTHING } from './frame.ts';
+import { formatHead } from './heads.ts';
+import { LargeBodies } from './large-bodies.ts';
+import type { IndexEntry, MessageIndex } from './message-index.ts';
+import type { SpoolRecord } from './message-state.ts';
+import { RecentMessages } from './recent-messages.ts';
+import { Reclaimer } from './reclaim.ts';
+import { isDamaged, orphanBodies, type Recovered, recoverSpool } from './recover.ts';
+import { Reserve } from './reserve.ts';
+import { Room } from './room.ts';
+import { PROBE, removedFrame, SegmentLog } from './segment-log.ts';
+import { asSpoolError, type Draft, type Spool, SpoolError, type StoredMessage } from './store.ts';
+import { type ReadOctets, readBody, readDirectly, readHead } from './stored-frames.ts';
+import { WindowReader } from './window-reader.ts';
+
+/** What the store tells its surroundings; log lines and metrics are made of it. */
+export interface SpoolEvents {
+  /** A durable operation took `seconds`. */
+  took(operation: 'commit' | 'append' | 'remove', seconds: number): void;
+  failed(operation: 'begin' | 'commit' | 'append' | 'read' | 'remove', error: Error): void;
+  /** Something that was acknowledged cannot be read; the rest is not affected. */
+  damaged(file: string, reason: string, id?: MessageId): void;
+  /** What a crash left of something nobody was told about. */
+  leftover(file: string, reason: string): void;
+}
+
+export interface SegmentStoreOptions {
+  /** `dataDir/spool`. */
+  readonly directory: string;
+  /** Below this much free disk (octets) no new message is taken; settlement goes on. */
+  readonly minFreeBytes: () => number;
+  readonly events: SpoolEvents;
+  readonly disk?: Disk;
+  /** A segment is followed by the next at this size. */
+  readonly segmentOctets?: number;
+  /** Room that is kept for outcomes on a full disk. */
+  readonly reserveOctets?: number;
+}
+
+const MIB = 1024 * 1024;
+/** Of drafts, together. */
+const DRAFT_MEMORY = 64 * MIB;
+/** Of messages that were accepted lately. */
+const RECENT_MEMORY = 64 * MIB;
+
+/** Open the spool and find what is in it. Throws SpoolFormatError, or the system's error. */
+export async function openSegmentStore(options: SegmentStoreOptions): Promise<Spool> {
+  const { directory, events, disk = systemDisk } = options;
+  const bodies = new LargeBodies(disk, directory);
+  await disk.makeDirectory(bodies.directory);
+  const recovered = await recoverSpool(disk, directory);
+  for (const { path, reason, torn, id } of recovered.damages) {
+    if (torn) events.leftover(path, reason);
+    else events.damaged(path, reason, id);
+  }
+  await clearOrphans({ disk, directory, bodies, recovered, events });
+  const reserve = new Reserve(disk, directory, options.reserveOctets ?? 16 * MIB);
+  await reserve.hold().catch((error: Error) => events.failed('begin', error));
+  return new SegmentStore({ ...options, disk, bodies, recovered, reserve });
+}
+
+/** Bodies without a message: of drafts, unless the frame of their message was damaged. */
+async function clearOrphans(parts: {
+  readonly disk: Disk;
+  readonly directory: string;
+  readonly bodies: LargeBodies;
+  readonly recovered: Recovered;
+  readonly events: SpoolEvents;
+}): Promise<void> {
+  const { disk, directory, bodies, recovered, events } = parts;
+  for (const name of await orphanBodies(disk, bodies.directory, recovered.index)) {
+    const path = join(bodies.directory, name);
+    if (isDamaged(recovered)) {
+      const aside = join(directory, 'damaged');
+      await disk.makeDirectory(aside);
+      await disk.rename(path, join(aside, name));
+      await disk.syncDirectory(aside);
+      events.damaged(path, 'a body whose message cannot be found; moved to damaged/');
+    } else {
+      await disk.remove(path);
+      events.leftover(path, 'a body without a message');
+    }
+  }
+}
+
+interface StoreParts extends SegmentStoreOptions {
+  readonly disk: Disk;
+  readonly bodies: LargeBodies;
+  readonly recovered: Recovered;
+  readonly reserve: Reserve;
+}
+
+class SegmentStore implements Spool {
+  readonly #events: SpoolEvents;
+  readonly #bodies: LargeBodies;
+  readonly #index: MessageIndex;
+  readonly #log: SegmentLog;
+  readonly #room: Room;
+  readonly #reclaimer: Reclaimer;
+  readonly #memory = new Memory(DRAFT_MEMORY);
+  /** Messages whose frame is being written. */
+  readonly #committing = new Set<MessageId>();
+  readonly #recent = new RecentMessages(RECENT_MEMORY);
+
+  constructor({ directory, disk, events, bodies, recovered, reserve, ...options }: StoreParts) {
+    this.#events = events;
+    this.#bodies = bodies;
+    this.#index = recovered.index;
+    const segmentOctets = options.segmentOctets ?? 64 * MIB;
+    const found = recovered.segments;
+    this.#log = new SegmentLog({ directory, disk, segmentOctets, reserve, found });
+    this.#reclaimer = new Reclaimer({
+      index: this.#index,
+      log: this.#log,
+      slackOctets: 4 * segmentOctets,
+      damaged: ({ path }, error, id) => {
+        this.#recent.delete(id);
+        events.damaged(path, error.message, id);
+      },
+      failed: (error) => events.failed('remove', error),
+    });
+    const { minFreeBytes } = options;
+    const tryDisk = () => this.#log.append(PROBE, 'move');
+    this.#room = new Room({ disk, directory, reserve, minFreeBytes, tryDisk });
+    this.#reclaimer.kick();
+  }
+
+  async begin(id: MessageId): Promise<Draft> {
+    await this.#guard('begin', () => this.#room.require());
+    return new SegmentDraft(id, {
+      bodies: this.#bodies,
+      memory: this.#memory,
+      commit: (envelope, body) => this.#commit(envelope, body),
+      failed: (error) => {
+        this.#room.note(error);
+        this.#events.failed('commit', error);
+      },
+    });
+  }
+
+  async #commit(envelope: Envelope, body: CommittedBody): Promise<StoredMessage> {
+    const started = performance.now();
+    const { id } = envelope;
+    if (this.#index.get(id) || this.#committing.has(id)) {
+      throw new SpoolError('failed', `there is a message ${id} already`);
+    }
+    const isLarge = body.kind === 'large';
+    const sizeBytes = isLarge ? body.sizeBytes : body.octets.length;
+    const head = { envelope, sizeBytes, ...(isLarge ? { bodyCrc: body.crc } : {}) };
+    const frame: Frame = {
+      kind: isLarge ? 'large-message' : 'message',
+      id,
+      head: formatHead(head),
+      body: isLarge ? NOTHING : body.octets,
+    };
+    this.#room.requireReserve();
+    this.#room.spend(frameLength(frame) + (isLarge ? sizeBytes : 0));
+    this.#committing.add(id);
+    try {
+      this.#index.put(id, await this.#log.append(frame, 'message'), isLarge);
+    } finally {
+      this.#committing.delete(id);
+    }
+    const stored = { envelope, sizeBytes, records: [] };
+    this.#recent.put(id, stored, isLarge ? undefined : body.octets);
+    this.#room.note(undefined);
+    this.#took('commit', started);
+    return stored;
+  }
+
+  async append(id: MessageId, records: readonly SpoolRecord[]): Promise<void> {
+    const started = performance.now();
+    await this.#guard('append', () =>
+      this.#reclaimer.whileAtRest(id, async () => {
+        if (!this.#index.get(id)) throw gone(id);
+        const frame: Frame = { kind: 'records', id, head: formatHead(records), body: NOTHING };
+        this.#index.addRecords(id, await this.#log.append(frame, 'record'));
+        this.#recent.addRecords(id, records);
+      }),
+    );
+    this.#took('append', started);
+  }
+
+  async read(id: MessageId): Promise<StoredMessage | undefined> {
+    const recent = this.#recent.get(id);
+    if (recent) return recent;
+    return this.#guard('read', async () => {
+      const remember = (found: StoredMessage) => this.#recent.put(id, found);
+      const found = await this.#find(id, readDirectly, remember);
+      if (found instanceof SpoolError) throw found;
+      return found;
+    });
+  }
+
+  /** A message as it stands on the disk; `found` is told at the very moment at which it does. */
+  async #find(
+    id: MessageId,
+    read: ReadOctets,
+    found: (message: StoredMessage) => void = () => {},
+  ): Promise<StoredMessage | SpoolError | undefined> {
+    for (;;) {
+      const entry = this.#index.get(id);
+      if (!entry) return undefined;
+      const known = entry.records?.length;
+      const head = await readHead(id, entry, read).catch(asSpoolError);
+      // Moved, or written about, meanwhile: what was read may be too old, or no longer there.
+      if (this.#index.get(id) !== entry || entry.records?.length !== known) continue;
+      if (head instanceof SpoolError) return head;
+      const { envelope, sizeBytes, records, damage } = head;
+      if (damage) this.#events.damaged(damage.segment.path, damage.error.message, id);
+      const message = { envelope, sizeBytes, records };
+      found(message);
+      return message;
+    }
+  }
+
+  async openBody(id: MessageId): Promise<Buffer | Readable> {
+    const body = this.#recent.body(id);
+    return body ?? this.#guard('read', () => this.#openStored(id));
+  }
+
+  async #openStored(id: MessageId): Promise<Buffer | Readable> {
+    for (;;) {
+      const entry = this.#index.get(id);
+      if (!entry) throw gone(id);
+      const body = await this.#openEntry(id, entry).catch(asSpoolError);
+      if (this.#index.get(id) !== entry) {
+        if (body instanceof Readable) body.destroy();
+        continue;
+      }
+      if (body instanceof SpoolError) throw body;
+      return body;
+    }
+  }
+
+  async #openEntry(id: MessageId, entry: IndexEntry): Promise<Buffer | Readable> {
+    const { sizeBytes, bodyCrc } = await readHead(id, entry);
+    if (!entry.isLarge) {
+      const body = await readBody(id, entry);
+      if (body.length !== sizeBytes) throw new SpoolError('failed', `the body of ${id} is lost`);
+      return body;
+    }
+    const stream = this.#bodies.open(id, { crc: bodyCrc ?? 0, octets: sizeBytes });
+    stream.on('error', (error) => {
+      if (error.name !== 'AbortError') this.#events.failed('read', error);
+    });
+    return stream;
+  }
+
+  async *list(): AsyncIterable<StoredMessage> {
+    const windows = new WindowReader();
+    const read: ReadOctets = (segment, at, length) => windows.read(segment, at, length);
+    for (const id of [...this.#index.ids()]) {
+      const found = await this.#find(id, read);
+      if (found instanceof SpoolError) {
+        const path = this.#index.get(id)?.location.segment.path ?? '';
+        this.#events.damaged(path, found.message, id);
+      } else if (found) yield found;
+    }
+  }
+
+  async remove(id: MessageId): Promise<void> {
+    const started = performance.now();
+    await this.#guard('remove', () =>
+      this.#reclaimer.whileAtRest(id, async () => {
+        const entry = this.#index.get(id);
+        if (!entry) return;
+        // A body goes only when nothing can bring its message back.
+        if (entry.isLarge) await this.#log.append(removedFrame(id), 'record');
+        else this.#log.appendSometime(removedFrame(id));
+        this.#index.remove(id);
+        this.#recent.delete(id);
+        if (entry.isLarge) await this.#bodies.remove(id);
+      }),
+    );
+    this.#took('remove', started);
+    this.#reclaimer.kick();
+  }
+
+  health(): { ok: boolean; reason: string } {
+    return this.#room.health();
+  }
+
+  async close(): Promise<void> {
+    await this.#reclaimer.close();
+    await this.#log.close();
+  }
+
+  #took(operation: 'commit' | 'append' | 'remove', started: number): void {
+    this.#events.took(operation, (performance.now() - started) / 1000);
+  }
+
+  /** Runs one operation; what goes wrong is told, and thrown as SpoolError. */
+  async #guard<T>(
+    operation: 'begin' | 'append' | 'read' | 'remove',
+    run: () => Promise<T>,
+  ): Promise<T> {
+    try {
+      return await run();
+    } catch (error) {
+      const wrapped = asSpoolError(error);
+      if (operation === 'begin') this.#room.note(wrapped);
+      this.#events.failed(operation, wrapped);
+      throw wrapped;
+    }
+  }
+}
+
+/** As for a file that is not there: nothing can be recorded about it any more. */
+function gone(id: MessageId): SpoolError {
+  const cause = Object.assign(new Error('no such message'), { code: 'ENOENT' });
+  return new SpoolError('failed', `there is no message ${id}`, { cause });
+}

@@ -1,0 +1,59 @@
+/**
+ * What happens between the processes of one relay. One function per event: log line and metric
+ * together; the supervisor has no metrics, the owner of the spool counts for it.
+ */
+import type { Log } from './log.ts';
+import type { Metrics } from './metrics.ts';
+
+export type RoleName = 'receive' | 'deliver';
+
+/** Of the owner of the spool. */
+export function ownerEvents(log: Log, metrics: Metrics) {
+  return {
+    receiverLinked(pid: number): void {
+      metrics.roleUp.set({ role: 'receive' }, 1);
+      log.write('info', 'relay.receiver_linked', { pid });
+    },
+    receiverGone(pid: number, reason: string): void {
+      metrics.roleUp.set({ role: 'receive' }, 0);
+      log.write('warn', 'relay.receiver_gone', { pid, reason });
+    },
+    /** New settings, or the first ones, could not be put into force there. */
+    receiverRefused(problem: string): void {
+      log.write('error', 'relay.receiver_refused', { error: problem });
+    },
+    /** The supervisor started a role again. */
+    roleRestarted(role: RoleName, count = 1): void {
+      metrics.roleRestarts.inc({ role }, count);
+    },
+  };
+}
+export type OwnerEvents = ReturnType<typeof ownerEvents>;
+
+/** Of the receiving role. */
+export function receiverEvents(log: Log) {
+  return {
+    queueLinked(): void {
+      log.write('info', 'intake.queue_linked', { pid: process.pid });
+    },
+    /** Clients are told 452 until it is back. */
+    queueGone(reason: string): void {
+      log.write('warn', 'intake.queue_gone', { reason });
+    },
+  };
+}
+
+/** Of the supervisor. */
+export function supervisorEvents(log: Log) {
+  return {
+    roleStarted(role: RoleName, pid: number | undefined): void {
+      log.write('info', 'relay.role_started', { role, pid });
+    },
+    roleEnded(
+      role: RoleName,
+      facts: { pid: number | undefined; reason: string; restartInMs: number },
+    ): void {
+      log.write('error', 'relay.role_ended', { role, ...facts });
+    },
+  };
+}

@@ -1,0 +1,404 @@
+/**
+ * The relay as several processes: a supervisor, and below it the one that receives and the one
+ * that delivers. Each may be killed; the others go on or go along, and nothing that was
+ * acknowledged is lost.
+ */
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { dirname } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { connect as tlsConnect } from 'node:tls';
+import { runStsrelay } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
+import { injectMany } from '../support/inject.ts';
+import { type PretendInternet, startPretendInternet } from '../support/pretend-internet.ts';
+import { openSession, redisIn } from '../support/relay-mail.ts';
+import { type RelayProcess, type Settings, startRelay } from '../support/relay-process.ts';
+import { connect, type SmtpClient } from '../support/smtp-client.ts';
+import { tempDir } from '../support/temp-dir.ts';
+import { processesIn } from '../support/tied-child.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const START_MS = 30_000;
+const NO_OWNER = /^452 4\.3\.1 System storage failing, try again later\r\n/;
+
+let net: PretendInternet;
+before(async () => {
+  net = await startPretendInternet();
+});
+after(() => net?.close());
+
+const start = (...settings: readonly Settings[]) =>
+  startRelay({ settings: [net.relaySettings(), ...settings] });
+
+const message = (to: string) => ({
+  from: 'a@sender.test',
+  to,
+  data: `Subject: ${to}\r\n\r\nhello\r\n`,
+});
+
+/** Until no process of this relay is left. */
+async function untilAllGone(relay: RelayProcess): Promise<void> {
+  const dir = dirname(relay.configFile);
+  await waitFor('the end of all processes', () => processesIn(dir).length === 0, 5000);
+}
+
+/** Kill a role, and wait until there is another one in its place. */
+async function killRole(relay: RelayProcess, role: 'receive' | 'deliver'): Promise<void> {
+  const pid = relay.rolePid(role);
+  process.kill(pid, 'SIGKILL');
+  await relay.waitForEvent(
+    'relay.role_started',
+    (line) => line['role'] === role && line['pid'] !== pid,
+    START_MS,
+  );
+}
+
+/** Deliver on this session until it is accepted; what was said before. */
+async function deliverAtLast(client: SmtpClient, to: string): Promise<string[]> {
+  const said: string[] = [];
+  await waitFor(
+    'a 250',
+    async () => {
+      const { accepted, reply } = await client.deliver(message(to));
+      if (!accepted) said.push(reply.raw);
+      if (!accepted) await client.send('RSET');
+      return accepted;
+    },
+    START_MS,
+  );
+  return said;
+}
+
+/** Inject until told to stop; the recipients that were acknowledged, and the refusals. */
+function inject(relay: RelayProcess, domain: string) {
+  const enough = new AbortController();
+  const some = Promise.withResolvers<void>();
+  const done = injectMany({
+    port: relay.smtpPort,
+    count: 100_000,
+    concurrency: 6,
+    signal: enough.signal,
+    makeMessage: (index) => message(`r${index}@${domain}`),
+    onAcknowledged: (total) => {
+      if (total >= 40) some.resolve();
+    },
+  });
+  return {
+    /** There is load now. */
+    some: some.promise,
+    async stop() {
+      enough.abort();
+      const { acknowledged, refused } = await done;
+      return {
+        recipients: new Set(acknowledged.map(({ index }) => `r${index}@${domain}`)),
+        refused: refused.map(({ reply }) => reply),
+      };
+    },
+  };
+}
+
+/** Wait until each of them has arrived. */
+async function assertArrived(domain: string, recipients: ReadonlySet<string>): Promise<void> {
+  const host = await net.mxHost({ host: `mx.${domain}` });
+  await waitFor(
+    `${recipients.size} messages`,
+    () => {
+      const arrived = new Set(host.messages.flatMap((one) => one.recipients.map((r) => r.address)));
+      return [...recipients].every((recipient) => arrived.has(recipient));
+    },
+    30_000,
+  );
+}
+
+async function domain(name: string): Promise<string> {
+  await net.domain(name, { mx: [{ host: `mx.${name}`, certificate: null }] });
+  return name;
+}
+
+async function readiness(relay: RelayProcess) {
+  const response = await relay.http('/readyz');
+  const body = (await response.json()) as { parts: Record<string, { reason: string }> };
+  return { status: response.status, listeners: body.parts['listeners']?.reason ?? '' };
+}
+
+describe('killed', { concurrency: 1 }, () => {
+  test('the supervisor: no role and no Redis is left, and the next start goes on', async () => {
+    await using relay = await start();
+    const to = await domain('supervisor.test');
+    assert.equal(redisIn(relay.dataDir).length, 1);
+    using client = await openSession({ port: relay.smtpPort });
+    const load = inject(relay, to);
+    await load.some;
+    await relay.kill('SIGKILL');
+    const { recipients } = await load.stop();
+    await client.waitForClose();
+    // At once: its roles may not have noticed yet.
+    await relay.start();
+    await assertArrived(to, recipients);
+    await relay.kill('SIGKILL');
+    await untilAllGone(relay);
+  });
+
+  test('everything at once', async () => {
+    await using relay = await start();
+    await relay.kill('SIGKILL', { group: true });
+    await untilAllGone(relay);
+    await relay.start();
+    assert.equal(await relay.stop(), 0);
+    await untilAllGone(relay);
+    assert.ok(!existsSync(`${relay.dataDir}/intake.sock`));
+  });
+
+  test('receive: deliveries go on, its listeners come back, nothing acknowledged is lost', async () => {
+    const to = await domain('receive.test');
+    await using relay = await start();
+    const load = inject(relay, to);
+    await load.some;
+    const owner = relay.rolePid('deliver');
+    await killRole(relay, 'receive');
+    const ended = relay.events('relay.role_ended');
+    assert.deepEqual(
+      ended.map((line) => [line['role'], line['reason'], line.level]),
+      [['receive', 'SIGKILL', 'error']],
+    );
+    await waitFor('its listener', async () => (await readiness(relay)).status === 200, START_MS);
+    using client = await openSession({ port: relay.smtpPort });
+    assert.deepEqual(await deliverAtLast(client, `last@${to}`), []);
+    const { recipients } = await load.stop();
+    await assertArrived(to, new Set([...recipients, `last@${to}`]));
+    assert.equal(relay.rolePid('deliver'), owner);
+    const restarts = { role: 'receive' };
+    assert.equal(await relay.metric('stsrelay_role_restarts_total', restarts), 1);
+    assert.equal(await relay.metric('stsrelay_role_up', restarts), 1);
+    assert.equal(relay.stderr, '');
+    assert.equal(await relay.stop(), 0);
+  });
+
+  test('deliver: sessions are told 452 and then work again, nothing acknowledged is lost', async () => {
+    const to = await domain('deliver.test');
+    await using relay = await start();
+    using client = await openSession({ port: relay.smtpPort });
+    const load = inject(relay, to);
+    await load.some;
+    const receiver = relay.rolePid('receive');
+    process.kill(relay.rolePid('deliver'), 'SIGKILL');
+    await relay.waitForEvent('intake.queue_gone');
+    const said = await deliverAtLast(client, `first@${to}`);
+    assert.ok(said.length > 0, 'it was told to wait');
+    for (const reply of said) assert.match(reply, NO_OWNER);
+    const { recipients, refused } = await load.stop();
+    for (const reply of refused) assert.match(`${reply}\r\n`, NO_OWNER);
+    await assertArrived(to, new Set([...recipients, `first@${to}`]));
+    assert.equal(relay.rolePid('receive'), receiver);
+    assert.equal(await relay.metric('stsrelay_role_restarts_total', { role: 'deliver' }), 1);
+    assert.equal(redisIn(relay.dataDir).length, 1);
+    assert.equal(relay.stderr, '');
+    assert.equal(await relay.stop(), 0);
+    await untilAllGone(relay);
+  });
+});
+
+describe('stopped for a while', () => {
+  test('deliver: clients wait; it goes on, and they are answered', async () => {
+    const to = await domain('paused.test');
+    await using relay = await start();
+    using client = await openSession({ port: relay.smtpPort });
+    process.kill(relay.rolePid('deliver'), 'SIGSTOP');
+    const sent = client.deliver(message(`a@${to}`));
+    const early = await Promise.race([sent, new Promise((later) => setTimeout(later, 300))]);
+    assert.equal(early, undefined);
+    process.kill(relay.rolePid('deliver'), 'SIGCONT');
+    assert.ok((await sent).accepted);
+    await assertArrived(to, new Set([`a@${to}`]));
+  });
+
+  test('receive: /readyz and status say so, /metrics answers', async () => {
+    await using relay = await start();
+    process.kill(relay.rolePid('receive'), 'SIGSTOP');
+    const { status, listeners } = await readiness(relay);
+    assert.equal(status, 503);
+    assert.match(listeners, /receiving role did not answer in 1 s/);
+    assert.equal(await relay.metric('stsrelay_redis_up'), 1);
+    const { code } = await runStsrelay(['status', '--config', relay.configFile]);
+    assert.equal(code, 0);
+    process.kill(relay.rolePid('receive'), 'SIGCONT');
+    await waitFor('200', async () => (await readiness(relay)).status === 200);
+  });
+});
+
+describe('signals', () => {
+  test('those that reach the roles along with the supervisor’s change nothing', async () => {
+    await using relay = await start();
+    for (const role of ['receive', 'deliver'] as const) {
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+        process.kill(relay.rolePid(role), signal);
+      }
+    }
+    using client = await connect({ port: relay.smtpPort });
+    assert.equal((await client.send('EHLO client.test')).code, 250);
+    assert.deepEqual(relay.events('relay.role_ended'), []);
+    assert.deepEqual(relay.events('config.reloaded'), []);
+    assert.equal(await relay.stop(), 0);
+    assert.deepEqual(relay.events('relay.role_ended'), []);
+    assert.equal(relay.log.at(-1)?.event, 'relay.stopped');
+  });
+
+  test('SIGTERM while it starts: it starts, and stops in order', async () => {
+    const options = { settings: net.relaySettings(), dontWait: true };
+    await using relay = await startRelay(options);
+    await relay.waitForEvent('redis.started', () => true, START_MS);
+    assert.equal(await relay.stop(), 0);
+    assert.equal(relay.log.at(-1)?.event, 'relay.stopped');
+    assert.equal(relay.stderr, '');
+    await untilAllGone(relay);
+  });
+
+  test('a reload while a role is away holds for it when it is back', async () => {
+    await using relay = await start();
+    const port = await freePort();
+    const [first] = relay.settings['listeners'] as readonly Settings[];
+    process.kill(relay.rolePid('receive'), 'SIGKILL');
+    await relay.waitForEvent('relay.role_ended');
+    relay.changeSettings({ listeners: [{ ...first, port }], log: { level: 'info' } });
+    relay.reload();
+    await relay.waitForEvent('config.reloaded');
+    await waitFor(
+      'the new listener',
+      () => connect({ port }).then((c) => c.close() ?? true),
+      START_MS,
+    );
+    await assert.rejects(connect({ port: relay.smtpPort }), /ECONNREFUSED/);
+  });
+});
+
+test('HTTPS has the certificate of the listeners, also a new one, with either role away', async () => {
+  const host = 'relay.example.net';
+  const port = await freePort();
+  using dir = tempDir();
+  const files = { certFile: dir.file('tls.crt'), keyFile: dir.file('tls.key') };
+  const renew = async () => {
+    const pair = await net.ca.issueKind('good', host);
+    writeFileSync(files.certFile, pair.certPem);
+    writeFileSync(files.keyFile, pair.keyPem);
+    return new X509Certificate(pair.certPem).fingerprint256;
+  };
+  const first = await renew();
+  await using relay = await start({
+    listeners: [{ address: '127.0.0.1', port, tls: 'implicit', auth: 'optional' }],
+    tls: files,
+    http: { tls: true },
+  });
+  const shown = async (shownAt: number) => {
+    const socket = tlsConnect({ port: shownAt, host: '127.0.0.1', rejectUnauthorized: false });
+    await once(socket, 'secureConnect');
+    const { fingerprint256 } = socket.getPeerCertificate();
+    socket.destroy();
+    return fingerprint256;
+  };
+  assert.deepEqual([await shown(port), await shown(relay.httpPort)], [first, first]);
+  const second = await renew();
+  await waitFor('the new one', async () => (await shown(relay.httpPort)) === second, 15_000);
+  assert.equal(await shown(port), second);
+  for (const role of ['receive', 'deliver'] as const) {
+    await killRole(relay, role);
+    await waitFor(`both after the end of ${role}`, async () => {
+      return (await shown(relay.httpPort)) === second && (await shown(port)) === second;
+    });
+  }
+});
+
+describe('a start that fails', () => {
+  test('on a port that somebody has: said once, and nothing is left', async () => {
+    const taken = createServer();
+    await new Promise<void>((listening) => taken.listen(0, '127.0.0.1', listening));
+    const { port } = taken.address() as { port: number };
+    const listeners = [{ address: '127.0.0.1', port, tls: 'none', auth: 'none' }];
+    await using relay = await startRelay({
+      settings: [net.relaySettings(), { listeners }],
+      dontWait: true,
+    });
+    assert.equal(await relay.waitForExit(START_MS), 1);
+    assert.match(
+      relay.stderr,
+      new RegExp(
+        `^stsrelay: the relay cannot start: cannot listen on 127\\.0\\.0\\.1:${port} [^\n]*\n$`,
+      ),
+    );
+    taken.close();
+    await untilAllGone(relay);
+    await relay.start();
+    assert.equal(await relay.waitReady().then(() => relay.stop()), 0);
+  });
+
+  test('on a wrong configuration: exit code 2, every problem once', async () => {
+    const settings = [net.relaySettings(), { nonsense: 1 }];
+    await using relay = await startRelay({ settings, dontWait: true });
+    assert.equal(await relay.waitForExit(START_MS), 2);
+    assert.equal(relay.stderr.match(/nonsense/g)?.length, 1, relay.stderr);
+    await untilAllGone(relay);
+  });
+});
+
+describe('--role', () => {
+  test('receive and deliver apart, each with its own signals', async () => {
+    const to = await domain('apart.test');
+    const settings = net.relaySettings();
+    await using deliver = await startRelay({ settings, args: ['--role', 'deliver'] });
+    const [one] = deliver.settings['listeners'] as readonly Settings[];
+    assert.equal((await readiness(deliver)).status, 503);
+    await using receive = await startRelay({
+      settings: [settings, { dataDir: deliver.dataDir, listeners: [{ ...one, port: 1 }] }],
+      args: ['--role', 'receive'],
+      dontWait: true,
+    });
+    await receive.waitForEvent('intake.listening', () => true, START_MS);
+    using client = await openSession({ port: deliver.smtpPort });
+    assert.ok((await client.deliver(message(`a@${to}`))).accepted);
+    await assertArrived(to, new Set([`a@${to}`]));
+    assert.equal(await deliver.metric('stsrelay_messages_received_total'), 1);
+
+    assert.equal(await deliver.stop(), 0);
+    assert.equal(deliver.log.at(-1)?.event, 'relay.stopped');
+    assert.match((await client.deliver(message(`b@${to}`))).reply.raw, NO_OWNER);
+    await client.send('RSET');
+    await deliver.start();
+    await deliverAtLast(client, `c@${to}`);
+
+    assert.equal(await receive.stop(), 0);
+    assert.equal(receive.log.at(-1)?.event, 'relay.stopped');
+    assert.equal(await deliver.stop(), 0);
+    await assertArrived(to, new Set([`c@${to}`]));
+    for (const { stderr, strayOutput } of [deliver, receive]) {
+      assert.deepEqual([stderr, strayOutput], ['', []]);
+    }
+  });
+
+  test('all: one process', async () => {
+    const to = await domain('all.test');
+    await using relay = await startRelay({
+      settings: net.relaySettings(),
+      args: ['--role', 'all'],
+    });
+    using client = await openSession({ port: relay.smtpPort });
+    assert.ok((await client.deliver(message(`a@${to}`))).accepted);
+    await assertArrived(to, new Set([`a@${to}`]));
+    assert.equal(relay.events('relay.started')[0]?.['pid'], relay.pid);
+    assert.equal((await readiness(relay)).status, 200);
+    assert.ok(!existsSync(`${relay.dataDir}/intake.sock`));
+    assert.equal(await relay.stop(), 0);
+  });
+
+  test('anything else is wrong usage', async () => {
+    for (const args of [
+      ['--role', 'both'],
+      ['--role', 'deliver', '--supervised'],
+    ]) {
+      const { code, stderr } = await runStsrelay(['start', ...args]);
+      assert.equal(code, 2, stderr);
+    }
+  });
+});

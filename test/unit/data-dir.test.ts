@@ -1,0 +1,97 @@
+/**
+ * The lock on the data directory: one owner at a time, whoever it is named after, and no owner
+ * that is gone in anybody's way.
+ */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openDataDir } from '../../src/platform/data-dir.ts';
+import { type TempDir, tempDir } from '../support/temp-dir.ts';
+
+/** A process that does nothing until it is killed. */
+class Idle implements AsyncDisposable {
+  readonly #child: ChildProcess = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e6)']);
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const gone = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await gone;
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.kill();
+  }
+}
+
+/** When a process started, as the lock has it. */
+function startedAt(pid: number): string | undefined {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+}
+
+function facts({ pid }: { readonly pid: number }) {
+  return { pid, startedAt: startedAt(pid) };
+}
+
+function lock(dir: TempDir, owner: object): void {
+  writeFileSync(dir.file('lock'), JSON.stringify(owner));
+}
+
+describe('the data directory', () => {
+  test('is made private, and locked until it is unlocked', async () => {
+    using dir = tempDir();
+    const path = dir.file('data');
+    const first = await openDataDir(path);
+    assert.equal(statSync(path).mode & 0o777, 0o700);
+    const again = { name: 'DataDirLockedError', pid: process.pid, message: /is in use by process/ };
+    await assert.rejects(openDataDir(path), again);
+    await first.unlock();
+    await (await openDataDir(path)).unlock();
+  });
+
+  test('an owner with a supervisor goes by that one’s process id', async () => {
+    using dir = tempDir();
+    await using supervisor = new Idle();
+    const first = await openDataDir(dir.path, supervisor.pid);
+    await assert.rejects(openDataDir(dir.path), { pid: supervisor.pid });
+    await first.unlock();
+  });
+
+  test('an owner that is gone stops nobody, nor one whose process id is another’s now', async () => {
+    using dir = tempDir();
+    await using idle = new Idle();
+    const pid = idle.pid;
+    const owners = [{ pid, startedAt: '1' }, { pid: 0 }, { pid: -1 }, { pid: 'x' }, {}, []];
+    for (const owner of owners) {
+      lock(dir, owner);
+      await (await openDataDir(dir.path)).unlock();
+    }
+    writeFileSync(dir.file('lock'), 'half a lo');
+    await (await openDataDir(dir.path)).unlock();
+  });
+
+  test('an owner whose supervisor is gone is waited for', async () => {
+    using dir = tempDir();
+    await using owner = new Idle();
+    await using supervisor = new Idle();
+    lock(dir, { ...facts(owner), supervisor: facts(supervisor) });
+    await supervisor.kill();
+    const opened = openDataDir(dir.path);
+    assert.equal(await Promise.race([opened, sleep(150, 'waiting')]), 'waiting');
+    await owner.kill();
+    await (await opened).unlock();
+  });
+
+  test('but not for ever', async () => {
+    using dir = tempDir();
+    await using owner = new Idle();
+    lock(dir, { ...facts(owner), supervisor: { pid: owner.pid, startedAt: '1' } });
+    await assert.rejects(openDataDir(dir.path), { name: 'DataDirLockedError', pid: owner.pid });
+  });
+});
