@@ -6,7 +6,7 @@ SHELL := /usr/bin/env bash
 # No globbing by the shell: node expands TESTS.
 .SHELLFLAGS := -euf -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz vectors check build fmt clean deps redis test-tools
+.PHONY: help run test torture fuzz vectors bench check build fmt clean deps redis test-tools bench-tools
 
 BIN := node_modules/.bin
 NODE := $(BIN)/node
@@ -32,8 +32,15 @@ test: deps redis test-tools check ## install what is missing, check, run all tes
 vectors: deps ## run test vectors against the modules (VECTORS=DIR, FIXTURES=DIR)
 	@$(OURS) $(NODE) test/support/vectors/run.ts "$(VECTORS)" "$(FIXTURES)"
 
+torture: deps redis ## crash campaign (ROUNDS=200, SEED=, MESSAGES=250, ONLY=names, LONG=1, DISK=small|real, JSON=1)
+	@$(OURS) exec $(NODE) test/torture/main.ts
+
 fuzz: deps ## mutated input for every parser (FUZZ_SECONDS=10 each, TARGET=, FUZZ_SEED=, REPLAY=)
 	@$(OURS) $(NODE) test/fuzz/main.ts
+
+# A MAIN of yours (src/main.ts, or that of another checkout) spares the build.
+bench: redis bench-tools $(if $(MAIN),deps,build) ## compare speed with Postfix and Haraka (SCENARIOS= PEERS= ROUNDS= N= PROFILE=1, see docs/performance.md)
+	@exec $(NODE) test/bench/main.ts
 
 check: deps ## lint, format, types, architecture, conformance
 	@$(OURS) biome check --diagnostic-level=warn --error-on-warnings
@@ -59,3 +66,8 @@ redis:
 # Tests that need one of these say so and are skipped by name where it cannot be installed.
 test-tools:
 	@deploy/install-system-packages.sh --optional swaks libnet-ssleay-perl postfix python3
+
+# The bench leaves out, by name, relays that are not there.
+bench-tools:
+	@deploy/install-system-packages.sh gcc libc6-dev libssl-dev
+	@deploy/install-system-packages.sh --optional postfix strace postfix-mta-sts-resolver

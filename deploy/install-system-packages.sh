@@ -23,6 +23,9 @@ is_there() {
   case $1 in
     redis-server) command -v redis-server >/dev/null || command -v valkey-server >/dev/null ;;
     libnet-ssleay-perl) perl -MNet::SSLeay -e 1 2>/dev/null ;; # swaks needs it for TLS
+    libc6-dev) [[ -e /usr/include/stdio.h ]] ;;
+    libssl-dev) [[ -e /usr/include/openssl/ssl.h ]] ;;
+    postfix-mta-sts-resolver) command -v mta-sts-daemon >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
   esac
 }
@@ -122,7 +125,7 @@ fi
 
 [[ ${#missing[@]} == 0 ]] && exit 0
 if $optional; then
-  echo "not installed: ${missing[*]}; the tests that need them are skipped (as root: apt-get install ${missing[*]})"
+  echo "not installed: ${missing[*]}; what needs them is skipped (as root: apt-get install ${missing[*]})"
   exit 0
 fi
 echo "${missing[*]} is needed and could not be installed; as root: apt-get install ${missing[*]}" >&2

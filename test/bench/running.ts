@@ -1,0 +1,133 @@
+/**
+ * A relay on its port, delivering to a sink: started in a folder and a CPU account of its own,
+ * and ended, with everything it started, when the work is done.
+ */
+import { randomInt } from 'node:crypto';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { freePort } from '../support/free-port.ts';
+import { killProcessesIn, processesIn, spawnTied } from '../support/tied-child.ts';
+import { waitFor } from '../support/wait-for.ts';
+import { type CpuAccount, openCpuAccount } from './measure/cpu-account.ts';
+import { type Sink, startSink } from './measure/sink.ts';
+import type { Bench, Peer } from './peers/peer.ts';
+import type { Scenario } from './scenarios.ts';
+
+const READY_MS = 60_000;
+const LAST_LINES = 8;
+const LAST_CHARACTERS = 400;
+
+/** A peer on its port, delivering to a sink. */
+export interface Running {
+  readonly account: CpuAccount;
+  readonly sink: Sink;
+  readonly port: number;
+  readonly dir: string;
+}
+
+export interface RunSite {
+  readonly bench: Bench;
+  readonly peer: Peer;
+  readonly scenario: Scenario;
+  /** The sink shows a certificate that nobody trusts. */
+  readonly impostor?: boolean;
+}
+
+/** Start sink and relay, do `work`, and end them. */
+export async function withRunning<T>(
+  { bench, peer, scenario, impostor = false }: RunSite,
+  work: (running: Running) => Promise<T>,
+): Promise<T> {
+  const dir = join(bench.work, 'run');
+  rmSync(dir, { recursive: true, force: true });
+  mkdirSync(dir);
+  const [port, sparePort, sinkPort] = [await freePort(), await freePort(), await freePort()];
+  const { outside } = bench;
+  const shown = impostor ? outside.impostor : outside.mx;
+  const tls = scenario.tls ? shown : undefined;
+  const sink = await startSink({
+    program: bench.programs.sink,
+    dir: bench.work,
+    port: sinkPort,
+    tls,
+  });
+  const account = openCpuAccount(`stsrelay-bench-${process.pid}-${randomInt(1e6)}`);
+  try {
+    const { command, env } = peer.prepare({ dir, port, sparePort, sinkPort, outside, scenario });
+    const log = openSync(join(dir, 'output.log'), 'a');
+    const [program = '', ...args] = account.wrap(command);
+    const stdio = ['ignore', log, log] as const;
+    const child = spawnTied(program, args, {
+      dir,
+      cwd: dir,
+      group: true,
+      stdio: [...stdio],
+      env: { ...process.env, ...env },
+    });
+    closeSync(log);
+    if (child.pid !== undefined) account.adopt(child.pid);
+    await waitFor(
+      `${peer.name} on its port`,
+      () => {
+        if (child.exitCode !== null) throw new Error(`it ended (${child.exitCode})`);
+        return answers(port);
+      },
+      READY_MS,
+    );
+    return await work({ account, sink, port, dir });
+  } catch (error) {
+    throw new Error(`${(error as Error).message}\n${lastWords(dir)}`, { cause: error });
+  } finally {
+    await endAll(account, dir);
+    sink.stop();
+  }
+}
+
+/** The end of what a relay wrote. */
+function lastWords(dir: string): string {
+  return ['output.log', 'mail.log']
+    .map((name) => join(dir, name))
+    .filter(existsSync)
+    .flatMap((file) => readFileSync(file, 'utf8').trim().split('\n').slice(-LAST_LINES))
+    .map((line) => `    ${line.slice(0, LAST_CHARACTERS)}`)
+    .join('\n');
+}
+
+/** SIGTERM, and SIGKILL for those that stay. */
+async function endAll(account: CpuAccount, dir: string): Promise<void> {
+  const left = () => new Set([...account.pids(), ...processesIn(dir)]);
+  const send = (signal: NodeJS.Signals) => {
+    for (const pid of left()) {
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // It ended meanwhile.
+      }
+    }
+  };
+  send('SIGTERM');
+  await waitFor('the end of the relay', () => left().size === 0, 5000).catch(async () => {
+    await waitFor('the death of the relay', () => {
+      send('SIGKILL');
+      killProcessesIn(dir);
+      return left().size === 0;
+    });
+  });
+  account.close();
+}
+
+/** Does it greet? */
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port });
+    const settle = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.setTimeout(2000, () => settle(false));
+    socket.on('error', () => settle(false));
+    socket.on('close', () => settle(false));
+    socket.once('data', (greeting) => settle(greeting.toString('latin1').startsWith('220')));
+  });
+}
