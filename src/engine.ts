@@ -24,9 +24,10 @@ import type { Delivery } from './queue/lane.ts';
 import { Ledger, type LedgerSummary } from './queue/ledger.ts';
 import { Outbox } from './queue/outbox.ts';
 import { Reconciler } from './queue/reconciler.ts';
+import { longestWaitMs, type RetrySettings } from './queue/retry-schedule.ts';
 import { createSubmit } from './queue/submit.ts';
 import type { Submit } from './queue/submit-port.ts';
-import { type AttemptEnd, DeliveryWorker } from './queue/worker.ts';
+import { AFTER_CRASH_MS, type AttemptEnd, DeliveryWorker } from './queue/worker.ts';
 import { foldRecords } from './spool/message-state.ts';
 import type { Spool } from './spool/store.ts';
 import type { OutcomeEvents } from './telemetry/outcome-events.ts';
@@ -63,7 +64,7 @@ export interface Engine {
 }
 
 /** Attempts at the same time, for all destinations together; each has a limit of its own. */
-const SLOTS = 400;
+const SLOTS = 1000;
 /** No attempt takes longer: the timeouts of RFC 5321 §4.5.3.2 for a few hosts in a row. */
 const ATTEMPT_MS = 60 * 60_000;
 /** For attempts that were cut short to come to an end. */
@@ -72,7 +73,7 @@ const CUT_SHORT_MS = 2000;
 /** Recover the queue from the spool and make everything ready to begin. */
 export async function createEngine(parts: EngineParts): Promise<Engine> {
   const { clock, spool, queueEvents, outcomeEvents } = parts;
-  const ledger = new Ledger();
+  const ledger = new Ledger(longestWait(() => parts.settings().retry));
   const connections = connectionLimits(() => parts.settings().destinations);
   const gate = new Gate({ ledger, connections, slots: SLOTS });
   const ending = new AbortController();
@@ -123,7 +124,7 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
       parts.detector.session(destination, result);
     },
   };
-  const recovered = await recover({ spool, ledger, finish });
+  const recovered = await recover({ spool, ledger, finish, clock });
   let worker: DeliveryWorker | undefined;
   const attempt = (delivery: Delivery): Promise<AttemptEnd> =>
     withDeadline({ clock, waitMs: ATTEMPT_MS }, ending.signal, (signal) =>
@@ -157,17 +158,30 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
   };
 }
 
+/** Longer than anything waits by the schedules that were in force while this process runs. */
+function longestWait(retry: () => RetrySettings): () => number {
+  let mostMs = AFTER_CRASH_MS;
+  let seen: RetrySettings | undefined;
+  return () => {
+    const now = retry();
+    if (now !== seen) mostMs = Math.max(mostMs, 1.25 * longestWaitMs(now));
+    seen = now;
+    return mostMs;
+  };
+}
+
 /** Enter every message of the spool in the ledger; bring to an end what was about to end. */
 async function recover(parts: {
   readonly spool: Spool;
   readonly ledger: Ledger;
   readonly finish: (id: MessageId) => Promise<void>;
+  readonly clock: Clock;
 }): Promise<number> {
   let messages = 0;
   const ending: MessageId[] = [];
   for await (const { envelope, records } of parts.spool.list()) {
     const state = foldRecords(envelope, records, destinationOf);
-    parts.ledger.enter(state, 0); // as from of old: they fall due in the order of their times
+    parts.ledger.recover(state, parts.clock.now());
     if (state.finished || state.unreported.length > 0) ending.push(envelope.id);
     messages++;
   }

@@ -19,6 +19,7 @@ import type { StsStore } from './policy/sts-store.ts';
 import { createTlsPolicy } from './policy/tls-policy.ts';
 import type { DomainName } from './protocol/domain.ts';
 import { parseMailbox } from './protocol/mailbox.ts';
+import { longestWaitMs } from './queue/retry-schedule.ts';
 import { resolveCandidate } from './routing/addresses.ts';
 import type { OutcomeEvents } from './telemetry/outcome-events.ts';
 import type { PolicyEvents, RefreshCause } from './telemetry/policy-events.ts';
@@ -111,12 +112,6 @@ function reuseLimits({
 }
 
 const LEAST_SPELL_GAP_MS = 3_600_000;
-
-/** The longest wait between two attempts, jitter apart. */
-function longestWaitMs({ schedule, classes, domains }: Settings['retry']): number {
-  const schedules = [...Object.values(classes), ...domains].map((one) => one?.schedule ?? []);
-  return Math.max(...schedule, ...schedules.flat());
-}
 
 /** Where mail for `address` is to go: its domain, or its address literal (RFC 5321 §4.1.3). */
 export function destinationOf(address: string): Destination | undefined {

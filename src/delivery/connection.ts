@@ -6,6 +6,7 @@
  * It extends nodemailer's SMTPConnection in methods that one does not document; the version is
  * pinned.
  */
+import type { Socket } from 'node:net';
 import type { SmtpStage } from '../mail/failure.ts';
 import { OpenSmtpConnection } from './nodemailer-internals.ts';
 import { ReplyDeadline } from './reply-deadline.ts';
@@ -24,6 +25,8 @@ export class Connection extends OpenSmtpConnection {
   #replyMs: number | undefined;
   /** Who waits for a reply, and is told when there will be none. */
   #waiting: ((error: Error) => void) | undefined;
+  /** Commands that leave together. */
+  #pipelined = '';
   /** Between two messages. */
   #isResting = false;
 
@@ -138,8 +141,18 @@ export class Connection extends OpenSmtpConnection {
     this.stageReached = stage;
     // biome-ignore lint/suspicious/noControlCharactersInRegex: a command is one line
     if (/[\u0000\r\n]/.test(command)) throw new Error('a command with a line break in it');
-    super._sendCommand(command, logged);
+    if (this._socket && this._socket.writableCorked > 0 && !this.destroyed) {
+      this.#pipeline(this._socket, verb, `${command}\r\n`);
+    } else super._sendCommand(command, logged);
     this.awaitReply(timeoutMs);
+  }
+
+  /** RFC 2920 §3.1: nodemailer corks the socket for MAIL, RCPT and DATA; here they are one write. */
+  #pipeline(socket: Socket, verb: string, line: string): void {
+    this.#pipelined = verb === 'MAIL' ? line : this.#pipelined + line;
+    if (verb !== 'DATA') return;
+    socket.write(this.#pipelined);
+    this.#pipelined = '';
   }
 
   override _processResponse(): unknown {

@@ -55,7 +55,7 @@ export class Wire extends Connection {
   #message: WireMessage | undefined;
   #rcptSent = 0;
   /** The content, where it is sent in one piece. */
-  #content: string | undefined;
+  #content: Buffer | undefined;
   #keywords: { readonly lines: readonly string[]; readonly all: ReadonlySet<string> } | undefined;
   /** As asked for. */
   readonly startTls: WireOptions['startTls'];
@@ -269,10 +269,10 @@ export class Wire extends Connection {
     return stream;
   }
 
-  #sendWhole(content: string): void {
+  #sendWhole(content: Buffer): void {
     this.#content = undefined;
     const socket = this._socket;
-    if (!socket || socket.write(content, 'latin1')) {
+    if (!socket || socket.write(content)) {
       this.#contentSent();
       return;
     }

@@ -6,7 +6,9 @@
  * Nothing here is durable before `sync` (of the file, for its octets) and `syncDirectory` (for a
  * file that was created, or removed) returned. Errors are the system's.
  */
-import { type FileHandle, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { fdatasync, writev } from 'node:fs';
+import { type FileHandle, open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { makeDirectory, syncDirectory } from './durable-file.ts';
 
 /** An open file. */
@@ -51,6 +53,10 @@ export const systemDisk: Disk = {
   },
 };
 
+// Half the cost of a file handle's own, and called twice for every batch of messages.
+const writeAt = promisify(writev);
+const syncData = promisify(fdatasync);
+
 class SystemFile implements DiskFile {
   readonly #handle: FileHandle;
 
@@ -60,7 +66,7 @@ class SystemFile implements DiskFile {
 
   async write(parts: readonly Buffer[], position: number): Promise<void> {
     const total = parts.reduce((sum, { length }) => sum + length, 0);
-    const { bytesWritten } = await this.#handle.writev(parts, position);
+    const { bytesWritten } = await writeAt(this.#handle.fd, parts, position);
     if (bytesWritten === total) return;
     // Cut short, by a signal or by a limit that the next write names.
     const whole = Buffer.concat(parts);
@@ -71,7 +77,7 @@ class SystemFile implements DiskFile {
   }
 
   sync(): Promise<void> {
-    return this.#handle.datasync();
+    return syncData(this.#handle.fd);
   }
 
   async read(position: number, length: number): Promise<Buffer> {
@@ -96,12 +102,4 @@ class SystemFile implements DiskFile {
   close(): Promise<void> {
     return this.#handle.close();
   }
-}
-
-/** Whether `path` exists. */
-export async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

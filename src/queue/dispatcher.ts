@@ -20,22 +20,28 @@ export interface DispatcherParts {
   readonly gate: Gate;
   readonly outbox: Pick<Outbox, 'put' | 'withdraw' | 'shut'>;
   readonly clock: Clock;
+  /** How long one turn of a lane waits for mail, in milliseconds. */
+  readonly longRestMs?: number;
 }
 
 /**
  * So long a turn waits for its lane's next delivery when none is due and there is room: where
- * mail comes in steadily that saves a job a message.
+ * mail comes in steadily that saves a job a message. One of a lane's turns waits for longer, about as
+ * long as a connection stays open.
  */
 const REST_MS = 50;
+const LONG_REST_MS = 5000;
 
 export class Dispatcher {
   readonly #ledger: Ledger;
   readonly #gate: Gate;
   readonly #outbox: DispatcherParts['outbox'];
   readonly #clock: Clock;
+  readonly #longRestMs: number;
   #isStopped = false;
 
-  constructor({ ledger, gate, outbox, clock }: DispatcherParts) {
+  constructor({ ledger, gate, outbox, clock, longRestMs = LONG_REST_MS }: DispatcherParts) {
+    this.#longRestMs = longRestMs;
     this.#ledger = ledger;
     this.#gate = gate;
     this.#outbox = outbox;
@@ -102,9 +108,15 @@ export class Dispatcher {
       cancel();
       resolve(delivery);
     };
-    const cancel = this.#clock.after(REST_MS, () => resume(undefined));
+    const restMs = lane.resting.size === 0 ? this.#longRestMs : REST_MS;
+    const cancel = this.#clock.after(restMs, () => resume(undefined));
     lane.resting.add(resume);
     return promise;
+  }
+
+  /** Whether nobody waits for a slot. */
+  get hasRoom(): boolean {
+    return this.#gate.hasRoom;
   }
 
   /** The turn is over; another lane may have waited for it, and this one may go on. */

@@ -29,7 +29,7 @@ export class Delivery {
 
 export class Lane {
   readonly destination: Destination;
-  readonly waiting = new WaitingLine<Delivery>();
+  readonly waiting: WaitingLine<Delivery>;
   /** Deliveries being attempted. */
   inFlight = 0;
   /** Turns asked of Redis and not handed out yet. */
@@ -41,8 +41,9 @@ export class Lane {
   /** The job that tells when the next delivery falls due. */
   wake: { readonly jobId: string; readonly atMs: number } | undefined;
 
-  constructor(destination: Destination) {
+  constructor(destination: Destination, mostMs: () => number) {
     this.destination = destination;
+    this.waiting = new WaitingLine(mostMs);
   }
 
   get turns(): number {

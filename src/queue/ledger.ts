@@ -27,20 +27,34 @@ export class Ledger {
   readonly #lanes = new Map<Destination, Lane>();
   /** Deliveries left per message. */
   readonly #messages = new Map<MessageId, number>();
+  readonly #mostMs: () => number;
 
-  /**
-   * Enter what is pending of a message that the ledger does not know yet; returns the
-   * deliveries. With a `nowMs` in the past they fall due later, in the order of their times.
-   */
+  /** `mostMs`: a delivery that seems to wait for longer has a time from before the clock was set back. */
+  constructor(mostMs: () => number = () => Number.POSITIVE_INFINITY) {
+    this.#mostMs = mostMs;
+  }
+
+  /** Enter what is pending of a message that the ledger does not know yet; returns the deliveries. */
   enter(state: MessageState, nowMs: number): Delivery[] {
-    const { id } = state.envelope;
-    if (state.pending.length === 0 || this.#messages.has(id)) return [];
-    this.#messages.set(id, state.pending.length);
-    return state.pending.map(({ destination, nextAttemptMs }) => {
-      const lane = this.#open(destination);
-      const delivery = new Delivery(id, lane, nextAttemptMs);
-      lane.waiting.add(delivery, nowMs);
-      return delivery;
+    const entered = this.#deliveries(state, nowMs);
+    for (const delivery of entered) delivery.lane.waiting.add(delivery, nowMs);
+    return entered;
+  }
+
+  /** The same for one of many from before, in any order: they fall due in the order of their times. */
+  recover(state: MessageState, nowMs: number): void {
+    for (const delivery of this.#deliveries(state, nowMs)) {
+      delivery.lane.waiting.addInOrder(delivery);
+    }
+  }
+
+  #deliveries({ envelope: { id }, pending }: MessageState, nowMs: number): Delivery[] {
+    if (pending.length === 0 || this.#messages.has(id)) return [];
+    this.#messages.set(id, pending.length);
+    return pending.map(({ destination, attempts, nextAttemptMs }) => {
+      // Received by a clock that was ahead of this one: it is due all the same.
+      const atMs = attempts === 0 ? Math.min(nextAttemptMs, nowMs) : nextAttemptMs;
+      return new Delivery(id, this.#open(destination), atMs);
     });
   }
 
@@ -96,7 +110,7 @@ export class Ledger {
   #open(destination: Destination): Lane {
     const known = this.#lanes.get(destination);
     if (known) return known;
-    const lane = new Lane(destination);
+    const lane = new Lane(destination, this.#mostMs);
     this.#lanes.set(destination, lane);
     return lane;
   }

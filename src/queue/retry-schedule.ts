@@ -68,6 +68,12 @@ export function expiry(
   return question.receivedAtMs + bounded + (question.extensionMs ?? 0);
 }
 
+/** The longest wait between two attempts, jitter apart. */
+export function longestWaitMs({ schedule, classes, domains }: RetrySettings): number {
+  const schedules = [...Object.values(classes), ...domains].map((one) => one?.schedule ?? []);
+  return Math.max(...schedule, ...schedules.flat());
+}
+
 /** Domain before class before default. */
 function scheduleFor(settings: RetrySettings, question: RetryQuestion): readonly number[] {
   const own = settings.domains.find((entry) => entry.domain === question.destination)?.schedule;

@@ -12,6 +12,12 @@ export class WaitingLine<T extends Timed> {
   readonly #due: (T | undefined)[] = [];
   #head = 0;
   readonly #later = new TimeHeap<T>();
+  readonly #mostMs: () => number;
+
+  /** Nobody is made to wait for longer than `mostMs`. */
+  constructor(mostMs: () => number = () => Number.POSITIVE_INFINITY) {
+    this.#mostMs = mostMs;
+  }
 
   get dueCount(): number {
     return this.#due.length - this.#head;
@@ -36,11 +42,18 @@ export class WaitingLine<T extends Timed> {
     else this.#later.push(one);
   }
 
-  /** Whoever's time has come joins the due ones. */
+  /** One whose time has come may still stand behind others: they fall due in the order of their times. */
+  addInOrder(one: T): void {
+    this.#later.push(one);
+  }
+
+  /** Whoever's time has come joins the due ones; and whose time is so far off that the clock was set back. */
   fallDue(nowMs: number): void {
     for (;;) {
       const next = this.#later.peek();
-      if (next === undefined || next.nextAttemptMs > nowMs) return;
+      if (next === undefined) return;
+      const leftMs = next.nextAttemptMs - nowMs;
+      if (leftMs > 0 && leftMs <= this.#mostMs()) return;
       this.#due.push(this.#later.pop());
     }
   }

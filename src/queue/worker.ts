@@ -35,14 +35,16 @@ export interface WorkerOptions {
   readonly attempt: (delivery: Delivery) => Promise<AttemptEnd>;
 }
 
-/** After this many attempts, or this long, a turn goes to the end of the line. */
+/** After this many attempts, or this long, a turn goes to the end of the line, where there is one. */
 const ATTEMPTS_PER_TURN = 50;
 const TURN_MS = 1000;
+/** It goes there after this long in any case. */
+const LONGEST_TURN_MS = 30_000;
 /**
  * After an attempt that threw. It may have come as far as the final dot, so one that throws each
  * time must not fill the recipient's mailbox.
  */
-const AFTER_CRASH_MS = 5 * 60_000;
+export const AFTER_CRASH_MS = 5 * 60_000;
 
 export class DeliveryWorker {
   readonly #options: WorkerOptions;
@@ -95,8 +97,12 @@ export class DeliveryWorker {
   /** Have one turn. */
   async #have(turn: Turn): Promise<void> {
     const { dispatcher, clock } = this.#options;
-    const endsAtMs = clock.now() + TURN_MS;
-    for (let made = 0; made < ATTEMPTS_PER_TURN && clock.now() < endsAtMs; made++) {
+    const beganAtMs = clock.now();
+    for (let made = 0; ; made++) {
+      const tookMs = clock.now() - beganAtMs;
+      const isLong = made >= ATTEMPTS_PER_TURN || tookMs >= TURN_MS;
+      // While slots are free nobody waits for this one.
+      if (tookMs >= LONGEST_TURN_MS || (isLong && !dispatcher.hasRoom)) return;
       const delivery = await dispatcher.next(turn);
       if (!delivery) return;
       await this.#attempt(delivery);

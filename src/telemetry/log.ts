@@ -46,7 +46,7 @@ export function createLog(options: LogOptions): Log {
     {
       level: options.level,
       base: null,
-      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      timestamp: timeField,
       formatters: { level: (label) => ({ level: label }) },
     },
     options.destination ?? stdout(options.format, () => lines.lost++),
@@ -66,6 +66,19 @@ export function createLog(options: LogOptions): Log {
       logger.level = level;
     },
   };
+}
+
+/** Many lines are written within the same millisecond. */
+let lastMs = Number.NaN;
+let lastField = '';
+
+function timeField(): string {
+  const now = Date.now();
+  if (now !== lastMs) {
+    lastMs = now;
+    lastField = `,"time":"${new Date(now).toISOString()}"`;
+  }
+  return lastField;
 }
 
 /**

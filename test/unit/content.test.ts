@@ -31,7 +31,7 @@ describe('wholeContent', () => {
   ];
   for (const [body, content, why] of table) {
     test(`${why}: ${JSON.stringify(body)}`, () => {
-      assert.equal(wholeContent(Buffer.from(body, 'latin1')), content);
+      assert.equal(wholeContent(Buffer.from(body, 'latin1'))?.toString('latin1'), content);
     });
   }
 
@@ -42,7 +42,7 @@ describe('wholeContent', () => {
     await fc.assert(
       fc.asyncProperty(texts, async (text) => {
         const body = Buffer.from(text, 'latin1');
-        const content = wholeContent(body);
+        const content = wholeContent(body)?.toString('latin1');
         const isClean = !/[\r\n]/.test(text.replaceAll('\r\n', ''));
         assert.equal(content !== undefined, isClean);
         if (content !== undefined) assert.equal(content, await streamed(body));

@@ -18,8 +18,10 @@ function enter(ledger: Ledger, ...records: SpoolRecord[]): Delivery[] {
 
 /** A message for dest.example that is due at `atMs`. */
 function enterOne(ledger: Ledger, atMs: number, nowMs = RECEIVED_AT): Delivery {
-  const one = sampleEnvelope({ receivedAtMs: atMs });
-  const [delivery] = ledger.enter(foldRecords(one, [], destinationOf), nowMs);
+  const one = sampleEnvelope({ receivedAtMs: Math.min(atMs, nowMs) });
+  const deferred = [{ index: 0, failure: FAILURE }];
+  const records = atMs > nowMs ? [attempt({ deferred, nextAttemptMs: atMs })] : [];
+  const [delivery] = ledger.enter(foldRecords(one, records, destinationOf), nowMs);
   assert.ok(delivery);
   return delivery;
 }
@@ -87,10 +89,16 @@ describe('the ledger', () => {
 
   test('what is found at start falls due in the order of its times, however it is listed', () => {
     const ledger = new Ledger();
-    const [third, first, second] = [30, 10, 20].map((at) => enterOne(ledger, RECEIVED_AT + at, 0));
+    for (const at of [30, 10, 20]) {
+      const one = sampleEnvelope({ receivedAtMs: RECEIVED_AT + at });
+      ledger.recover(foldRecords(one, [], destinationOf), RECEIVED_AT + 100);
+    }
     const lane = laneOf(ledger);
-    const order = [0, 0, 0].map(() => ledger.claim(lane, RECEIVED_AT + 1000));
-    assert.deepEqual(order, [first, second, third]);
+    const order = [0, 0, 0].map(() => ledger.claim(lane, RECEIVED_AT + 1000)?.nextAttemptMs);
+    assert.deepEqual(
+      order,
+      [10, 20, 30].map((at) => RECEIVED_AT + at),
+    );
   });
 
   test('forgets what is closed, the message with its last delivery, the lane with its last', () => {
@@ -163,4 +171,29 @@ describe('the waiting line', () => {
     assert.deepEqual(order, ['a', 'b', 'c', 'd', undefined]);
     assert.equal(heap.size, 0);
   });
+});
+
+test('nobody waits for a time from before the clock was set back', () => {
+  const ledger = new Ledger(() => 3_600_000);
+  const now = RECEIVED_AT;
+  const state = (nextAttemptMs: number, attempts: number) => ({
+    envelope: sampleEnvelope(),
+    pending: [
+      { destination: 'a.example', pending: [0], attempts, nextAttemptMs, lastFailure: undefined },
+    ],
+    unreported: [],
+    finished: false,
+  });
+  const due = () => ledger.summary(now).due;
+  ledger.enter(state(now + 60_000, 0), now); // received by a clock that was ahead
+  assert.equal(due(), 1);
+  ledger.enter(state(now + 3_600_000, 1), now);
+  assert.equal(due(), 1, 'within the schedule');
+  ledger.recover(state(now + 8 * 3_600_000, 1), now);
+  assert.equal(due(), 1, 'behind the one that is first');
+  assert.equal(ledger.summary(now + 3_600_000).due, 3);
+  const back = new Ledger(() => 3_600_000);
+  back.enter(state(now + 1000, 1), now);
+  assert.equal(back.summary(now).due, 0);
+  assert.equal(back.summary(now - 8 * 3_600_000).due, 1);
 });

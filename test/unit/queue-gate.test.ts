@@ -192,7 +192,7 @@ describe('the dispatcher', () => {
     const begun = await roomy.begin('a.example');
     roomy.ledger.close(begun.delivery);
     const resting = roomy.dispatcher.next(begun.turn);
-    await roomy.clock.advanceAsync(1000);
+    await roomy.clock.advanceAsync(5000);
     assert.equal(await resting, undefined);
     roomy.dispatcher.end(begun.turn);
     assert.equal(roomy.ledger.laneCount, 0);

@@ -66,7 +66,7 @@ export class QueueRig {
     const jobs = new JobQueue(this.producer, QUEUE_NAMES, onError);
     const gate = new Gate({ ledger, connections: () => connections, slots });
     const outbox = new Outbox({ jobs, clock, events });
-    const dispatcher = new Dispatcher({ ledger, gate, outbox, clock });
+    const dispatcher = new Dispatcher({ ledger, gate, outbox, clock, longRestMs: 50 });
     const onEntered = () => {
       if (this.worksFromStart) this.work();
     };

@@ -11,7 +11,6 @@ import { isAscii } from 'node:buffer';
 
 export type ContentFault = 'bare-cr' | 'bare-lf' | 'nul';
 
-const NUL = 0x00;
 const LF = 0x0a;
 const CR = 0x0d;
 
@@ -39,21 +38,30 @@ export class ContentScanner {
   }
 
   /**
-   * A plain loop: hundreds of megabytes a second whatever the content. A search for each
-   * CR and LF is twice as fast on ordinary mail, and fifteen times slower on a message of
-   * empty lines, which a stranger may send.
+   * From line end to line end, as a string: the engine's search for one character is far faster than
+   * a loop over octets. A message of empty lines, which a stranger may send, is slower, at 50 MB a second.
    */
   #scan(chunk: Buffer): ContentFault | undefined {
-    let last = this.#lastOctet;
-    for (let at = 0; at < chunk.length; at++) {
-      const octet = chunk[at] as number;
-      if (octet === LF) {
-        if (last !== CR) return 'bare-lf';
-      } else if (last === CR) return 'bare-cr';
-      else if (octet === NUL) return 'nul';
-      last = octet;
+    const text = chunk.toString('latin1');
+    if (text.length === 0) return undefined;
+    let at = 0;
+    if (this.#lastOctet === CR) {
+      if (chunk[0] !== LF) return 'bare-cr';
+      at = 1;
     }
-    this.#lastOctet = last;
-    return undefined;
+    this.#lastOctet = chunk[chunk.length - 1] as number;
+    const nul = text.indexOf('\0');
+    for (;;) {
+      const lf = text.indexOf('\n', at);
+      const cr = text.indexOf('\r', at);
+      const end = lf < 0 ? text.length : lf;
+      // The first CR belongs to the first LF, or there is none of either.
+      const isFine = cr < 0 ? lf < 0 : cr === end - 1;
+      const isBareCr = !isFine && cr >= 0 && cr < end;
+      if (nul >= at && nul < (isBareCr ? cr : end)) return 'nul';
+      if (!isFine) return isBareCr ? 'bare-cr' : 'bare-lf';
+      if (lf < 0) return undefined;
+      at = lf + 1;
+    }
   }
 }
