@@ -25,8 +25,9 @@ export class Connection extends OpenSmtpConnection {
   #replyMs: number | undefined;
   /** Who waits for a reply, and is told when there will be none. */
   #waiting: ((error: Error) => void) | undefined;
-  /** Commands that leave together. */
+  /** Commands that leave together, and what the reply to each may take. */
   #pipelined = '';
+  #replyTimes: number[] = [];
   /** Between two messages. */
   #isResting = false;
 
@@ -143,13 +144,21 @@ export class Connection extends OpenSmtpConnection {
     if (/[\u0000\r\n]/.test(command)) throw new Error('a command with a line break in it');
     if (this._socket && this._socket.writableCorked > 0 && !this.destroyed) {
       this.#pipeline(this._socket, verb, `${command}\r\n`);
-    } else super._sendCommand(command, logged);
-    this.awaitReply(timeoutMs);
+      this.#replyTimes.push(timeoutMs);
+      if (verb === 'MAIL') this.#timeNextReply();
+    } else {
+      super._sendCommand(command, logged);
+      this.awaitReply(timeoutMs);
+    }
   }
 
   /** RFC 2920 §3.1: nodemailer corks the socket for MAIL, RCPT and DATA; here they are one write. */
   #pipeline(socket: Socket, verb: string, line: string): void {
-    this.#pipelined = verb === 'MAIL' ? line : this.#pipelined + line;
+    if (verb === 'MAIL') {
+      this.#pipelined = '';
+      this.#replyTimes = [];
+    }
+    this.#pipelined += line;
     if (verb !== 'DATA') return;
     socket.write(this.#pipelined);
     this.#pipelined = '';
@@ -170,7 +179,9 @@ export class Connection extends OpenSmtpConnection {
   /** The next of several pipelined replies has its own time; a handshake has nodemailer's. */
   #timeNextReply(): void {
     const isDue = this._responseActions.length > 0 && !this.upgrading;
-    if (isDue && this.#replyMs) this.#deadline.start(this.#replyMs);
+    const ownMs = isDue ? this.#replyTimes.shift() : undefined;
+    if (ownMs !== undefined) this.awaitReply(ownMs);
+    else if (isDue && this.#replyMs) this.#deadline.start(this.#replyMs);
     else this.#deadline.clear();
   }
 
@@ -187,13 +198,20 @@ export class Connection extends OpenSmtpConnection {
 
   override close(): void {
     // What waits in the socket may be the end of a message that is given up here.
-    if (this.isInContent && this._socket) this._socket.destroy();
+    const socket = this._socket || undefined;
+    const isUnsent = this.stageReached === 'end-of-data' && (socket?.writableLength ?? 0) > 0;
+    if (this.isInContent || isUnsent) socket?.destroy();
     super.close();
   }
 
   override _destroy(): void {
     this.#deadline.end();
     super._destroy();
+  }
+
+  /** What the peer said behind the reply that is being looked at, as far as it is there. */
+  protected get unread(): string {
+    return this._responseQueue[0] ?? this._remainder;
   }
 
   /** As after EHLO: no reply is awaited or left unread, and nothing is left to send. */

@@ -52,7 +52,9 @@ export class SessionPool {
   take(key: string, destination: Destination): OpenSession | undefined {
     for (;;) {
       const session = this.#byKey.get(key)?.at(-1);
-      if (!session) return undefined;
+      // One that has had enough for this destination may do for others on the same host.
+      const { messagesPerConnection } = this.#parts.limitsFor(destination);
+      if (!session || session.messages >= messagesPerConnection) return undefined;
       this.#remove(session);
       if (this.#isFit(session, destination) && session.wire.wake()) return session;
       session.wire.finish();

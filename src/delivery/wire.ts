@@ -219,7 +219,10 @@ export class Wire extends Connection {
     this.#replies.data = asReply(reply);
     // RFC 5321 §4.2.1: the first digit decides; a 3xx begins the content, a 2xx makes no sense here.
     if (reply.startsWith('2')) this.#protocolError('a 2xx reply to DATA');
-    else super._actionDATA(reply, callback);
+    // What came with it accepts no message: none was sent yet. A refusal is one at any time.
+    else if (reply.startsWith('3') && this.unread.startsWith('2')) {
+      this.#protocolError('a reply before the end of the message');
+    } else super._actionDATA(reply, callback);
   }
 
   override _actionSMTPStream(reply: string, callback: unknown): void {

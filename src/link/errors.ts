@@ -36,5 +36,7 @@ export function decodeRefusal({ payload }: Frame): Error {
 
 function kindOf(error: unknown): number {
   if (error instanceof QueueFullError) return KINDS.queueFull;
-  return error instanceof SpoolError ? KINDS[error.kind] : KINDS.other;
+  return error instanceof SpoolError
+    ? KINDS[error.kind === 'full' ? 'full' : 'failed']
+    : KINDS.other;
 }

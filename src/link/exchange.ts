@@ -2,7 +2,6 @@
  * A message on its way over the link, as the receiving role sees it: what the owner of the
  * spool has said of it, and how much of it may still be sent. One waits for it at a time.
  */
-import type { Clock } from '../platform/clock.ts';
 import { SMALL_BODY } from './frame.ts';
 
 export class Exchange {
@@ -11,24 +10,24 @@ export class Exchange {
   window = SMALL_BODY;
   begun = false;
   committed = false;
-  readonly #clock: Clock;
   #failure: Error | undefined;
-  /** Since when somebody waits without having heard anything. */
-  #waitingSinceMs: number | undefined;
+  /** Times that somebody looked who had to wait still; undefined when nobody waits. */
+  #looks: number | undefined;
   #wake: () => void = () => {};
 
-  constructor(id: number, clock: Clock) {
+  constructor(id: number) {
     this.id = id;
-    this.#clock = clock;
   }
 
   get failure(): Error | undefined {
     return this.#failure;
   }
 
-  /** Milliseconds of silence while somebody waits. */
-  get silenceMs(): number {
-    return this.#waitingSinceMs === undefined ? 0 : this.#clock.now() - this.#waitingSinceMs;
+  /** Look whether there is news, at regular times: how often there was none. No clock that is set tells. */
+  look(): number {
+    if (this.#looks === undefined) return 0;
+    this.#looks += 1;
+    return this.#looks;
   }
 
   /** The owner said something. */
@@ -47,11 +46,11 @@ export class Exchange {
     for (;;) {
       if (this.#failure) throw this.#failure;
       if (isSo()) return;
-      this.#waitingSinceMs = this.#clock.now();
+      this.#looks = 0;
       await new Promise<void>((wake) => {
         this.#wake = wake;
       });
-      this.#waitingSinceMs = undefined;
+      this.#looks = undefined;
     }
   }
 }

@@ -100,7 +100,7 @@ export class RemoteQueue implements Submit, DraftOwner {
     const link = this.#needLink();
     do this.#lastId = this.#lastId === MAX_ID ? 1 : this.#lastId + 1;
     while (this.#exchanges.has(this.#lastId));
-    const exchange = new Exchange(this.#lastId, this.#clock);
+    const exchange = new Exchange(this.#lastId);
     this.#exchanges.set(exchange.id, exchange);
     this.#lookLater();
     return { link, exchange };
@@ -137,7 +137,7 @@ export class RemoteQueue implements Submit, DraftOwner {
     this.#clock.after(LOOK_EVERY_MS, () => {
       this.#looking = false;
       for (const exchange of this.#exchanges.values()) {
-        if (exchange.silenceMs < REPLY_MS) continue;
+        if (exchange.look() * LOOK_EVERY_MS < REPLY_MS) continue;
         this.#exchanges.delete(exchange.id);
         this.#link?.send(FRAME.discard, exchange.id);
         exchange.fail(new SpoolError('failed', 'the delivering role does not answer'));

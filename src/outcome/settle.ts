@@ -16,7 +16,7 @@ import { oneLine } from '../protocol/dsn/delivery-status.ts';
 import { formatReply } from '../protocol/smtp/reply.ts';
 import { nextAttempt, type RetrySettings } from '../queue/retry-schedule.ts';
 import type { AttemptRecord, RecordedFailure } from '../spool/message-state.ts';
-import type { Spool, StoredMessage } from '../spool/store.ts';
+import { type Spool, SpoolError, type StoredMessage } from '../spool/store.ts';
 import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
 import { isTooManyRecipients } from './classify.ts';
 import { owesDsn } from './dsn-duty.ts';
@@ -225,6 +225,5 @@ function tell(
 export const MALFORMED = localFailure('malformed-address', 'the address has no usable domain');
 
 function isGone(error: unknown): boolean {
-  const { cause } = error as { cause?: NodeJS.ErrnoException };
-  return cause?.code === 'ENOENT';
+  return error instanceof SpoolError && error.kind === 'gone';
 }

@@ -69,6 +69,7 @@ export class Reclaimer {
   #isWorth(): boolean {
     const { oldest } = this.#parts.log;
     if (!oldest) return false;
+    // Also on a full disk: what is moved takes less than what is freed by it.
     return oldest.liveOctets === 0 || this.#isWasteful();
   }
 

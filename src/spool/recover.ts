@@ -4,10 +4,11 @@
  */
 import { join } from 'node:path';
 import { isMessageId, type MessageId } from '../mail/message-id.ts';
-import type { Disk } from '../platform/disk.ts';
+import type { Disk, DiskFile } from '../platform/disk.ts';
 import { MessageIndex } from './message-index.ts';
 import { type Damage, type FoundFrame, scanSegment } from './scan.ts';
 import { parseSegmentName, Segment, type SegmentName } from './segment.ts';
+import { SpoolError } from './store.ts';
 import { isDamage } from './stored-frames.ts';
 
 /** The spool was written by another version, whose format this one does not know. */
@@ -36,10 +37,21 @@ export interface Recovered {
 }
 
 /**
+ * `durable`: what a process that was killed had written, and not synced, is made durable first. It
+ * can be read back, from memory, and would be gone after a power cut, when what was done on the
+ * strength of it is not. `as-it-is`: to look at.
+ */
+export type RecoverHow = 'durable' | 'as-it-is';
+
+/**
  * Read the whole spool. Throws SpoolFormatError, or the system's error for the directory, or for a
  * file that may be read another time (too many open files, no permission).
  */
-export async function recoverSpool(disk: Disk, directory: string): Promise<Recovered> {
+export async function recoverSpool(
+  disk: Disk,
+  directory: string,
+  how: RecoverHow,
+): Promise<Recovered> {
   const segments: Segment[] = [];
   const index = new MessageIndex();
   const damages: FoundDamage[] = [];
@@ -47,7 +59,7 @@ export async function recoverSpool(disk: Disk, directory: string): Promise<Recov
     const segment = Segment.found(disk, directory, name, 0);
     segments.push(segment);
     try {
-      damages.push(...(await recoverSegment(disk, segment, index)));
+      damages.push(...(await recoverSegment(disk, segment, { index, how })));
     } catch (error) {
       if (!isDamage(error)) throw error;
       segment.isDamaged = true;
@@ -55,7 +67,17 @@ export async function recoverSpool(disk: Disk, directory: string): Promise<Recov
       damages.push({ path: segment.path, from: 0, to: 0, torn: false, reason });
     }
   }
+  if (how === 'durable') await disk.syncDirectory(directory);
   return { segments, index, damages };
+}
+
+/** What is found must outlive a power cut before anything is built on it; the disk says no. */
+async function sync(file: DiskFile): Promise<void> {
+  try {
+    await file.sync();
+  } catch (error) {
+    throw new SpoolError('failed', `the spool cannot be made durable: ${(error as Error).message}`);
+  }
 }
 
 /** Whether something is lost that had been acknowledged. */
@@ -85,12 +107,13 @@ async function isFormerShard(disk: Disk, directory: string, name: string): Promi
 async function recoverSegment(
   disk: Disk,
   segment: Segment,
-  index: MessageIndex,
+  { index, how }: { readonly index: MessageIndex; readonly how: RecoverHow },
 ): Promise<FoundDamage[]> {
   const { path } = segment;
   const file = await disk.open(path);
   let octets: Buffer;
   try {
+    if (how === 'durable') await sync(file);
     octets = await file.read(0, await file.size());
   } finally {
     await file.close();

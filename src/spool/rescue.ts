@@ -7,13 +7,13 @@ import { Readable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import { type Disk, systemDisk } from '../platform/disk.ts';
+import { BlockReader } from './block-reader.ts';
 import { LargeBodies } from './large-bodies.ts';
 import type { IndexEntry } from './message-index.ts';
 import type { SpoolRecord } from './message-state.ts';
 import { type FoundDamage, recoverSpool } from './recover.ts';
 import { SpoolError } from './store.ts';
 import { readBody, readHead } from './stored-frames.ts';
-import { WindowReader } from './window-reader.ts';
 
 /** A message as it stands on the disk. */
 export interface RescuedMessage {
@@ -36,17 +36,17 @@ export interface Rescue {
 
 /** Look into `directory`. Throws SpoolFormatError, or the system's error. */
 export async function openForRescue(directory: string, disk: Disk = systemDisk): Promise<Rescue> {
-  const { segments, index, damages } = await recoverSpool(disk, directory);
+  const { segments, index, damages } = await recoverSpool(disk, directory, 'as-it-is');
   const bodies = new LargeBodies(disk, directory);
   return {
     segments: segments.length,
     octets: segments.reduce((sum, { size }) => sum + size, 0),
     damages,
     async *messages() {
-      const windows = new WindowReader();
+      const blocks = new BlockReader();
       for (const [id, entry] of index.entries()) {
         try {
-          const head = await readHead(id, entry, (...where) => windows.read(...where));
+          const head = await readHead(id, entry, (...where) => blocks.read(...where));
           const { envelope, sizeBytes, records, bodyCrc: crc = 0 } = head;
           const octets = sizeBytes;
           const body = () =>

@@ -259,7 +259,18 @@ export class SegmentLog {
       if (one.purpose === 'message' && mayComeBack) this.#refused.push(one.frame.id);
       one.reject(error);
     }
-    if (isRescued) this.#waiting = [...records, ...this.#waiting];
+    if (isRescued) this.#saveRoom(records, error);
+    // Before a crash makes one of them come back, a large one without its body.
+    const isRefusedMessage = batch.some(({ purpose }) => purpose === 'message');
+    if (mayComeBack && isRefusedMessage) void this.append(PROBE, 'move').catch(() => {});
+  }
+
+  /** Only records get at the room that was let go of: what waits besides them is refused, unwritten. */
+  #saveRoom(records: readonly Waiting[], error: SpoolError): void {
+    const isRecord = ({ purpose }: Waiting) => purpose === 'record';
+    const others = this.#waiting.filter((one) => !isRecord(one));
+    this.#waiting = [...records, ...this.#waiting.filter(isRecord)];
+    for (const { reject } of others) reject(error);
   }
 }
 

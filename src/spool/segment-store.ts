@@ -16,6 +16,7 @@ import { Readable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import { type Disk, systemDisk } from '../platform/disk.ts';
+import { BlockReader } from './block-reader.ts';
 import { type CommittedBody, Memory, SegmentDraft } from './draft.ts';
 import { type Frame, frameLength, NOTHING } from './frame.ts';
 import { formatHead } from './heads.ts';
@@ -30,7 +31,6 @@ import { Room } from './room.ts';
 import { PROBE, removedFrame, SegmentLog } from './segment-log.ts';
 import { asSpoolError, type Draft, type Spool, SpoolError, type StoredMessage } from './store.ts';
 import { type ReadOctets, readBody, readDirectly, readHead } from './stored-frames.ts';
-import { WindowReader } from './window-reader.ts';
 
 /** What the store tells its surroundings; log lines and metrics are made of it. */
 export interface SpoolEvents {
@@ -67,7 +67,7 @@ export async function openSegmentStore(options: SegmentStoreOptions): Promise<Sp
   const { directory, events, disk = systemDisk } = options;
   const bodies = new LargeBodies(disk, directory);
   await disk.makeDirectory(bodies.directory);
-  const recovered = await recoverSpool(disk, directory);
+  const recovered = await recoverSpool(disk, directory, 'durable');
   for (const { path, reason, torn, id } of recovered.damages) {
     if (torn) events.leftover(path, reason);
     else events.damaged(path, reason, id);
@@ -267,8 +267,8 @@ class SegmentStore implements Spool {
   }
 
   async *list(): AsyncIterable<StoredMessage> {
-    const windows = new WindowReader();
-    const read: ReadOctets = (segment, at, length) => windows.read(segment, at, length);
+    const blocks = new BlockReader();
+    const read: ReadOctets = (segment, at, length) => blocks.read(segment, at, length);
     for (const id of [...this.#index.ids()]) {
       const found = await this.#find(id, read);
       if (found instanceof SpoolError) {
@@ -325,8 +325,7 @@ class SegmentStore implements Spool {
   }
 }
 
-/** As for a file that is not there: nothing can be recorded about it any more. */
+/** Nothing can be recorded about it any more. */
 function gone(id: MessageId): SpoolError {
-  const cause = Object.assign(new Error('no such message'), { code: 'ENOENT' });
-  return new SpoolError('failed', `there is no message ${id}`, { cause });
+  return new SpoolError('gone', `there is no message ${id}`);
 }

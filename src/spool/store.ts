@@ -49,9 +49,12 @@ export interface Spool {
   close(): Promise<void>;
 }
 
+/** `gone`: there is no such message, and nothing can be recorded about it. */
+export type SpoolErrorKind = 'full' | 'failed' | 'gone';
+
 export class SpoolError extends Error {
-  readonly kind: 'full' | 'failed';
-  constructor(kind: 'full' | 'failed', message: string, options?: ErrorOptions) {
+  readonly kind: SpoolErrorKind;
+  constructor(kind: SpoolErrorKind, message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = 'SpoolError';
     this.kind = kind;

@@ -282,9 +282,8 @@ describe('settle', () => {
 
   test('a message that is gone from the disk keeps nobody waiting', async () => {
     const clock = new FakeClock(RECEIVED_AT);
-    const cause = Object.assign(new Error('gone'), { code: 'ENOENT' });
     const spool = {
-      append: () => Promise.reject(new SpoolError('failed', 'gone', { cause })),
+      append: () => Promise.reject(new SpoolError('gone', 'no such message')),
     } as unknown as Spool;
     const message = { envelope: sampleEnvelope(), sizeBytes: 1, records: [] };
     const made = { message, destination: 'dest.example', attempts: 1, outcomes: one(DELIVERED) };
