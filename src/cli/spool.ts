@@ -14,7 +14,7 @@ import { formatTable } from './table.ts';
 import { print, printable, printError, printJson } from './terminal.ts';
 
 const NOTES = `
-The relay must not be running: it is asked with "stsrelay queue" instead.`;
+The relay must not be running: stop it first.`;
 
 export const spoolCheck: CliCommand = {
   usage: 'check',
@@ -59,7 +59,7 @@ export const spoolExport: CliCommand = {
   ],
   notes: `${NOTES}
 Files that are there already are left alone. What was exported is still in the spool and will be
-delivered when the relay is started again.
+delivered when the relay is started again. Of a damaged message ID.eml.damaged is what could be read.
 
 Exit codes:
   0  exported
@@ -68,7 +68,7 @@ Exit codes:
   run: (invocation) =>
     withSpool(invocation, async (directory) => {
       const [target = '', ...ids] = invocation.args;
-      const from = invocation.options['damaged'] === true ? damagedDirectory(directory) : directory;
+      const from = await sourceOf(directory, invocation.options['damaged'] === true);
       const asked = new Set(ids);
       const missing = new Set(ids);
       const done: { id: string; error?: string }[] = [];
@@ -88,6 +88,15 @@ Exit codes:
       return ok ? EXIT.done : EXIT.no;
     }),
 };
+
+/** The spool itself, or what was set aside in it. */
+async function sourceOf(directory: string, damaged: boolean): Promise<string> {
+  if (!damaged) return directory;
+  const aside = damagedDirectory(directory);
+  if (await stat(aside).catch(() => undefined)) return aside;
+  const hint = 'what is damaged and still queued is exported without --damaged, as ID.eml.damaged';
+  throw new CliError(EXIT.no, `nothing was set aside as damaged; ${hint}`);
+}
 
 /** Run `work` on the spool while nobody else can. */
 async function withSpool<T>(

@@ -24,7 +24,7 @@ with spool, queue and deliveries (deliver). Run apart, e.g. as two systemd units
 signals; they find each other through dataDir.
 
 SIGTERM and SIGINT drain transactions under way for up to 30 s; a second one ends it at once.
-SIGHUP applies the changed configuration file.`,
+SIGHUP applies the changed configuration file; of roles run apart, it goes to deliver, which tells receive.`,
   async run(invocation): Promise<ExitCode> {
     const { role, supervised } = invocation.options;
     if (role === undefined) return superviseRoles(invocation);

@@ -216,6 +216,11 @@ export class Wire extends Connection {
   }
 
   override _actionDATA(reply: string, callback: unknown): void {
+    if (!reply.startsWith('3') && this.unread !== '') {
+      // A reply too many somewhere before: nobody can say whom this one is about.
+      this.#protocolError('more replies than commands');
+      return;
+    }
     this.#replies.data = asReply(reply);
     // RFC 5321 §4.2.1: the first digit decides; a 3xx begins the content, a 2xx makes no sense here.
     if (reply.startsWith('2')) this.#protocolError('a 2xx reply to DATA');

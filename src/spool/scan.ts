@@ -5,7 +5,7 @@
  * It is `torn` when nobody was ever told that it is durable: each frame says up to where the
  * segment was durable when it was written, so what lies beyond the farthest of these places
  * may be the rest of a write that a crash cut short. Anything before it was acknowledged, and
- * damage there is reported as such.
+ * damage there is reported as such; so is a segment in which nothing can be read.
  */
 import {
   decodeHeader,
@@ -54,7 +54,9 @@ export function scanSegment(octets: Buffer, mark: Buffer): Scan {
     at = to;
   }
   const durableTo = frames.reduce((most, frame) => Math.max(most, frame.durableTo), 0);
-  const isTorn = (at: number) => at >= durableTo;
+  // A segment begins with a frame that was durable before the next one was written.
+  const isBegun = frames.length > 0 || octets.length <= HEADER_OCTETS;
+  const isTorn = (at: number) => isBegun && at >= durableTo;
   return {
     // A body cut short was not acknowledged; one that was is kept, for its envelope.
     frames: frames.filter((frame) => frame.bodyIntact || !isTorn(frame.at)),

@@ -207,6 +207,9 @@ export class SegmentLog {
     const segment = await Segment.create(disk, directory, ++this.#lastNumber);
     this.#segments.push(segment);
     this.#current = segment;
+    // From now on a segment without one frame that can be read is damaged, not the rest of a crash.
+    const header = encodeHeader(PROBE, { mark: segment.name.mark, durableTo: 0 });
+    await segment.append([header], header.length);
     return segment;
   }
 
