@@ -18,7 +18,7 @@ import { foldRecords, type MessageState } from '../../src/spool/message-state.ts
 import type { QueueEvents } from '../../src/telemetry/queue-events.ts';
 import type { TestRedis } from '../support/redis.ts';
 import { Chronicle, waitFor } from '../support/wait-for.ts';
-import { destinationOf, recordEvents, sampleEnvelope } from './sample-mail.ts';
+import { attempt, destinationOf, FAILURE, recordEvents, sampleEnvelope } from './sample-mail.ts';
 
 export const QUEUE_NAMES = queueNames('stsrelay', 'n1');
 export const CLOSED: AttemptEnd = { kind: 'closed' };
@@ -105,13 +105,22 @@ export class QueueRig {
   }
 
   #state(dueInMs: number, change: Partial<Envelope>): MessageState {
-    const envelope = sampleEnvelope({ receivedAtMs: this.clock.now() + dueInMs, ...change });
-    return foldRecords(envelope, [], destinationOf);
+    const nextAttemptMs = this.clock.now() + dueInMs;
+    const envelope = sampleEnvelope({
+      receivedAtMs: Math.min(nextAttemptMs, this.clock.now()),
+      ...change,
+    });
+    const destination = destinationOf(envelope.recipients[0]?.address ?? '') ?? '';
+    // What was never attempted is due; only what was waits for its time.
+    const deferred = [{ index: 0, failure: FAILURE }];
+    const records = dueInMs > 0 ? [attempt({ destination, deferred, nextAttemptMs })] : [];
+    return foldRecords(envelope, records, destinationOf);
   }
 
   /** A delivery in the ledger alone, as when it was found in the spool. */
   know(dueInMs: number, change: Partial<Envelope> = {}): Delivery {
-    const [delivery] = this.ledger.enter(this.#state(dueInMs, change), 0);
+    const state = this.#state(dueInMs, change);
+    const [delivery] = this.ledger.enter(state, this.clock.now());
     assert.ok(delivery);
     return delivery;
   }
