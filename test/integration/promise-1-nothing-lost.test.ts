@@ -174,8 +174,11 @@ describe('Redis in trouble', { skip: redisMissing }, () => {
   const sendSome = (count: number) =>
     Promise.all(Array.from({ length: count }, (_, i) => world.send({ to: `r${i}@held.test` })));
 
-  /** Each of them is delivered, unchanged, and once. */
-  async function assertDelivered(all: readonly Sent[]): Promise<void> {
+  /** Each of them is delivered, unchanged, and once; but those in flight when the relay was killed. */
+  async function assertDelivered(
+    all: readonly Sent[],
+    inFlight: readonly Sent[] = [],
+  ): Promise<void> {
     const arrivalsOf = ({ id }: Sent) => host.messages.filter((message) => idOf(message) === id);
     await host.waitUntil(
       `${all.length} messages`,
@@ -185,7 +188,8 @@ describe('Redis in trouble', { skip: redisMissing }, () => {
     await untilQueueIsEmpty(world);
     for (const sent of all) {
       const arrivals = arrivalsOf(sent);
-      assert.equal(arrivals.length, 1, `${sent.id} arrived ${arrivals.length} times`);
+      const most = inFlight.includes(sent) ? 2 : 1;
+      assert.ok(arrivals.length <= most, `${sent.id} arrived ${arrivals.length} times`);
       assertSameContent(arrivals[0], sent.data);
     }
   }
@@ -244,13 +248,13 @@ describe('Redis in trouble', { skip: redisMissing }, () => {
     const all = await sendSome(3);
     await world.relay.kill('SIGKILL');
     // A turn that was given before may have taken some of them.
-    const waiting = all.filter((sent) => world.answers(sent).length === 0).length;
+    const unanswered = all.filter((sent) => world.answers(sent).length === 0);
     await world.relay.start();
     assert.equal((await world.relay.http('/readyz')).status, 503);
-    assert.ok(Number(world.relay.events('relay.started')[0]?.['recovered']) >= waiting);
+    assert.ok(Number(world.relay.events('relay.started')[0]?.['recovered']) >= unanswered.length);
     all.push(...(await sendSome(3)));
     await redis.start();
-    await assertDelivered(all);
+    await assertDelivered(all, unanswered);
   });
 });
 
