@@ -38,12 +38,8 @@ async function assertNothingLeft(relay: RelayProcess): Promise<void> {
   assert.equal(relay.log.at(-1)?.event, 'relay.stopped');
 }
 
-async function assertNoProcesses(relay: RelayProcess, timeoutMs = 5000): Promise<void> {
-  await waitFor(
-    'the end of all its processes',
-    () => processesIn(relay.dataDir).length === 0,
-    timeoutMs,
-  );
+async function assertNoProcesses(relay: RelayProcess): Promise<void> {
+  await waitFor('the end of all its processes', () => processesIn(relay.dataDir).length === 0);
 }
 
 // Two at a time: the first test waits for the whole grace.
@@ -68,10 +64,10 @@ describe('the end', { concurrency: 2 }, () => {
     }
     await waitFor('the dot', () => domains[2]?.mx[0]?.received.length);
     const askedAt = performance.now();
-    const code = await relay.stop(35_000);
+    const code = await relay.stop();
     const tookMs = performance.now() - askedAt;
-    assert.equal(code, 0);
-    assert.ok(tookMs > GRACE_MS - 1000 && tookMs < 35_000, `${tookMs} ms`);
+    assert.equal(code, 0, 'it did not have to be killed');
+    assert.ok(tookMs > GRACE_MS - 1000, `${tookMs} ms`);
     await assertNothingLeft(relay);
     assert.equal(relay.events('delivery.delivered').length, 0);
     assert.equal(relay.events('outcome.bounced').length, 0);
@@ -100,7 +96,7 @@ describe('the end', { concurrency: 2 }, () => {
           await client.waitForClose();
         }
         assert.equal(await stopped, 0);
-        assert.ok(performance.now() - askedAt < 5000);
+        assert.ok(performance.now() - askedAt < GRACE_MS - 1000, 'it waits for nothing');
         await assertNothingLeft(relay);
         assert.equal(relay.events('relay.stopping')[0]?.['signal'], 'SIGTERM');
         await assert.rejects(connect({ port: relay.smtpPort }), /ECONNREFUSED/);
@@ -251,7 +247,7 @@ describe('the end', { concurrency: 2 }, () => {
         using client = await openSession({ port: relay.smtpPort });
         const { accepted } = await client.deliver({ ...MESSAGE, to: 'b@again.test' });
         assert.ok(accepted, 'mail is taken meanwhile');
-        await good.mx[0]?.waitForMessages(1, 20_000);
+        await good.mx[0]?.waitForMessages(1);
         assert.equal(await relay.stop(), 0);
         await assertNothingLeft(relay);
       });

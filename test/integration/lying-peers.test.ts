@@ -46,7 +46,7 @@ describe('replies that fit no command', () => {
     test(`${what}: deferred, not delivered`, async () => {
       const domain = await domainWith(script);
       const sent = await world.send({ to: `a@${domain.name}`, data });
-      const answer = await world.answer(sent, { timeoutMs: 30_000 });
+      const answer = await world.answer(sent);
       assert.equal(answer.event, 'delivery.deferred');
       assert.equal(domain.messages.length, 0);
     });
@@ -55,7 +55,7 @@ describe('replies that fit no command', () => {
   test('a refusal before the end of the message is one', async () => {
     const domain = await domainWith(onVerb('DATA', '354 go\r\n552 5.3.4 too much'));
     const sent = await world.send({ to: `a@${domain.name}`, data: LARGE });
-    const answer = await world.answer(sent, { timeoutMs: 30_000 });
+    const answer = await world.answer(sent);
     assert.equal(answer.event, 'outcome.bounced');
     assert.equal(answer['status'], '5.3.4');
   });

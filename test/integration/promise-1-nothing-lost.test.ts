@@ -286,7 +286,7 @@ describe('each on its own', { skip: redisMissing, concurrency: true }, () => {
     await world.relay.waitForEvent('redis.died');
     all.push(await world.send({ to: 'meanwhile@held.test' }));
     held = false;
-    await mx[0]?.waitForMessages(all.length, 20_000);
+    await mx[0]?.waitForMessages(all.length);
     await untilQueueIsEmpty(world);
     assert.deepEqual(new Set(mx[0]?.messages.map(idOf)), new Set(all.map(({ id }) => id)));
     assert.equal(mx[0]?.messages.length, all.length);

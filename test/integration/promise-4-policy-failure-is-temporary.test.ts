@@ -89,14 +89,14 @@ describe('failures and what becomes of them', { concurrency: true }, () => {
     const [host] = home.mx;
     const toMailbox = () =>
       host?.messages.find((m) => m.recipients.some(({ address }) => address === mailbox));
-    const message = await host?.waitUntil(`a DSN for ${mailbox}`, toMailbox, 15_000);
+    const message = await host?.waitUntil(`a DSN for ${mailbox}`, toMailbox);
     assert.ok(message !== undefined);
     assert.equal(message.mailFrom.address, '', 'a DSN has the null reverse-path');
     return parseDsn(message);
   }
 
   async function assertNoDsnAbout(sent: Sent): Promise<void> {
-    await world.relay.waitForEvent('outcome.finished', ({ id }) => id === sent.id, 15_000);
+    await world.relay.waitForEvent('outcome.finished', ({ id }) => id === sent.id);
     const made = world.relay.events('outcome.dsn_queued').filter((l) => l['about'] === sent.id);
     assert.deepEqual(made, []);
   }

@@ -314,7 +314,7 @@ describe('the relay', { concurrency: 2 }, () => {
     }
 
     /** One message to each domain; how each ended: the log line, by domain. */
-    async function sendToAll(domains: readonly string[], timeoutMs = 25_000) {
+    async function sendToAll(domains: readonly string[], timeoutMs = 60_000) {
       using client = await openSession({ port: relay.smtpPort });
       const to = domains.map((domain) => `b@${domain}`);
       const { id, reply } = await client.deliver({ ...MESSAGE, to });
@@ -612,7 +612,7 @@ describe('the relay', { concurrency: 2 }, () => {
       assert.equal((await relay.http('/healthz')).status, 200);
       for (const gauge of ['stsrelay_connections_open', 'stsrelay_intake_connections_open']) {
         const none = async () => (await relay.metric(gauge)) === 0;
-        await waitFor(`${gauge} to be 0`, none, 20_000);
+        await waitFor(`${gauge} to be 0`, none);
       }
       await stillServes();
       assert.equal(await relay.stop(), 0);

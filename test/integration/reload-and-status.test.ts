@@ -393,7 +393,7 @@ describe('over HTTP', () => {
     assert.equal(redis.length, 1);
     for (const pid of redis) process.kill(pid, 'SIGSTOP');
     try {
-      await waitFor('503', async () => (await ready()).status === 503, 20_000);
+      await waitFor('503', async () => (await ready()).status === 503);
       const unready = await ready();
       assert.equal(unready.parts['redis']?.ok, false);
       assert.notEqual(unready.parts['redis']?.reason, '');
@@ -403,7 +403,7 @@ describe('over HTTP', () => {
     } finally {
       for (const pid of redis) process.kill(pid, 'SIGCONT');
     }
-    await waitFor('200 again', async () => (await ready()).status === 200, 20_000);
+    await waitFor('200 again', async () => (await ready()).status === 200);
     await relay.waitForEvent(
       'delivery.delivered',
       (line) => line['recipient'] === 'meanwhile@good.test',

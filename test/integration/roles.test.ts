@@ -22,7 +22,7 @@ import { tempDir } from '../support/temp-dir.ts';
 import { processesIn } from '../support/tied-child.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const START_MS = 30_000;
+const START_MS = 90_000;
 const NO_OWNER = /^452 4\.3\.1 System storage failing, try again later\r\n/;
 
 let net: PretendInternet;
@@ -43,7 +43,7 @@ const message = (to: string) => ({
 /** Until no process of this relay is left. */
 async function untilAllGone(relay: RelayProcess): Promise<void> {
   const dir = dirname(relay.configFile);
-  await waitFor('the end of all processes', () => processesIn(dir).length === 0, 5000);
+  await waitFor('the end of all processes', () => processesIn(dir).length === 0);
 }
 
 /** Kill a role, and wait until there is another one in its place. */
@@ -301,7 +301,7 @@ test('HTTPS has the certificate of the listeners, also a new one, with either ro
   };
   assert.deepEqual([await shown(port), await shown(relay.httpPort)], [first, first]);
   const second = await renew();
-  await waitFor('the new one', async () => (await shown(relay.httpPort)) === second, 15_000);
+  await waitFor('the new one', async () => (await shown(relay.httpPort)) === second);
   assert.equal(await shown(port), second);
   for (const role of ['receive', 'deliver'] as const) {
     await killRole(relay, role);

@@ -15,7 +15,7 @@ import { killProcessesIn, spawnTied } from './tied-child.ts';
 import { Chronicle, DEFAULT_TIMEOUT_MS } from './wait-for.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-const START_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 90_000;
 const LINES_SHOWN = 40;
 
 export type Settings = { readonly [key: string]: unknown };
@@ -193,7 +193,7 @@ export class RelayProcess implements AsyncDisposable {
   }
 
   /** SIGTERM, and wait; the exit code, or the signal that ended it. */
-  async stop(timeoutMs = 40_000): Promise<number | NodeJS.Signals> {
+  async stop(timeoutMs = 90_000): Promise<number | NodeJS.Signals> {
     return this.#end('SIGTERM', timeoutMs);
   }
   /** End it without warning. `group`: its children (embedded Redis) too. */

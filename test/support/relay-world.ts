@@ -55,7 +55,7 @@ export class RelayWorld implements AsyncDisposable {
   /** Wait for the n-th answer of this run about a message's (first) recipient. */
   async answer(
     sent: Sent,
-    { recipient = sent.to[0], nth = 1, timeoutMs = 15_000 }: AnswerOptions = {},
+    { recipient = sent.to[0], nth = 1, timeoutMs = 60_000 }: AnswerOptions = {},
   ): Promise<Answer> {
     const what = `answer ${nth} for ${recipient} of ${sent.id}`;
     return this.relay.waitForLog(what, () => this.answers(sent, recipient)[nth - 1], timeoutMs);

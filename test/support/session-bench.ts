@@ -29,7 +29,7 @@ export const ENFORCED: TlsRequirement = {
   },
 };
 
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 30_000;
 
 export interface Handing {
   readonly plan?: Partial<SessionPlan>;

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-export const DEFAULT_TIMEOUT_MS = 10_000;
+export const DEFAULT_TIMEOUT_MS = 60_000;
 
 /**
  * Poll `probe` until it gives something truthy, and return that. Throws when `timeoutMs` pass;

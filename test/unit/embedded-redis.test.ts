@@ -138,7 +138,7 @@ describe('the embedded Redis', { skip: redisMissing, timeout: 60_000 }, () => {
     const parent = await startInChild(bench);
     const pid = await serverPid(`${bench.directory}/redis.sock`);
     parent.kill('SIGKILL');
-    await waitFor('it to be gone', () => !isAlive(pid), 8000);
+    await waitFor('it to be gone', () => !isAlive(pid));
     await waitFor('its helpers to be gone', () => bench.processes().length === 0);
   });
 
@@ -151,7 +151,7 @@ describe('the embedded Redis', { skip: redisMissing, timeout: 60_000 }, () => {
     await waitFor('the signal to arrive', () => existsSync(bench.dir.file('interrupted')));
     assert.equal(isAlive(pid), true);
     parent.kill('SIGKILL');
-    await waitFor('it to be gone', () => !isAlive(pid), 8000);
+    await waitFor('it to be gone', () => !isAlive(pid));
   });
 
   test('one that was left behind is ended at the next start, and its data taken over', async () => {

@@ -391,7 +391,7 @@ describe('the queue on Redis', { skip: redisMissing, timeout: 60_000 }, () => {
     const started = performance.now();
     await rig.worker?.drain(150);
     const tookMs = performance.now() - started;
-    assert.ok(tookMs >= 145 && tookMs < 3000, `${tookMs} ms`);
+    assert.ok(tookMs >= 145 && tookMs < 9000, `${tookMs} ms`);
     const late = rig.enter();
     resolve();
     await Promise.all([rig.closed(delivery), rig.closed(parked)]);
@@ -405,7 +405,7 @@ describe('the queue on Redis', { skip: redisMissing, timeout: 60_000 }, () => {
     await redis.kill();
     const started = performance.now();
     await rig.stop();
-    assert.ok(performance.now() - started < 4000);
+    assert.ok(performance.now() - started < 15_000);
   });
 });
 

@@ -50,7 +50,7 @@ const TLS_WORDS: Readonly<Record<string, TlsBehaviour>> = {
 };
 
 /** Nothing on loopback takes so long. */
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 30_000;
 const TIMEOUTS = {
   connect: PATIENCE_MS,
   greeting: PATIENCE_MS,

@@ -17,7 +17,7 @@ export type CaseResult =
     };
 
 /** No case takes longer, unless it hangs. */
-const CASE_MS = 30_000;
+const CASE_MS = 90_000;
 
 /** Never rejects. */
 export async function runCase(
