@@ -9,6 +9,7 @@
  * reverse-path always passes: without it no bounce could be relayed (RFC 5321 §4.5.5).
  */
 import ipaddr from 'ipaddr.js';
+import { LRUCache } from 'lru-cache';
 import { parseDomain } from '../protocol/domain.ts';
 import { parseMailbox } from '../protocol/mailbox.ts';
 import { parseAddress } from './client-key.ts';
@@ -49,11 +50,19 @@ const MAPPED_PREFIX_BITS = 96;
 export function compileAccess(settings: AccessSettings): Access {
   const networks = settings.trustedNetworks.map(parseNetwork);
   const patterns = settings.allowedSenderDomains.map((domain) => `*@${domain}`);
+  const isTrusted = (clientAddress: string) => {
+    const address = parseAddress(clientAddress);
+    return address !== undefined && networks.some((network) => isInside(address, network));
+  };
+  /** Asked at every RCPT, for the same few clients. */
+  const judged = new LRUCache<string, boolean>({ max: 10_000 });
   return {
     trusts(clientAddress) {
-      const address = parseAddress(clientAddress);
-      if (address === undefined) return false;
-      return networks.some((network) => isInside(address, network));
+      const known = judged.get(clientAddress);
+      if (known !== undefined) return known;
+      const verdict = isTrusted(clientAddress);
+      judged.set(clientAddress, verdict);
+      return verdict;
     },
     allowsSender: (reversePath) => patterns.length === 0 || matchesAny(reversePath, patterns),
   };

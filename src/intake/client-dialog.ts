@@ -12,7 +12,7 @@ import type { Clock } from '../platform/clock.ts';
 import { formatReceived } from '../protocol/smtp/trace.ts';
 import type { Submit } from '../queue/submit-port.ts';
 import type { IntakeEvents } from '../telemetry/intake-events.ts';
-import { receiveMessage, refusalOf, type Verdict } from './accept.ts';
+import { Reception, refusalOf, type Verdict } from './accept.ts';
 import type { User, Users } from './access.ts';
 import { clientKey } from './client-key.ts';
 import type { IntakeLimits } from './intake-limits.ts';
@@ -49,7 +49,7 @@ export class ClientDialog {
   readonly #parts: SessionParts;
   readonly #client: () => Client;
   #transaction: Transaction | undefined;
-  #draft: Awaited<ReturnType<Submit['begin']>> | undefined;
+  #reception: Reception | undefined;
   #failedLogins = 0;
 
   constructor(parts: SessionParts, client: () => Client) {
@@ -127,8 +127,23 @@ export class ClientDialog {
 
   /** Make room for a message, or say why there is none. */
   async begin(): Promise<Refusal | undefined> {
+    const { submit, clock, rules } = this.#parts;
+    const transaction = this.#transaction;
+    if (!transaction) throw new Error('content without a transaction');
     try {
-      this.#draft = await this.#parts.submit.begin();
+      const draft = await submit.begin();
+      const receivedAtMs = clock.now();
+      this.#reception = new Reception({
+        draft,
+        trace: this.#trace(transaction, draft.id, receivedAtMs),
+        limits: rules(),
+        submit,
+        envelope: ({ eightBit }) => ({
+          ...this.#envelope(transaction, eightBit),
+          id: draft.id,
+          receivedAtMs,
+        }),
+      });
       return undefined;
     } catch (error) {
       const { refusal, detail } = refusalOf(error);
@@ -137,36 +152,28 @@ export class ClientDialog {
     }
   }
 
-  /** The client left between `begin` and `receive`. */
-  async abandon(): Promise<void> {
-    const draft = this.#draft;
-    this.#draft = undefined;
-    await draft?.discard();
+  /** The next octets of the message that `begin` made room for. */
+  take(octets: Buffer): Promise<void> {
+    return this.#reception?.take(octets) ?? Promise.resolve();
   }
 
-  /** Take the content of the message that `begin` made room for. */
-  async receive(content: AsyncIterable<Buffer>): Promise<Verdict> {
-    const { submit, events, clock, rules } = this.#parts;
-    const draft = this.#draft;
-    const transaction = this.#transaction;
-    this.#draft = undefined;
-    if (!draft || !transaction) throw new Error('content without a transaction');
-    const receivedAtMs = clock.now();
-    const verdict = await receiveMessage({
-      content,
-      draft,
-      trace: this.#trace(transaction, draft.id, receivedAtMs),
-      limits: rules(),
-      submit,
-      envelope: ({ eightBit }) => ({
-        ...this.#envelope(transaction, eightBit),
-        id: draft.id,
-        receivedAtMs,
-      }),
-    });
-    if (verdict.kind === 'accepted') events.accepted(verdict.envelope, verdict.sizeBytes);
-    if (verdict.kind === 'refused') this.#tellOfTrouble(verdict.refusal, verdict.detail);
+  /** The message is complete; what became of it. */
+  async finish(): Promise<Verdict> {
+    const reception = this.#reception;
+    this.#reception = undefined;
+    if (!reception) throw new Error('the end of a message that was not begun');
+    const verdict = await reception.finish();
+    if (verdict.kind === 'accepted') {
+      this.#parts.events.accepted(verdict.envelope, verdict.sizeBytes);
+    } else this.#tellOfTrouble(verdict.refusal, verdict.detail);
     return verdict;
+  }
+
+  /** The client left before the message was complete. */
+  async abandon(): Promise<void> {
+    const reception = this.#reception;
+    this.#reception = undefined;
+    await reception?.abandon();
   }
 
   #tellOfTrouble(refusal: Refusal, detail: string | undefined): void {

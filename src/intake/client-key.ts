@@ -5,9 +5,21 @@
  * 2^64 of them.
  */
 import ipaddr from 'ipaddr.js';
+import { LRUCache } from 'lru-cache';
+
+/** The same few clients come again and again. */
+const keys = new LRUCache<string, string>({ max: 10_000 });
 
 /** The key under which `address` is counted; text that is no address is its own key. */
 export function clientKey(address: string): string {
+  const known = keys.get(address);
+  if (known !== undefined) return known;
+  const key = makeKey(address);
+  keys.set(address, key);
+  return key;
+}
+
+function makeKey(address: string): string {
   const parsed = parseAddress(address);
   if (parsed === undefined) return address;
   if (parsed.kind() === 'ipv4') return parsed.toString();

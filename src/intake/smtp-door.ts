@@ -9,7 +9,6 @@ import {
   SMTPServer,
   type SMTPServerAddress,
   type SMTPServerAuthentication,
-  type SMTPServerDataStream,
   type SMTPServerOptions,
   type SMTPServerSession,
 } from 'smtp-server';
@@ -28,6 +27,7 @@ export class SmtpDoor extends SMTPServer {
   readonly #sessions = new Map<SMTPServerSession, SmtpSession>();
   /** Messages and logins being worked on; they may outlive their connection. */
   readonly #work = new Set<Promise<void>>();
+  #sessionsBegun = 0;
   #stopping = false;
   /** Called when the last session has ended. */
   #emptied: () => void = () => {};
@@ -106,7 +106,9 @@ export class SmtpDoor extends SMTPServer {
       if (this.#sessions.size === 0) this.#emptied();
     };
     const track = (work: Promise<void>) => this.#track(session, work);
-    const accepted = { socket, options: options ?? {}, ticket, ended, track };
+    // smtp-server would draw random octets for a name that only its own log has.
+    const named = { ...options, id: String(++this.#sessionsBegun) };
+    const accepted = { socket, options: named, ticket, ended, track };
     const session = new SmtpSession(this.#parts, this, accepted);
     this.connections.add(session);
     this.#sessions.set(session.session, session);
@@ -137,15 +139,6 @@ export class SmtpDoor extends SMTPServer {
     callback: (error?: Error | null) => void,
   ): void {
     this.#sessions.get(session)?.rcpt(callback);
-  }
-
-  override onData(
-    stream: SMTPServerDataStream,
-    session: SMTPServerSession,
-    callback: (error?: Error | null, message?: string) => void,
-  ): void {
-    const of = this.#sessions.get(session);
-    if (of) this.#track(of, of.data(stream, callback));
   }
 
   /** Work of a session; an error in it is a bug: told, and the connection cut. */

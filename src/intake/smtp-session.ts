@@ -8,7 +8,8 @@
  * - AUTH is offered under TLS only (RFC 4954 §4), and not taken inside a transaction.
  * - MAIL and RCPT are parsed by path-command.ts and kept by transaction.ts: the session's own
  *   envelope keeps parameters of a refused MAIL and merges recipients that differ in case.
- * - room in the spool is made before 354 is said, so that nobody sends 50 MiB to be told 452.
+ * - room in the spool is made before 354 is said, so that nobody sends 50 MiB to be told 452; and
+ *   the content goes straight to where it is kept (smtp-parser.ts).
  * - command lines over 4 KiB, with control characters or not in UTF-8 are refused, a line cut
  *   off by the end of the connection is not run, and the jokes are gone.
  *
@@ -19,7 +20,7 @@
  * what was sent in clear behind STARTTLS is dropped. Tests hold it to that.
  */
 import type { Socket } from 'node:net';
-import type { SMTPServer, SMTPServerAuthentication, SMTPServerDataStream } from 'smtp-server';
+import type { SMTPServer, SMTPServerAuthentication } from 'smtp-server';
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection.js';
 import type { User } from './access.ts';
 import { type Client, ClientDialog, type SessionParts } from './client-dialog.ts';
@@ -27,6 +28,7 @@ import { type Reply, readCommandLine } from './command-line.ts';
 import type { Ticket } from './connection-count.ts';
 import { type PathCommand, parsePathCommand } from './path-command.ts';
 import { asError, hasEnhancedStatus, REFUSALS, type Refusal } from './replies.ts';
+import { SmtpParser } from './smtp-parser.ts';
 
 /** A connection that was just accepted. */
 export interface Accepted {
@@ -155,8 +157,16 @@ export class SmtpSession extends SMTPConnection {
     this.#stopHandshakeTimer = this.#parts.clock.after(HANDSHAKE_TIMEOUT_MS, () => this.abort());
   }
 
+  override _createParser(): SmtpParser {
+    const parser = new SmtpParser({ maxCommandLength: this._server.options.maxCommandLength });
+    parser.oncommand = (command, callback) => this._onCommand(command, callback);
+    parser.on('error', (error) => this.send(421, `Error: ${error.message}`));
+    return parser;
+  }
+
   override _onClose(): void {
     this.#stopHandshakeTimer();
+    this.#track(this.#dialog.abandon());
     this.#ticket.release();
     this.#ended();
     super._onClose();
@@ -265,14 +275,19 @@ export class SmtpSession extends SMTPConnection {
       return;
     }
     this.#receiving = true;
-    this.#track(this.#openDraft(command, callback));
+    this.#track(this.#beginMessage(callback));
   }
 
   /** Room for the message, then 354; or the refusal. */
-  async #openDraft(command: Buffer, callback: Done): Promise<void> {
+  async #beginMessage(callback: Done): Promise<void> {
     const refusal = await this.#dialog.begin();
     if (!refusal && this._parser && !this._closing) {
-      super.handler_DATA(command, callback);
+      (this._parser as SmtpParser).receive({
+        take: (octets) => this.#dialog.take(octets),
+        end: () => this.#endMessage(),
+      });
+      this.send(354, 'End data with <CR><LF>.<CR><LF>');
+      callback();
       return;
     }
     this.#receiving = false;
@@ -285,15 +300,23 @@ export class SmtpSession extends SMTPConnection {
     callback();
   }
 
-  /** Receive the content; `answer` gets the text of the 250, or the refusal. */
-  async data(
-    content: SMTPServerDataStream,
-    answer: (error: Error | null, text?: string) => void,
-  ): Promise<void> {
-    const verdict = await this.#dialog.receive(content);
+  #endMessage(): Promise<void> {
+    const answered = this.#answerMessage();
+    this.#track(answered);
+    return answered.catch(() => {}); // whoever tracks it is told
+  }
+
+  /** The verdict about the message that is complete, and a new beginning (RFC 5321 §4.1.1.4). */
+  async #answerMessage(): Promise<void> {
+    this._handlerPending = true; // the client waits for us: no reason to time out
+    const verdict = await this.#dialog.finish();
+    this._handlerPending = false;
     this.#receiving = false;
-    if (verdict.kind === 'accepted') answer(null, `2.0.0 Ok: queued as ${verdict.envelope.id}`);
-    else if (verdict.kind === 'refused') answer(asError(verdict.refusal));
+    if (verdict.kind === 'refused') this.#say(verdict.refusal);
+    else this.send(250, `2.0.0 Ok: queued as ${verdict.envelope.id}`);
+    this._transactionCounter += 1;
+    this._unrecognizedCommands = 0;
+    this._resetSession();
     this.#leaveIfIdle();
   }
 }

@@ -14,6 +14,9 @@ import {
   type FrameType,
 } from './frame.ts';
 
+/** Octets from which on a piece is not copied to go out with others. */
+const LARGE_PIECE = 16 * 1024;
+
 export interface LinkTaker {
   /** A frame came in. What it throws ends the link. */
   frame(frame: Frame): void;
@@ -78,7 +81,10 @@ export class LinkConnection {
   #flush(): void {
     const frames = this.#outgoing;
     this.#outgoing = [];
-    if (frames.length > 0 && this.isOpen) this.#socket.write(Buffer.concat(frames));
+    if (frames.length === 0 || !this.isOpen) return;
+    this.#socket.cork();
+    for (const octets of joinSmall(frames)) this.#socket.write(octets);
+    this.#socket.uncork();
   }
 
   #take(octets: Buffer): void {
@@ -92,6 +98,25 @@ export class LinkConnection {
       this.cut(`the other side sent ${(error as Error).message}`);
     }
   }
+}
+
+/** The same octets in fewer pieces: a small one costs more as a piece of its own than it does copied. */
+function joinSmall(pieces: readonly Buffer[]): Buffer[] {
+  const joined: Buffer[] = [];
+  let small: Buffer[] = [];
+  const join = () => {
+    if (small.length > 0) joined.push(Buffer.concat(small));
+    small = [];
+  };
+  for (const piece of pieces) {
+    if (piece.length < LARGE_PIECE) small.push(piece);
+    else {
+      join();
+      joined.push(piece);
+    }
+  }
+  join();
+  return joined;
 }
 
 /** The value in a frame. Throws FrameError. */

@@ -112,7 +112,11 @@ export class SegmentDraft implements Draft {
   }
 
   async #finished(): Promise<CommittedBody> {
-    if (!this.#large) return { kind: 'small', octets: Buffer.concat(this.#chunks) };
+    const [only, ...others] = this.#chunks;
+    if (!this.#large) {
+      const octets = only && others.length === 0 ? only : Buffer.concat(this.#chunks);
+      return { kind: 'small', octets };
+    }
     return { kind: 'large', sizeBytes: this.#sizeBytes, crc: await this.#large.finish() };
   }
 

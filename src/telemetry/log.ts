@@ -27,6 +27,9 @@ export interface Trouble {
 }
 
 const TROUBLES_KEPT = 10;
+const KEPT_OCTETS = 4 * 1024 * 1024;
+/** Characters that are written at once without waiting for the end of the turn. */
+const WRITE_LENGTH = 64 * 1024;
 
 export interface LogOptions {
   readonly level: LogLevel;
@@ -42,6 +45,8 @@ export interface LogOptions {
  */
 export function createLog(options: LogOptions): Log {
   const lines = { lost: 0 };
+  const destination: Destination =
+    options.destination ?? stdout(options.format, (count) => (lines.lost += count));
   const logger = pino(
     {
       level: options.level,
@@ -49,13 +54,14 @@ export function createLog(options: LogOptions): Log {
       timestamp: timeField,
       formatters: { level: (label) => ({ level: label }) },
     },
-    options.destination ?? stdout(options.format, () => lines.lost++),
+    destination,
   );
   const troubles: Trouble[] = [];
   return {
     write(level, event, fields = {}) {
       logger[level]({ event, ...fields });
       if (level !== 'error' && level !== 'warn') return;
+      destination.flush?.();
       const text = troubleText(fields);
       troubles.push({ time: new Date().toISOString(), event, text });
       if (troubles.length > TROUBLES_KEPT) troubles.shift();
@@ -66,6 +72,11 @@ export function createLog(options: LogOptions): Log {
       logger.level = level;
     },
   };
+}
+
+interface Destination extends DestinationStream {
+  /** Write now what waits for the end of the turn. */
+  flush?(): void;
 }
 
 /** Many lines are written within the same millisecond. */
@@ -82,14 +93,17 @@ function timeField(): string {
 }
 
 /**
- * Synchronous: a line that was written is not lost with the process. A disk that is full, or a
- * reader that is gone, costs lines and never the relay.
+ * Lines of one turn of the event loop go out in one synchronous write; warnings, errors and the
+ * end of the process do not wait for that. So only a kill can take lines, and only those of its
+ * last moment. When the disk is full, or the reader gone, the last ones are kept and tried again
+ * with each new one; what is more than KEPT_OCTETS is lost. It never costs the relay.
  */
-function stdout(format: LogOptions['format'], lost: () => void): DestinationStream {
-  const plain = pino.destination({ fd: 1, sync: true });
-  plain.on('error', lost);
+function stdout(format: LogOptions['format'], lost: (lines: number) => void): Destination {
+  const plain = pino.destination({ fd: 1, sync: true, maxLength: KEPT_OCTETS });
+  plain.on('error', () => {}); // it keeps the lines
+  plain.on('drop', (text: string) => lost(text.split('\n').length - 1));
   const isTerminal = isatty(1);
-  if (format !== 'pretty' && !isTerminal) return plain;
+  if (format !== 'pretty' && !isTerminal) return inTurns(plain);
   const colorize = isTerminal && !process.env['NO_COLOR'];
   const prettify = prettyFactory({
     colorize,
@@ -98,6 +112,23 @@ function stdout(format: LogOptions['format'], lost: () => void): DestinationStre
     singleLine: true,
   });
   return { write: (line) => plain.write(prettify(line)) };
+}
+
+function inTurns(plain: DestinationStream): Destination {
+  let text = '';
+  const flush = () => {
+    if (text !== '') plain.write(text);
+    text = '';
+  };
+  process.on('exit', flush);
+  return {
+    write(line) {
+      if (text === '') setImmediate(flush);
+      text += line;
+      if (text.length > WRITE_LENGTH) flush();
+    },
+    flush,
+  };
 }
 
 /** For the status screen: what it is about, and what it says. */
