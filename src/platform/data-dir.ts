@@ -3,23 +3,28 @@
  * owns the spool. The lock is a file with the owner's process id and start time; one left
  * behind by a process that is gone (or whose id now names another) is taken over.
  *
+ * Why two never own it: the file is made by link(2), of which one succeeds. It is removed by its
+ * owner, or by one who found the owner gone and then looked once more while nobody else could remove
+ * it: for each lock that was left behind there is a name that the system gives to one process at a
+ * time (held-name.ts). So what is removed is what was looked at, never the lock of one who was faster.
+ *
  * An owner that was started by a supervisor ends when that one does: where the supervisor is
  * gone already, its end is waited for.
  */
-import { randomBytes } from 'node:crypto';
-import { chmod, link, readFile, rm, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { createHash, randomBytes } from 'node:crypto';
+import { chmod, link, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makeDirectory, replaceFile } from './durable-file.ts';
+import { holdName } from './held-name.ts';
 
 /** Another process uses the directory. */
 export class DataDirLockedError extends Error {
-  /** Of the process to be stopped. */
-  readonly pid: number;
-  constructor(directory: string, pid: number) {
-    super(
-      `${directory} is in use by process ${pid}: stop it, or give this relay a dataDir of its own`,
-    );
+  /** Of the process to be stopped; undefined when it has not told its name yet. */
+  readonly pid: number | undefined;
+  constructor(directory: string, pid: number | undefined) {
+    const owner = pid === undefined ? 'another process' : `process ${pid}`;
+    super(`${directory} is in use by ${owner}: stop it, or give this relay a dataDir of its own`);
     this.name = 'DataDirLockedError';
     this.pid = pid;
   }
@@ -31,9 +36,9 @@ export interface DataDir {
   unlock(): Promise<void>;
 }
 
-/** How long an owner without its supervisor may take to end. */
-const ORPHAN_MS = 3000;
-const ORPHAN_LOOK_MS = 20;
+/** How long an owner without its supervisor may take to end, and another one to take over. */
+const WAIT_MS = 3000;
+const LOOK_AGAIN_MS = 20;
 
 interface Process {
   readonly pid: number;
@@ -45,6 +50,8 @@ interface Process {
 interface Owner extends Process {
   /** The process that signals go to, where it is another one. */
   readonly supervisor?: Process;
+  /** Tells this lock from every other, and only to those who may read it. */
+  readonly nonce: string;
 }
 
 /**
@@ -62,25 +69,49 @@ export async function openDataDir(directory: string, supervisor = 0): Promise<Da
     });
   }
   const lockFile = join(path, 'lock');
-  const mine = join(path, `lock.${process.pid}`);
-  const owner: Owner = {
+  await lock(path, lockFile, {
     ...(await processFacts(process.pid)),
     ...(supervisor === 0 ? {} : { supervisor: await processFacts(supervisor) }),
-  };
-  await writeFile(mine, JSON.stringify(owner));
-  const deadline = performance.now() + ORPHAN_MS;
+    nonce: randomBytes(16).toString('hex'),
+  });
+  return { path, unlock: () => rm(lockFile, { force: true }) };
+}
+
+async function lock(path: string, lockFile: string, owner: Owner): Promise<void> {
+  const mine = `${lockFile}.${owner.nonce}`;
+  await writeFile(mine, JSON.stringify(owner), { mode: 0o600 });
+  const deadline = performance.now() + WAIT_MS;
   try {
     while (!(await linked(mine, lockFile))) {
-      const other = await liveOwner(lockFile);
-      if (other === undefined) await rm(lockFile, { force: true });
-      else if (!other.isOrphan || performance.now() > deadline) {
-        throw new DataDirLockedError(path, other.pid);
-      } else await sleep(ORPHAN_LOOK_MS);
+      const found = await readLock(lockFile);
+      if (found === undefined) continue;
+      const other = await liveOwner(found);
+      if (other === undefined && (await removeStale(lockFile, found))) continue;
+      const isWaitedFor = other === undefined || other.isOrphan;
+      if (!isWaitedFor || performance.now() > deadline) {
+        throw new DataDirLockedError(path, other?.pid);
+      }
+      await sleep(LOOK_AGAIN_MS);
     }
   } finally {
     await rm(mine, { force: true });
   }
-  return { path, unlock: () => rm(lockFile, { force: true }) };
+}
+
+/** Remove the lock of an owner that is gone; false while another process is at it. */
+async function removeStale(lockFile: string, content: string): Promise<boolean> {
+  // By whatever path it is reached.
+  const { dev, ino } = await stat(dirname(lockFile), { bigint: true });
+  const name = createHash('sha256').update(`${dev} ${ino} ${content}`).digest('hex');
+  const held = await holdName(`stsrelay-${name}`);
+  if (!held) return false;
+  try {
+    // Its owner cannot remove it any more, and others have to hold the name first.
+    if ((await readLock(lockFile)) === content) await rm(lockFile, { force: true });
+    return true;
+  } finally {
+    await held.letGo();
+  }
 }
 
 /** The id of this node among several on one Redis: made once, then always the same. */
@@ -104,12 +135,22 @@ async function linked(from: string, to: string): Promise<boolean> {
   }
 }
 
+/** What the lock holds; undefined when there is none. */
+async function readLock(lockFile: string): Promise<string | undefined> {
+  try {
+    return await readFile(lockFile, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 /** Who has the lock, if it is alive: the process to signal, and whether its supervisor is gone. */
 async function liveOwner(
-  lockFile: string,
+  content: string,
 ): Promise<{ readonly pid: number; readonly isOrphan: boolean } | undefined> {
   try {
-    const { supervisor, ...owner } = JSON.parse(await readFile(lockFile, 'utf8')) as Owner;
+    const { supervisor, ...owner } = JSON.parse(content) as Owner;
     if (!(await isAlive(owner))) return undefined;
     if (supervisor === undefined) return { pid: owner.pid, isOrphan: false };
     const isOrphan = !(await isAlive(supervisor));

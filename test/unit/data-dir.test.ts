@@ -4,12 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openDataDir } from '../../src/platform/data-dir.ts';
+import { holdName } from '../../src/platform/held-name.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
+import { spawnTied } from '../support/tied-child.ts';
 
 /** A process that does nothing until it is killed. */
 class Idle implements AsyncDisposable {
@@ -93,5 +96,67 @@ describe('the data directory', () => {
     await using owner = new Idle();
     lock(dir, { ...facts(owner), supervisor: { pid: owner.pid, startedAt: '1' } });
     await assert.rejects(openDataDir(dir.path), { name: 'DataDirLockedError', pid: owner.pid });
+  });
+});
+
+describe('a lock that was left behind', () => {
+  const CONTENDERS = 6;
+  const ROUNDS = 80;
+  const contender = new URL('../support/lock-contender.ts', import.meta.url).pathname;
+
+  test('is taken over by one of many processes that try at once, every time', async (context) => {
+    using dir = tempDir();
+    const children = Array.from({ length: CONTENDERS }, () =>
+      spawnTied(process.execPath, [contender, dir.path], {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      }),
+    );
+    context.after(() => {
+      for (const child of children) child.kill('SIGKILL');
+    });
+    const answerOf = async (child: ChildProcess) => String((await once(child, 'message'))[0]);
+    await Promise.all(children.map(answerOf));
+    for (let round = 0; round < ROUNDS; round++) {
+      lock(dir, { pid: process.pid, startedAt: '1', nonce: String(round) });
+      const answers = children.map(answerOf);
+      for (const child of children) child.send('go');
+      const expected = ['got it', ...Array.from({ length: CONTENDERS - 1 }, () => 'locked')];
+      assert.deepEqual((await Promise.all(answers)).sort(), expected, `round ${round}`);
+    }
+    assert.deepEqual(readdirSync(dir.path), ['lock'], 'nothing else is left');
+  });
+
+  test('is nobody’s while another process that takes it over does not come to an end', async () => {
+    using dir = tempDir();
+    const left = JSON.stringify({ pid: process.pid, startedAt: '1', nonce: 'x' });
+    writeFileSync(dir.file('lock'), left);
+    const { dev, ino } = statSync(dir.path);
+    const name = createHash('sha256').update(`${dev} ${ino} ${left}`).digest('hex');
+    const held = (await holdName(`stsrelay-${name}`)) ?? assert.fail();
+    await assert.rejects(openDataDir(dir.path), { name: 'DataDirLockedError', pid: undefined });
+    assert.equal(readFileSync(dir.file('lock'), 'utf8'), left);
+    await held.letGo();
+    await (await openDataDir(dir.path)).unlock();
+  });
+});
+
+describe('a held name', () => {
+  test('has one holder until it lets go, or ends', async () => {
+    const name = `test-${process.pid}`;
+    const first = (await holdName(name)) ?? assert.fail();
+    assert.equal(await holdName(name), undefined);
+    const other = (await holdName(`${name}0`)) ?? assert.fail();
+    await Promise.all([first.letGo(), other.letGo()]);
+    const { href } = new URL('../../src/platform/held-name.ts', import.meta.url);
+    const script = `await (await import('${href}')).holdName('${name}'); process.send('held');`;
+    const child = spawnTied(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    await once(child, 'message');
+    assert.equal(await holdName(name), undefined);
+    const gone = once(child, 'exit');
+    child.kill('SIGKILL');
+    await gone;
+    await ((await holdName(name)) ?? assert.fail()).letGo();
   });
 });
