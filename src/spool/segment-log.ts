@@ -219,14 +219,13 @@ export class SegmentLog {
    */
   async #retire(): Promise<boolean> {
     const retired = this.#current;
-    const { disk, directory } = this.#options;
     this.#current = undefined;
     if (!retired) return false;
     await retired.cutTail().catch(() => {});
     if (retired.size > 0) return true;
     try {
+      // Nobody waits for this to be durable: its first frame, should it come back, means nothing.
       await retired.drop();
-      await disk.syncDirectory(directory);
     } catch {
       return true;
     }

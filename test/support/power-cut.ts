@@ -5,8 +5,11 @@
 import { dirname } from 'node:path';
 import { cut, type DiskStep, type Inode, type MemoryDisk, put } from './memory-disk.ts';
 
-/** What becomes of what was not durable. */
-export type Fate = 'lost' | 'kept' | 'partly';
+/**
+ * What becomes of what was not durable. `latest`: of the names that were made or removed the last one
+ * in each directory is, the others are not; octets are lost. A disk need not keep their order.
+ */
+export type Fate = 'lost' | 'kept' | 'partly' | 'latest';
 
 type DataStep = Extract<DiskStep, { op: 'write' | 'truncate' }>;
 type NameStep = Extract<DiskStep, { op: 'create' | 'unlink' | 'rename' }>;
@@ -57,7 +60,10 @@ export class PowerCut {
   left(fate: Fate): Map<string, Buffer> {
     const names = new Map(this.#names);
     for (const pending of this.#renamed.values()) {
-      for (const { step } of pending) if (this.#stays(fate)) rename(names, step);
+      const last = pending.at(-1);
+      for (const one of pending) {
+        if (fate === 'latest' ? one === last : this.#stays(fate)) rename(names, one.step);
+      }
     }
     const files = new Map<string, Buffer>();
     const made = new Map<number, Buffer>();
@@ -77,7 +83,7 @@ export class PowerCut {
     const durable = this.#inodes.get(number) ?? { number, octets: Buffer.alloc(0), size: 0 };
     const inode = { ...durable, octets: Buffer.from(durable.octets.subarray(0, durable.size)) };
     for (const { step } of this.#data.get(number) ?? []) {
-      if (fate === 'lost') continue;
+      if (fate === 'lost' || fate === 'latest') continue;
       if (step.op === 'truncate') {
         if (this.#stays(fate)) cut(inode, step.size);
       } else if (fate === 'kept') put(inode, step.at, step.octets);

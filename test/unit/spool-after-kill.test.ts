@@ -46,3 +46,47 @@ test('what a killed process had moved, and not synced, outlives a power cut afte
   const after = await openSpool('/spool', () => 0, { ...small, disk: left });
   assert.ok(await after.spool.read(old.id), 'acknowledged, and lost');
 });
+
+test('a segment that a killed process removed does not come back after the next one removed its followers', async () => {
+  let isDying = false;
+  const disk: MemoryDisk = new MemoryDisk({
+    failure: (call, path) => {
+      // The first process ends after this one.
+      if (call === 'remove' && path.includes('.segment')) isDying = true;
+      return undefined;
+    },
+    pause: async () => {
+      if (isDying) await new Promise(() => {});
+    },
+  });
+  const small = { disk, segmentOctets: 4096, reserveOctets: 1024 };
+  const first = await openSpool('/spool', () => 0, small);
+  const all = Array.from({ length: 30 }, () => sampleEnvelope());
+  for (const envelope of all) await store(first.spool, envelope, 'y'.repeat(700));
+  for (const { id } of all) void first.spool.remove(id);
+  await waitFor('the first segment to be removed', () => isDying);
+  for (let turn = 0; turn < 20; turn++) await setImmediate();
+  disk.failure = () => undefined;
+  isDying = false;
+
+  const { spool } = await openSpool('/spool', () => 0, small);
+  for (const { id } of all) await spool.remove(id);
+  await store(spool, sampleEnvelope());
+  for (let turn = 0; turn < 500; turn++) await setImmediate();
+  await spool.close();
+  const cut = new PowerCut(disk, () => 0);
+  let oldest = 0;
+  while (cut.next()) {
+    const numbers = [...cut.left('latest').keys()].flatMap((path) =>
+      path.includes('.segment') ? [Number(/(\d{10})-/.exec(path)?.[1])] : [],
+    );
+    numbers.sort((a, b) => a - b);
+    [oldest = 0] = numbers;
+    assert.deepEqual(
+      numbers,
+      numbers.map((_, at) => oldest + at),
+      `step ${cut.at}`,
+    );
+  }
+  assert.ok(oldest > 3, `${oldest} is the oldest at the end`);
+});

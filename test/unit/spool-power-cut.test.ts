@@ -1,7 +1,13 @@
 /**
  * The power goes at any moment. SIGKILL cannot show this: the system keeps what a killed process
- * wrote. Here a load runs on a disk that writes down every write and sync (memory-disk.ts), and at
- * each place of that log the spool is opened on what would have been left.
+ * wrote. Here a load runs on a disk that writes down every write and sync (memory-disk.ts), and the
+ * spool is opened on what would have been left at a place of that log:
+ *
+ * - of one load, in which syncs fail, segments follow each other and are let go of, messages are
+ *   moved, and some bodies are large: at every place, with everything lost that was not synced; and
+ *   the same with the name that was made or removed last kept, without those before it;
+ * - of that one, and of larger ones, besides: after every answer, and at a sample of the other
+ *   places, with the rest lost, kept, or kept in part.
  *
  * What is promised: a message that was acknowledged, and not removed, is there octet for octet,
  * with every record that was acknowledged. A large one that was removed is gone; a small one
@@ -24,13 +30,16 @@ const ANSWERS = ['committed', 'appended', 'removed', 'refused'];
 interface Cuts {
   readonly disk: MemoryDisk;
   readonly random: Random;
-  readonly promised?: Promised;
-  /** Of a hundred other places, so many are looked at. */
-  readonly share: number;
+  /** `every`: with the rest lost, and in another order, at every place; else after every answer. */
+  readonly places: 'every' | 'answers';
 }
 
-/** Cut the power after every answer and at other places; what was not kept, and where. */
-async function faultsOfCuts({ disk, random, promised = new Promised(), share }: Cuts) {
+/** Of a hundred places, at so many the rest is also kept, or kept in part. */
+const SAMPLE = 20;
+
+/** Cut the power, and open what is left; what was not kept, and where. */
+async function faultsOfCuts({ disk, random, places }: Cuts) {
+  const promised = new Promised();
   const power = new PowerCut(disk, () => random.below(1 << 30) / (1 << 30));
   const faults: string[] = [];
   let cuts = 0;
@@ -38,8 +47,10 @@ async function faultsOfCuts({ disk, random, promised = new Promised(), share }: 
     const mark = step.op === 'mark' ? (step.mark as Mark) : undefined;
     if (mark) promised.see(mark);
     const isAnswer = mark !== undefined && ANSWERS.includes(mark.kind);
-    if (!isAnswer && random.below(100) >= share) continue;
-    for (const fate of isAnswer ? ['lost' as const, random.pick(FATES)] : [random.pick(FATES)]) {
+    const fates: Fate[] = isAnswer || places === 'every' ? ['lost'] : [];
+    if (places === 'every' && !mark) fates.push('latest');
+    if (isAnswer || random.below(100) < SAMPLE) fates.push(random.pick(FATES));
+    for (const fate of fates) {
       cuts += 1;
       const files = power.left(fate);
       for (const fault of await faultsOn(files, promised)) {
@@ -61,24 +72,48 @@ async function faultsOn(files: ReadonlyMap<string, Buffer>, promised: Promised) 
   return faults;
 }
 
-/** A load on `wrap` of an uneven disk, and what became of it at every moment. */
+interface Campaign {
+  readonly wrap?: (disk: MemoryDisk) => Disk;
+  readonly failure?: Failure;
+  readonly places?: Cuts['places'];
+  readonly lanes?: number;
+  readonly steps?: number;
+  readonly large?: number;
+}
+
+/** A load on `wrap` of an uneven disk, and what became of it wherever the power went. */
 async function campaign(
   seed: number,
-  { wrap = (disk) => disk, failure }: { wrap?: (disk: MemoryDisk) => Disk; failure?: Failure } = {},
+  { wrap = (disk) => disk, failure, places = 'answers', ...size }: Campaign = {},
 ) {
   const random = new Random(seed);
   const disk = unevenDisk(random);
   const { spool } = await openOn(wrap(disk));
   if (failure) disk.failure = failure(random);
-  await runLoad({ spool, random, mark: (mark) => disk.mark(mark) });
+  await runLoad({ spool, random, mark: (mark) => disk.mark(mark), ...size });
   disk.failure = () => undefined;
   await spool.close();
-  return { disk, ...(await faultsOfCuts({ disk, random, share: 20 })) };
+  return { disk, ...(await faultsOfCuts({ disk, random, places })) };
 }
 
 type Failure = (random: Random) => (call: DiskCall, path: string) => string | undefined;
 
 describe('after a power cut', () => {
+  test('at every single place of a load everything acknowledged is there', async () => {
+    const failure: Failure = () => {
+      let syncs = 0;
+      return (call) => (call === 'sync' && ++syncs % 31 === 0 ? 'EIO' : undefined);
+    };
+    const load = { failure, places: 'every', lanes: 4, steps: 32, large: 12 } as const;
+    const { disk, faults, cuts } = await campaign(8, load);
+    assert.deepEqual(faults, []);
+    assert.ok(cuts > disk.steps.length, 'at each place, and at some of them again');
+    assert.ok(disk.steps.some((step) => step.op === 'sync' && step.failed));
+    assert.ok(segmentsDropped(disk) > 5, `${segmentsDropped(disk)} segments were let go of`);
+    assert.ok(messagesMoved(disk) > 0, 'messages were moved');
+    assert.ok(largeBodies(disk) > 0, 'bodies were large');
+  });
+
   for (const seed of [1, 2, 3]) {
     test(`everything acknowledged is there (seed ${seed})`, async () => {
       const { disk, faults, cuts } = await campaign(seed);
@@ -128,6 +163,10 @@ describe('after a power cut', () => {
 
 function segmentsDropped({ steps }: MemoryDisk): number {
   return steps.filter((step) => step.op === 'unlink' && step.path.includes('.segment')).length;
+}
+
+function largeBodies({ steps }: MemoryDisk): number {
+  return steps.filter((step) => step.op === 'create' && step.path.endsWith('.eml')).length;
 }
 
 /** Messages whose envelope was written more than once. */

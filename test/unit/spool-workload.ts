@@ -51,17 +51,19 @@ export interface Load {
   readonly mark: (mark: Mark) => void;
   readonly lanes?: number;
   readonly steps?: number;
+  /** Of a hundred messages, so many are large. */
+  readonly large?: number;
 }
 
 /** Several clients at once: each begins, gives up, records and removes messages of its own. */
-export async function runLoad({ spool, random, mark, lanes = 6, steps = 25 }: Load) {
+export async function runLoad({ spool, random, mark, lanes = 6, steps = 25, large = 4 }: Load) {
   const lane = async () => {
     const own: MessageId[] = [];
     for (let step = 0; step < steps; step++) {
       const id = own[random.below(Math.max(1, own.length))];
       const chance = random.below(100);
       if (id === undefined || chance < 40) {
-        const stored = await storeOne(spool, random, mark);
+        const stored = await storeOne({ spool, random, mark, large });
         if (stored) own.push(stored);
       } else if (chance < 62) await recordOne(spool, id, mark);
       else {
@@ -74,11 +76,12 @@ export async function runLoad({ spool, random, mark, lanes = 6, steps = 25 }: Lo
   await Promise.all(Array.from({ length: lanes }, lane));
 }
 
-async function storeOne(spool: Spool, random: Random, mark: Load['mark']) {
+async function storeOne({ spool, random, mark, large }: Load & { readonly large: number }) {
   const envelope = sampleEnvelope();
   const { id } = envelope;
   const chance = random.below(100);
-  const size = chance < 4 ? 131_073 + random.below(5000) : random.below(chance < 60 ? 3000 : 300);
+  const size =
+    chance < large ? 131_073 + random.below(5000) : random.below(chance < 60 ? 3000 : 300);
   const body = Buffer.alloc(size, `${id} ${random.below(1e6)}\r\n`);
   mark({ kind: 'begun', id, body });
   const draft = await spool.begin(id).catch(() => undefined);
