@@ -6,7 +6,13 @@ import { mkdir, open, rename, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Option } from 'commander';
 import { type DataDir, openDataDir } from '../platform/data-dir.ts';
-import { damagedDirectory, openForRescue, type RescuedMessage } from '../spool/rescue.ts';
+import {
+  type LostMessage,
+  openForRescue,
+  type RescuedMessage,
+  type RescueFrom,
+} from '../spool/rescue.ts';
+import { damagedDirectory } from '../spool/set-aside.ts';
 import { type CliCommand, CliError, EXIT, type Invocation } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import { type CheckedMessage, LIST_HEADING, listRow, recipientFates } from './spool-screen.ts';
@@ -60,6 +66,8 @@ export const spoolExport: CliCommand = {
   notes: `${NOTES}
 Files that are there already are left alone. What was exported is still in the spool and will be
 delivered when the relay is started again. Of a damaged message ID.eml.damaged is what could be read.
+With --damaged, some of what is found may have been delivered, or is queued still: its octets stood beside
+those that were damaged.
 
 Exit codes:
   0  exported
@@ -73,7 +81,7 @@ Exit codes:
       const missing = new Set(ids);
       const done: { id: string; error?: string }[] = [];
       await mkdir(target, { recursive: true, mode: 0o700 });
-      for await (const message of (await openForRescue(from)).messages()) {
+      for await (const message of (await openForRescue(directory, from)).messages()) {
         if (asked.size > 0 && !asked.has(message.id)) continue;
         missing.delete(message.id);
         const error = await exportMessage(message, target);
@@ -90,10 +98,10 @@ Exit codes:
 };
 
 /** The spool itself, or what was set aside in it. */
-async function sourceOf(directory: string, damaged: boolean): Promise<string> {
-  if (!damaged) return directory;
+async function sourceOf(directory: string, damaged: boolean): Promise<RescueFrom> {
+  if (!damaged) return 'queued';
   const aside = damagedDirectory(directory);
-  if (await stat(aside).catch(() => undefined)) return aside;
+  if (await stat(aside).catch(() => undefined)) return 'damaged';
   const hint = 'what is damaged and still queued is exported without --damaged, as ID.eml.damaged';
   throw new CliError(EXIT.no, `nothing was set aside as damaged; ${hint}`);
 }
@@ -123,7 +131,7 @@ async function withSpool<T>(
   }
 }
 
-type Found = RescuedMessage | { readonly id: string; readonly error: Error };
+type Found = RescuedMessage | LostMessage;
 
 /** Read a message to its end. */
 async function verify(message: Found): Promise<CheckedMessage> {
@@ -140,7 +148,7 @@ async function verify(message: Found): Promise<CheckedMessage> {
 
 /** Why it could not be exported whole; undefined when it was. */
 async function exportMessage(message: Found, target: string): Promise<string | undefined> {
-  if ('error' in message) return message.error.message;
+  if ('error' in message) return exportLost(message, target);
   const { id, envelope, sizeBytes, records } = message;
   const recipients = recipientFates(envelope, records);
   try {
@@ -150,6 +158,17 @@ async function exportMessage(message: Found, target: string): Promise<string | u
     return undefined;
   } catch (error) {
     return (error as Error).message;
+  }
+}
+
+/** What is left of a message whose envelope is lost: its body, if it has a file of its own. */
+async function exportLost({ id, error, body }: LostMessage, target: string): Promise<string> {
+  if (!body) return error.message;
+  try {
+    await writeNew(join(target, `${id}.eml.damaged`), body());
+    return `${error.message}; ${id}.eml.damaged is what there is of its body`;
+  } catch (failure) {
+    return `${error.message}, and so is its body: ${(failure as Error).message}`;
   }
 }
 

@@ -17,6 +17,8 @@ export interface ReclaimParts {
   readonly log: SegmentLog;
   /** Octets no longer needed that are left alone. */
   readonly slackOctets: number;
+  /** Keep a body, in a file of its own, of a message that is given up. */
+  readonly setBodyAside: (id: MessageId) => Promise<void>;
   /** A message, or a part of it, cannot be read; the segment will be set aside. */
   readonly damaged: (segment: Segment, error: Error, id: MessageId) => void;
   readonly failed: (error: Error) => void;
@@ -119,6 +121,7 @@ export class Reclaimer {
     const found = await this.#unlessDamaged(id, entry, () => readHead(id, entry));
     if (!found) {
       // Nobody can say whose it is: it is left to a rescue, and hides nothing else.
+      if (entry.isLarge) await this.#parts.setBodyAside(id);
       index.remove(id);
       return;
     }

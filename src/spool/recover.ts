@@ -3,7 +3,7 @@
  * message and its records stand. Reads only; what is damaged is told, and hides nothing else.
  */
 import { join } from 'node:path';
-import { isMessageId, type MessageId } from '../mail/message-id.ts';
+import type { MessageId } from '../mail/message-id.ts';
 import type { Disk, DiskFile } from '../platform/disk.ts';
 import { MessageIndex } from './message-index.ts';
 import { type Damage, type FoundFrame, scanSegment } from './scan.ts';
@@ -143,17 +143,4 @@ function apply(
   else if (kind === 'large-message') index.put(id, location, true);
   else if (kind === 'removed') index.remove(id);
   else if (kind === 'records') index.addRecords(id, location);
-}
-
-/** The bodies in files of their own that belong to no message. */
-export async function orphanBodies(
-  disk: Disk,
-  directory: string,
-  index: MessageIndex,
-): Promise<string[]> {
-  const names = await disk.list(directory);
-  return names.filter((name) => {
-    const id = name.replace(/\.eml$/, '');
-    return name.endsWith('.eml') && isMessageId(id) && !index.get(id)?.isLarge;
-  });
 }

@@ -2,7 +2,6 @@
  * The spool of a relay that is not running, read without changing anything in it: what is there,
  * what is damaged, and every message that can still be had.
  */
-import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
@@ -11,7 +10,8 @@ import { BlockReader } from './block-reader.ts';
 import { LargeBodies } from './large-bodies.ts';
 import type { IndexEntry } from './message-index.ts';
 import type { SpoolRecord } from './message-state.ts';
-import { type FoundDamage, recoverSpool } from './recover.ts';
+import { type FoundDamage, isDamaged, recoverSpool } from './recover.ts';
+import { damagedDirectory } from './set-aside.ts';
 import { SpoolError } from './store.ts';
 import { readBody, readHead } from './stored-frames.ts';
 
@@ -31,13 +31,37 @@ export interface Rescue {
   readonly octets: number;
   readonly damages: readonly FoundDamage[];
   /** In the order in which they were accepted, or moved; one that cannot be read gives its error. */
-  messages(): AsyncIterable<RescuedMessage | { readonly id: MessageId; readonly error: Error }>;
+  messages(): AsyncIterable<RescuedMessage | LostMessage>;
 }
 
-/** Look into `directory`. Throws SpoolFormatError, or the system's error. */
-export async function openForRescue(directory: string, disk: Disk = systemDisk): Promise<Rescue> {
-  const { segments, index, damages } = await recoverSpool(disk, directory, 'as-it-is');
-  const bodies = new LargeBodies(disk, directory);
+/** One of which no envelope can be read. */
+export interface LostMessage {
+  readonly id: MessageId;
+  readonly error: Error;
+  /** Octets that nothing vouches for, where there are any. */
+  readonly body?: () => AsyncIterable<Buffer>;
+}
+
+/**
+ * What to look into:
+ * - `queued`: what a start of the relay would find
+ * - `damaged`: what was set aside. There are messages among it that went on, or were delivered.
+ */
+export type RescueFrom = 'queued' | 'damaged';
+
+/** Look into the spool in `directory`. Throws SpoolFormatError, or the system's error. */
+export async function openForRescue(
+  directory: string,
+  from: RescueFrom = 'queued',
+  disk: Disk = systemDisk,
+): Promise<Rescue> {
+  const source = from === 'queued' ? directory : damagedDirectory(directory);
+  const recovered = await recoverSpool(disk, source, 'as-it-is');
+  const { segments, index, damages } = recovered;
+  const queued = new LargeBodies(disk, directory);
+  const aside = new LargeBodies(disk, damagedDirectory(directory));
+  const asideIds = await aside.ids();
+  const bodiesOf = (id: MessageId) => (asideIds.has(id) ? aside : queued);
   return {
     segments: segments.length,
     octets: segments.reduce((sum, { size }) => sum + size, 0),
@@ -50,20 +74,29 @@ export async function openForRescue(directory: string, disk: Disk = systemDisk):
           const { envelope, sizeBytes, records, bodyCrc: crc = 0 } = head;
           const octets = sizeBytes;
           const body = () =>
-            entry.isLarge ? bodies.open(id, { crc, octets }) : small(id, entry, sizeBytes);
+            entry.isLarge ? bodiesOf(id).open(id, { crc, octets }) : small(id, entry, sizeBytes);
           yield { id, envelope, sizeBytes, records, body };
         } catch (error) {
-          yield { id, error: error as Error };
+          yield lost(id, error as Error, entry.isLarge ? bodiesOf(id) : undefined);
         }
       }
       await Promise.all(segments.map((segment) => segment.close()));
+      const orphans = new Set(asideIds);
+      if (from === 'queued') {
+        orphans.clear();
+        // As at a start: what is damaged may have been the message of any of them.
+        if (isDamaged(recovered)) for (const id of await queued.ids()) orphans.add(id);
+      }
+      for (const id of orphans) {
+        if (!index.get(id)?.isLarge)
+          yield lost(id, new Error('its envelope is lost'), bodiesOf(id));
+      }
     },
   };
 }
 
-/** The directory in which the relay set aside what it could not read. */
-export function damagedDirectory(directory: string): string {
-  return join(directory, 'damaged');
+function lost(id: MessageId, error: Error, bodies: LargeBodies | undefined): LostMessage {
+  return { id, error, ...(bodies ? { body: () => bodies.openAsItIs(id) } : {}) };
 }
 
 function small(id: MessageId, entry: IndexEntry, sizeBytes: number): Readable {

@@ -8,7 +8,7 @@
  * batch says of each such message that it is gone. On a full disk the room that is kept back is
  * let go, and what became of messages is written all the same.
  */
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { MessageId } from '../mail/message-id.ts';
 import type { Disk } from '../platform/disk.ts';
@@ -22,6 +22,7 @@ import {
 } from './frame.ts';
 import type { Reserve } from './reserve.ts';
 import { type Location, Segment } from './segment.ts';
+import { setAside } from './set-aside.ts';
 import { asSpoolError, SpoolError } from './store.ts';
 
 export interface SegmentLogOptions {
@@ -124,15 +125,7 @@ export class SegmentLog {
     const { oldest } = this;
     const { disk, directory } = this.#options;
     if (!oldest) return;
-    const aside = join(directory, 'damaged');
-    await disk.makeDirectory(aside);
-    await disk.rename(oldest.path, join(aside, basename(oldest.path))).catch((error) => {
-      // It is there since the last try, whose sync failed.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    });
-    // In this order a power cut leaves it in one place at least.
-    await disk.syncDirectory(aside);
-    await disk.syncDirectory(directory);
+    await setAside(disk, directory, basename(oldest.path));
     this.#forget(oldest);
     await oldest.close();
   }

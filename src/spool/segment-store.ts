@@ -5,13 +5,12 @@
  *   spool/NUMBER-MARK.segment2   the log, version 2 of its format (frame.ts)
  *   spool/large/ID.eml           bodies over MAX_BODY_OCTETS
  *   spool/reserve                room for what must be written on a full disk
- *   spool/damaged/               what could not be read and was set aside
+ *   spool/damaged/               what could not be read and was set aside (set-aside.ts)
  *
  * A message exists when its frame is durable, and is gone when every frame of it is no longer
  * needed (reclaim.ts). What was accepted a moment ago is kept in memory until it is delivered, so
  * that most messages are never read back.
  */
-import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
@@ -21,14 +20,16 @@ import { type CommittedBody, Memory, SegmentDraft } from './draft.ts';
 import { type Frame, frameLength, NOTHING } from './frame.ts';
 import { formatHead } from './heads.ts';
 import { LargeBodies } from './large-bodies.ts';
+import { matchBodies } from './match-bodies.ts';
 import type { IndexEntry, MessageIndex } from './message-index.ts';
 import type { SpoolRecord } from './message-state.ts';
 import { RecentMessages } from './recent-messages.ts';
 import { Reclaimer } from './reclaim.ts';
-import { isDamaged, orphanBodies, type Recovered, recoverSpool } from './recover.ts';
+import { type Recovered, recoverSpool } from './recover.ts';
 import { Reserve } from './reserve.ts';
 import { Room } from './room.ts';
 import { PROBE, removedFrame, SegmentLog } from './segment-log.ts';
+import { damagedDirectory } from './set-aside.ts';
 import { asSpoolError, type Draft, type Spool, SpoolError, type StoredMessage } from './store.ts';
 import { type ReadOctets, readBody, readDirectly, readHead } from './stored-frames.ts';
 
@@ -72,34 +73,11 @@ export async function openSegmentStore(options: SegmentStoreOptions): Promise<Sp
     if (torn) events.leftover(path, reason);
     else events.damaged(path, reason, id);
   }
-  await clearOrphans({ disk, directory, bodies, recovered, events });
+  const aside = new LargeBodies(disk, damagedDirectory(directory));
+  await matchBodies({ bodies, aside, recovered, events });
   const reserve = new Reserve(disk, directory, options.reserveOctets ?? 16 * MIB);
   await reserve.hold().catch((error: Error) => events.failed('begin', error));
   return new SegmentStore({ ...options, disk, bodies, recovered, reserve });
-}
-
-/** Bodies without a message: of drafts, unless the frame of their message was damaged. */
-async function clearOrphans(parts: {
-  readonly disk: Disk;
-  readonly directory: string;
-  readonly bodies: LargeBodies;
-  readonly recovered: Recovered;
-  readonly events: SpoolEvents;
-}): Promise<void> {
-  const { disk, directory, bodies, recovered, events } = parts;
-  for (const name of await orphanBodies(disk, bodies.directory, recovered.index)) {
-    const path = join(bodies.directory, name);
-    if (isDamaged(recovered)) {
-      const aside = join(directory, 'damaged');
-      await disk.makeDirectory(aside);
-      await disk.rename(path, join(aside, name));
-      await disk.syncDirectory(aside);
-      events.damaged(path, 'a body whose message cannot be found; moved to damaged/');
-    } else {
-      await disk.remove(path);
-      events.leftover(path, 'a body without a message');
-    }
-  }
 }
 
 interface StoreParts extends SegmentStoreOptions {
@@ -132,6 +110,7 @@ class SegmentStore implements Spool {
       index: this.#index,
       log: this.#log,
       slackOctets: 4 * segmentOctets,
+      setBodyAside: (id) => bodies.setAside(id),
       damaged: ({ path }, error, id) => {
         this.#recent.delete(id);
         events.damaged(path, error.message, id);

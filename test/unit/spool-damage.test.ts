@@ -13,7 +13,9 @@ import { SpoolFormatError } from '../../src/spool/recover.ts';
 import { type Spool, SpoolError } from '../../src/spool/store.ts';
 import { Random } from '../fuzz/engine/random.ts';
 import { MemoryDisk } from '../support/memory-disk.ts';
+import { PowerCut } from '../support/power-cut.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait-for.ts';
 import { attempt, octets, openSpool, sampleEnvelope, store } from './sample-mail.ts';
 import { encode, frameOf } from './spool-frames.ts';
 import { DIRECTORY, openOn } from './spool-workload.ts';
@@ -227,8 +229,100 @@ describe('large bodies', () => {
     writeFileSync(orphan, 'the body of a message nobody knows any more');
     const third = await openSpool(dir.file('spool'));
     assert.deepEqual(await listedIds(third.spool), [two.id]);
-    assert.match(readFileSync(orphan.replace('/large/', '/damaged/'), 'utf8'), /^the body/);
+    assert.match(readFileSync(orphan.replace('/large/', '/damaged/large/'), 'utf8'), /^the body/);
     await third.spool.close();
+  });
+});
+
+describe('the large body of a message', () => {
+  const LARGE = Buffer.alloc(200_000, 'large ');
+
+  /** A store on a disk with a large message, in a segment that is not written to any more. */
+  async function withLarge() {
+    const disk = new MemoryDisk();
+    const opened = await openOn(disk);
+    const { id } = sampleEnvelope();
+    await store(opened.spool, sampleEnvelope({ id }), LARGE);
+    const segment = disk.namesBelow(DIRECTORY).find(isSegment) ?? assert.fail();
+    for (let n = 0; n < 3; n++) await store(opened.spool, sampleEnvelope(), Buffer.alloc(1000));
+    return { disk, id, segment, ...opened };
+  }
+  const churn = async (spool: Spool, rounds: number) => {
+    for (let n = 0; n < rounds; n++) {
+      const envelope = sampleEnvelope();
+      await store(spool, envelope, Buffer.alloc(500));
+      await spool.remove(envelope.id);
+    }
+  };
+  const bodiesOn = (disk: MemoryDisk, id: MessageId) =>
+    disk.namesBelow(DIRECTORY).filter((name) => name.endsWith(`${id}.eml`));
+
+  test('whose head is damaged while the store runs is set aside, whenever the power goes', async () => {
+    const { disk, id, segment, spool, of } = await withLarge();
+    disk.decay(join(DIRECTORY, segment), (octets) => octets.write('#', octets.indexOf(id) + 20));
+    const begin = disk.steps.length;
+    await churn(spool, 40);
+    await waitFor('the segment to be set aside', () =>
+      disk.namesBelow(DIRECTORY).includes(`damaged/${segment}`),
+    );
+    assert.deepEqual(bodiesOn(disk, id), [`damaged/large/${id}.eml`]);
+    assert.ok(of('damaged').some(([, , about]) => about === id));
+    await churn(spool, 10);
+    await spool.close();
+    const power = new PowerCut(disk, () => 0);
+    for (let step = power.next(); step; step = power.next()) {
+      if (power.at < begin || step.op === 'write') continue;
+      // The disk that decays is not the one that was written down.
+      const files = power.left('lost');
+      for (const [path, octets] of files) {
+        if (path.endsWith(segment)) octets.write('#', octets.indexOf(id) + 20);
+      }
+      const next = new MemoryDisk({ files });
+      await (await openOn(next)).spool.close();
+      assert.equal(bodiesOn(next, id).length, 1, `step ${power.at} (${step.op})`);
+    }
+  });
+
+  test('that was set aside is there again when its segment can be read again', async () => {
+    const { disk, id, segment, spool } = await withLarge();
+    await spool.close();
+    disk.failure = (call, path) => (call === 'open' && path.endsWith(segment) ? 'EIO' : undefined);
+    // Where the segment cannot be moved out of the way either.
+    const failure = disk.failure;
+    disk.failure = (call, path) =>
+      call === 'rename' && path.endsWith(segment) ? 'EIO' : failure(call, path);
+    await (await openOn(disk)).spool.close();
+    assert.deepEqual(bodiesOn(disk, id), [`damaged/large/${id}.eml`]);
+    disk.failure = () => undefined;
+    const again = await openOn(disk);
+    assert.ok((await octets(await again.spool.openBody(id))).equals(LARGE));
+    assert.deepEqual(bodiesOn(disk, id), [`large/${id}.eml`]);
+    await again.spool.close();
+  });
+
+  test('of a write that was cut short goes only when the message was not acknowledged', async () => {
+    const disk = new MemoryDisk();
+    const { spool } = await openOn(disk);
+    const acknowledged = new Map<number, MessageId>();
+    for (let n = 0; n < 4; n++) {
+      const envelope = sampleEnvelope();
+      await store(spool, envelope, LARGE);
+      acknowledged.set(disk.steps.length, envelope.id);
+    }
+    const random = new Random(11);
+    const power = new PowerCut(disk, () => random.below(1000) / 1000);
+    while (power.next()) {
+      for (let turn = 0; turn < 5; turn++) {
+        const next = new MemoryDisk({ files: power.left('partly') });
+        const opened = await openOn(next);
+        for (const [at, id] of acknowledged) {
+          if (at > power.at) continue;
+          assert.ok((await octets(await opened.spool.openBody(id))).equals(LARGE));
+        }
+        await opened.spool.close();
+        assert.ok(!next.namesBelow(DIRECTORY).some((name) => name.startsWith('damaged')));
+      }
+    }
   });
 });
 
