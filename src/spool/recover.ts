@@ -44,8 +44,9 @@ export interface Recovered {
 export type RecoverHow = 'durable' | 'as-it-is';
 
 /**
- * Read the whole spool. Throws SpoolFormatError, or the system's error for the directory, or for a
- * file that may be read another time (too many open files, no permission).
+ * Read the whole spool. Throws SpoolFormatError, SpoolError when it cannot be made durable, or the
+ * system's error for the directory, or for a file that may be read another time (too many open
+ * files, no permission).
  */
 export async function recoverSpool(
   disk: Disk,
@@ -61,7 +62,8 @@ export async function recoverSpool(
     try {
       damages.push(...(await recoverSegment(disk, segment, { index, how })));
     } catch (error) {
-      if (!isDamage(error)) throw error;
+      // What can be read, and not be made durable, is no damage: it would be set aside for ever.
+      if (error instanceof SpoolError || !isDamage(error)) throw error;
       segment.isDamaged = true;
       const reason = `cannot be read: ${(error as Error).message}`;
       damages.push({ path: segment.path, from: 0, to: 0, torn: false, reason });

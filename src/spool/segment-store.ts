@@ -11,6 +11,7 @@
  * needed (reclaim.ts). What was accepted a moment ago is kept in memory until it is delivered, so
  * that most messages are never read back.
  */
+import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
@@ -63,12 +64,14 @@ const DRAFT_MEMORY = 64 * MIB;
 /** Of messages that were accepted lately. */
 const RECENT_MEMORY = 64 * MIB;
 
-/** Open the spool and find what is in it. Throws SpoolFormatError, or the system's error. */
+/** Open the spool and find what is in it. Throws SpoolFormatError, SpoolError, or the system's error. */
 export async function openSegmentStore(options: SegmentStoreOptions): Promise<Spool> {
   const { directory, events, disk = systemDisk } = options;
   const bodies = new LargeBodies(disk, directory);
   await disk.makeDirectory(bodies.directory);
   const recovered = await recoverSpool(disk, directory, 'durable');
+  // A process that was killed may have made the directory, and not its name durable.
+  await disk.syncDirectory(dirname(directory));
   for (const { path, reason, torn, id } of recovered.damages) {
     if (torn) events.leftover(path, reason);
     else events.damaged(path, reason, id);

@@ -76,7 +76,7 @@ export class Segment {
       await disk.syncDirectory(directory);
     } catch (error) {
       // A disk that goes on failing must not fill with empty files.
-      await segment.drop().catch(() => {});
+      await segment.drop().catch(() => segment.close());
       throw error;
     }
     return segment;
@@ -122,11 +122,14 @@ export class Segment {
   }
 
   #open(): Promise<DiskFile> {
-    this.#file ??= this.#disk.open(this.path);
-    this.#file.catch(() => {
-      this.#file = undefined;
+    if (this.#file !== undefined) return this.#file;
+    const opening = this.#disk.open(this.path);
+    this.#file = opening;
+    // The next one tries again.
+    opening.catch(() => {
+      if (this.#file === opening) this.#file = undefined;
     });
-    return this.#file;
+    return opening;
   }
 
   async #close(): Promise<void> {

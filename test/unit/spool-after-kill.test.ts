@@ -47,6 +47,14 @@ test('what a killed process had moved, and not synced, outlives a power cut afte
   assert.ok(await after.spool.read(old.id), 'acknowledged, and lost');
 });
 
+test('the directory itself is durable, whoever made it', async () => {
+  const disk = new MemoryDisk();
+  const { spool } = await openSpool('/data/spool', () => 0, { disk });
+  const synced = disk.steps.flatMap((step) => (step.op === 'syncDirectory' ? [step.path] : []));
+  assert.ok(synced.includes('/data') && synced.includes('/data/spool'));
+  await spool.close();
+});
+
 test('a segment that a killed process removed does not come back after the next one removed its followers', async () => {
   let isDying = false;
   const disk: MemoryDisk = new MemoryDisk({

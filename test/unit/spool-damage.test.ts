@@ -180,6 +180,21 @@ describe('a segment that cannot be read', () => {
   });
 });
 
+test('a segment that can be read, and not be synced, keeps the relay from starting without its mail', async () => {
+  const { files, ids } = await written('crashed');
+  const names = [...files.keys()].filter(isSegment).sort();
+  const disk = new MemoryDisk({
+    files: new Map([...files].map(([name, octets]) => [join(DIRECTORY, name), octets])),
+    failure: (call, path) => (call === 'sync' && path.endsWith(names[0] ?? '') ? 'EIO' : undefined),
+  });
+  await assert.rejects(openOn(disk), { name: 'SpoolError', message: /cannot be made durable/ });
+  disk.failure = () => undefined;
+  const { spool, of } = await openOn(disk);
+  assert.deepEqual(await listedIds(spool), [...ids].sort());
+  assert.deepEqual(of('damaged'), []);
+  await spool.close();
+});
+
 describe('large bodies', () => {
   async function withLarge(change: (path: string) => void) {
     const dir = tempDir();

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { refusalOf } from '../../src/intake/accept.ts';
 import type { MessageId } from '../../src/mail/message-id.ts';
+import type { DiskFile } from '../../src/platform/disk.ts';
 import { type Spool, SpoolError } from '../../src/spool/store.ts';
 import { type DiskCall, MemoryDisk } from '../support/memory-disk.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -140,6 +141,37 @@ describe('a sync that fails', () => {
 });
 
 describe('whatever fails', () => {
+  test('no file stays open', async () => {
+    const disk = new MemoryDisk();
+    let open = 0;
+    const counted = (file: DiskFile): DiskFile => {
+      open += 1;
+      const close = () => {
+        open -= 1;
+        return file.close();
+      };
+      return { ...file, close };
+    };
+    const { spool } = await openOn({
+      create: async (path) => counted(await disk.create(path)),
+      open: async (path) => counted(await disk.open(path)),
+      remove: (path) => disk.remove(path),
+      rename: (from, to) => disk.rename(from, to),
+      list: (directory) => disk.list(directory),
+      makeDirectory: () => disk.makeDirectory(),
+      syncDirectory: (path) => disk.syncDirectory(path),
+      freeBytes: () => disk.freeBytes(),
+    });
+    // Segments cannot be made, and not be removed either.
+    disk.failure = (call) => (call === 'syncDirectory' || call === 'remove' ? 'EIO' : undefined);
+    for (let n = 0; n < 20; n++) await assert.rejects(offer(spool, n % 2 === 0 ? 100 : 200_000));
+    disk.failure = working;
+    for (let n = 0; n < 20; n++)
+      await spool.remove(await offer(spool, n % 2 === 0 ? 900 : 200_000));
+    await spool.close();
+    assert.equal(open, 0);
+  });
+
   const calls: readonly DiskCall[] = ['create', 'write', 'sync', 'syncDirectory'];
   for (const call of calls) {
     for (const code of ['EIO', 'ENOSPC']) {
