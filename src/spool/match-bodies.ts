@@ -11,7 +11,7 @@
 import type { MessageId } from '../mail/message-id.ts';
 import type { LargeBodies } from './large-bodies.ts';
 import { isDamaged, type Recovered } from './recover.ts';
-import type { SpoolEvents } from './segment-store.ts';
+import type { SpoolEvents } from './store.ts';
 
 export async function matchBodies(parts: {
   readonly bodies: LargeBodies;

@@ -12,17 +12,16 @@
  * that most messages are never read back.
  */
 import { dirname } from 'node:path';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import { type Disk, systemDisk } from '../platform/disk.ts';
-import { BlockReader } from './block-reader.ts';
 import { type CommittedBody, Memory, SegmentDraft } from './draft.ts';
 import { type Frame, frameLength, NOTHING } from './frame.ts';
 import { formatHead } from './heads.ts';
 import { LargeBodies } from './large-bodies.ts';
 import { matchBodies } from './match-bodies.ts';
-import type { IndexEntry, MessageIndex } from './message-index.ts';
+import type { MessageIndex } from './message-index.ts';
 import type { SpoolRecord } from './message-state.ts';
 import { RecentMessages } from './recent-messages.ts';
 import { Reclaimer } from './reclaim.ts';
@@ -31,19 +30,17 @@ import { Reserve } from './reserve.ts';
 import { Room } from './room.ts';
 import { PROBE, removedFrame, SegmentLog } from './segment-log.ts';
 import { damagedDirectory } from './set-aside.ts';
-import { asSpoolError, type Draft, type Spool, SpoolError, type StoredMessage } from './store.ts';
-import { type ReadOctets, readBody, readDirectly, readHead } from './stored-frames.ts';
-
-/** What the store tells its surroundings; log lines and metrics are made of it. */
-export interface SpoolEvents {
-  /** A durable operation took `seconds`. */
-  took(operation: 'commit' | 'append' | 'remove', seconds: number): void;
-  failed(operation: 'begin' | 'commit' | 'append' | 'read' | 'remove', error: Error): void;
-  /** Something that was acknowledged cannot be read; the rest is not affected. */
-  damaged(file: string, reason: string, id?: MessageId): void;
-  /** What a crash left of something nobody was told about. */
-  leftover(file: string, reason: string): void;
-}
+import {
+  asSpoolError,
+  type Draft,
+  gone,
+  type Spool,
+  SpoolError,
+  type SpoolEvents,
+  type StoredMessage,
+} from './store.ts';
+import { readDirectly } from './stored-frames.ts';
+import { StoredMessages } from './stored-messages.ts';
 
 export interface SegmentStoreOptions {
   /** `dataDir/spool`. */
@@ -94,6 +91,7 @@ class SegmentStore implements Spool {
   readonly #events: SpoolEvents;
   readonly #bodies: LargeBodies;
   readonly #index: MessageIndex;
+  readonly #stored: StoredMessages;
   readonly #log: SegmentLog;
   readonly #room: Room;
   readonly #reclaimer: Reclaimer;
@@ -106,6 +104,7 @@ class SegmentStore implements Spool {
     this.#events = events;
     this.#bodies = bodies;
     this.#index = recovered.index;
+    this.#stored = new StoredMessages({ index: this.#index, bodies, events });
     const segmentOctets = options.segmentOctets ?? 64 * MIB;
     const found = recovered.segments;
     this.#log = new SegmentLog({ directory, disk, segmentOctets, reserve, found });
@@ -187,77 +186,19 @@ class SegmentStore implements Spool {
     if (recent) return recent;
     return this.#guard('read', async () => {
       const remember = (found: StoredMessage) => this.#recent.put(id, found);
-      const found = await this.#find(id, readDirectly, remember);
+      const found = await this.#stored.find(id, readDirectly, remember);
       if (found instanceof SpoolError) throw found;
       return found;
     });
   }
 
-  /** A message as it stands on the disk; `found` is told at the very moment at which it does. */
-  async #find(
-    id: MessageId,
-    read: ReadOctets,
-    found: (message: StoredMessage) => void = () => {},
-  ): Promise<StoredMessage | SpoolError | undefined> {
-    for (;;) {
-      const entry = this.#index.get(id);
-      if (!entry) return undefined;
-      const known = entry.records?.length;
-      const head = await readHead(id, entry, read).catch(asSpoolError);
-      // Moved, or written about, meanwhile: what was read may be too old, or no longer there.
-      if (this.#index.get(id) !== entry || entry.records?.length !== known) continue;
-      if (head instanceof SpoolError) return head;
-      const { envelope, sizeBytes, records, damage } = head;
-      if (damage) this.#events.damaged(damage.segment.path, damage.error.message, id);
-      const message = { envelope, sizeBytes, records };
-      found(message);
-      return message;
-    }
-  }
-
   async openBody(id: MessageId): Promise<Buffer | Readable> {
     const body = this.#recent.body(id);
-    return body ?? this.#guard('read', () => this.#openStored(id));
+    return body ?? this.#guard('read', () => this.#stored.openBody(id));
   }
 
-  async #openStored(id: MessageId): Promise<Buffer | Readable> {
-    for (;;) {
-      const entry = this.#index.get(id);
-      if (!entry) throw gone(id);
-      const body = await this.#openEntry(id, entry).catch(asSpoolError);
-      if (this.#index.get(id) !== entry) {
-        if (body instanceof Readable) body.destroy();
-        continue;
-      }
-      if (body instanceof SpoolError) throw body;
-      return body;
-    }
-  }
-
-  async #openEntry(id: MessageId, entry: IndexEntry): Promise<Buffer | Readable> {
-    const { sizeBytes, bodyCrc } = await readHead(id, entry);
-    if (!entry.isLarge) {
-      const body = await readBody(id, entry);
-      if (body.length !== sizeBytes) throw new SpoolError('failed', `the body of ${id} is lost`);
-      return body;
-    }
-    const stream = this.#bodies.open(id, { crc: bodyCrc ?? 0, octets: sizeBytes });
-    stream.on('error', (error) => {
-      if (error.name !== 'AbortError') this.#events.failed('read', error);
-    });
-    return stream;
-  }
-
-  async *list(): AsyncIterable<StoredMessage> {
-    const blocks = new BlockReader();
-    const read: ReadOctets = (segment, at, length) => blocks.read(segment, at, length);
-    for (const id of [...this.#index.ids()]) {
-      const found = await this.#find(id, read);
-      if (found instanceof SpoolError) {
-        const path = this.#index.get(id)?.location.segment.path ?? '';
-        this.#events.damaged(path, found.message, id);
-      } else if (found) yield found;
-    }
+  list(): AsyncIterable<StoredMessage> {
+    return this.#stored.list();
   }
 
   async remove(id: MessageId): Promise<void> {
@@ -305,9 +246,4 @@ class SegmentStore implements Spool {
       throw wrapped;
     }
   }
-}
-
-/** Nothing can be recorded about it any more. */
-function gone(id: MessageId): SpoolError {
-  return new SpoolError('gone', `there is no message ${id}`);
 }

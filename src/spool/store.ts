@@ -49,6 +49,17 @@ export interface Spool {
   close(): Promise<void>;
 }
 
+/** What the store tells its surroundings; log lines and metrics are made of it. */
+export interface SpoolEvents {
+  /** A durable operation took `seconds`. */
+  took(operation: 'commit' | 'append' | 'remove', seconds: number): void;
+  failed(operation: 'begin' | 'commit' | 'append' | 'read' | 'remove', error: Error): void;
+  /** Something that was acknowledged cannot be read; the rest is not affected. */
+  damaged(file: string, reason: string, id?: MessageId): void;
+  /** What a crash left of something nobody was told about. */
+  leftover(file: string, reason: string): void;
+}
+
 /** `gone`: there is no such message, and nothing can be recorded about it. */
 export type SpoolErrorKind = 'full' | 'failed' | 'gone';
 
@@ -67,4 +78,9 @@ export function asSpoolError(error: unknown): SpoolError {
   const cause = error as NodeJS.ErrnoException;
   const kind = cause.code === 'ENOSPC' || cause.code === 'EDQUOT' ? 'full' : 'failed';
   return new SpoolError(kind, cause.message, { cause });
+}
+
+/** Nothing can be recorded about it any more. */
+export function gone(id: MessageId): SpoolError {
+  return new SpoolError('gone', `there is no message ${id}`);
 }

@@ -8,12 +8,8 @@ import type { Envelope } from '../../src/mail/envelope.ts';
 import { newMessageId } from '../../src/mail/message-id.ts';
 import type { Destination } from '../../src/mail/route.ts';
 import type { AttemptRecord, RecordedFailure } from '../../src/spool/message-state.ts';
-import {
-  openSegmentStore,
-  type SegmentStoreOptions,
-  type SpoolEvents,
-} from '../../src/spool/segment-store.ts';
-import type { Draft, Spool } from '../../src/spool/store.ts';
+import { openSegmentStore, type SegmentStoreOptions } from '../../src/spool/segment-store.ts';
+import type { Draft, Spool, SpoolEvents } from '../../src/spool/store.ts';
 import { Chronicle } from '../support/wait-for.ts';
 
 export const RECEIVED_AT = Date.parse('2026-01-15T12:00:00Z');

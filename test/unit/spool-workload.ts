@@ -5,8 +5,8 @@
 import { setImmediate } from 'node:timers/promises';
 import type { MessageId } from '../../src/mail/message-id.ts';
 import type { Disk } from '../../src/platform/disk.ts';
-import { openSegmentStore, type SpoolEvents } from '../../src/spool/segment-store.ts';
-import type { Spool } from '../../src/spool/store.ts';
+import { openSegmentStore } from '../../src/spool/segment-store.ts';
+import type { Spool, SpoolEvents } from '../../src/spool/store.ts';
 import type { Random } from '../fuzz/engine/random.ts';
 import { MemoryDisk } from '../support/memory-disk.ts';
 import { attempt, octets, recordEvents, sampleEnvelope } from './sample-mail.ts';
