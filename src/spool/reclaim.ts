@@ -10,6 +10,7 @@ import { formatHead } from './heads.ts';
 import type { IndexEntry, MessageIndex } from './message-index.ts';
 import type { Segment } from './segment.ts';
 import type { SegmentLog } from './segment-log.ts';
+import type { StoredMessage } from './store.ts';
 import { isDamage, readBody, readHead } from './stored-frames.ts';
 
 export interface ReclaimParts {
@@ -17,6 +18,10 @@ export interface ReclaimParts {
   readonly log: SegmentLog;
   /** Octets no longer needed that are left alone. */
   readonly slackOctets: number;
+  /** What is in memory of a message, as it stands now; its body only if it is small. */
+  readonly remembered: (
+    id: MessageId,
+  ) => { readonly message: StoredMessage; readonly body: Buffer | undefined } | undefined;
   /** Keep a body, in a file of its own, of a message that is given up. */
   readonly setBodyAside: (id: MessageId) => Promise<void>;
   /** A message, or a part of it, cannot be read; the segment will be set aside. */
@@ -118,7 +123,11 @@ export class Reclaimer {
 
   async #move(id: MessageId, entry: IndexEntry): Promise<void> {
     const { index, log } = this.#parts;
-    const found = await this.#unlessDamaged(id, entry, () => readHead(id, entry));
+    // What is in memory cannot be damaged. Of a large one it lacks the checksum of the body.
+    const known = entry.isLarge ? undefined : this.#parts.remembered(id);
+    const found = known
+      ? { ...known.message, damage: undefined }
+      : await this.#unlessDamaged(id, entry, () => readHead(id, entry));
     if (!found) {
       // Nobody can say whose it is: it is left to a rescue, and hides nothing else.
       if (entry.isLarge) await this.#parts.setBodyAside(id);
@@ -130,7 +139,7 @@ export class Reclaimer {
     // Without its body it goes on to wait, and in the end its sender hears of it.
     const body = entry.isLarge
       ? NOTHING
-      : await this.#unlessDamaged(id, entry, () => readBody(id, entry));
+      : (known?.body ?? (await this.#unlessDamaged(id, entry, () => readBody(id, entry))));
     const kind = entry.isLarge ? 'large-message' : 'message';
     const frame = { kind, id, head: formatHead(head), body: body ?? NOTHING } as const;
     index.put(id, await log.append(frame, 'move'), entry.isLarge);

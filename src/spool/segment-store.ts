@@ -112,6 +112,10 @@ class SegmentStore implements Spool {
       index: this.#index,
       log: this.#log,
       slackOctets: 4 * segmentOctets,
+      remembered: (id) => {
+        const message = this.#recent.get(id);
+        return message && { message, body: this.#recent.body(id) };
+      },
       setBodyAside: (id) => bodies.setAside(id),
       damaged: ({ path }, error, id) => {
         this.#recent.delete(id);

@@ -218,6 +218,45 @@ describe('a message that is damaged while the store runs', () => {
     await spool.close();
   });
 
+  test('and still in memory is moved as it was, whatever became of its octets', async () => {
+    const disk = new MemoryDisk();
+    const { spool, of } = await openOn(disk);
+    const bodies = new Map<MessageId, Buffer>();
+    for (let n = 0; n < 4; n++) {
+      const envelope = sampleEnvelope();
+      const body = Buffer.alloc(700, `${envelope.id} `);
+      await store(spool, envelope, body);
+      await spool.append(envelope.id, [attempt({ atMs: 111 })]);
+      bodies.set(envelope.id, body);
+    }
+    const paths = disk.namesBelow(DIRECTORY).filter((name) => name.includes('.segment'));
+    // The heads of some, the bodies of others, every record.
+    for (const [n, id] of [...bodies.keys()].entries()) {
+      const what = [n % 2 === 0 ? `"id":"${id}"` : `${id} ${id}`, '"atMs":111'];
+      for (const path of paths) {
+        disk.decay(`${DIRECTORY}/${path}`, (octets) => {
+          for (const one of what) {
+            const at = octets.indexOf(one);
+            if (at >= 0) octets.write('#', at);
+          }
+        });
+      }
+    }
+    await churn(spool, new Random(2), 10);
+    await spool.close();
+    assert.ok(!disk.namesBelow(DIRECTORY).some((name) => paths.includes(name)), 'they were moved');
+    assert.deepEqual(of('damaged'), []);
+    const again = await openOn(disk);
+    await checkAll(again.spool, bodies);
+    for (const id of bodies.keys()) {
+      assert.deepEqual(
+        (await again.spool.read(id))?.records.map((record) => record.atMs),
+        [111],
+      );
+    }
+    await again.spool.close();
+  });
+
   test('in a record has the others', async () => {
     const disk = new MemoryDisk();
     const first = await openOn(disk);
