@@ -17,8 +17,11 @@ export interface DiskFile {
   write(parts: readonly Buffer[], position: number): Promise<void>;
   /** Make what was written durable. */
   sync(): Promise<void>;
-  /** Up to `length` octets from `position` on; fewer only at the end of the file. */
-  read(position: number, length: number): Promise<Buffer>;
+  /**
+   * Up to `length` octets from `position` on; fewer only at the end of the file. They may stand
+   * in `into`, where that is long enough.
+   */
+  read(position: number, length: number, into?: Buffer): Promise<Buffer>;
   size(): Promise<number>;
   truncate(size: number): Promise<void>;
   close(): Promise<void>;
@@ -80,8 +83,8 @@ class SystemFile implements DiskFile {
     return syncData(this.#handle.fd);
   }
 
-  async read(position: number, length: number): Promise<Buffer> {
-    const octets = Buffer.allocUnsafe(length);
+  async read(position: number, length: number, into?: Buffer): Promise<Buffer> {
+    const octets = into && into.length >= length ? into : Buffer.allocUnsafe(length);
     let seen = 0;
     while (seen < length) {
       const { bytesRead } = await this.#handle.read(octets, seen, length - seen, position + seen);

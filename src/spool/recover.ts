@@ -56,11 +56,12 @@ export async function recoverSpool(
   const segments: Segment[] = [];
   const index = new MessageIndex();
   const damages: FoundDamage[] = [];
+  const page = new Page();
   for (const name of await segmentNames(disk, directory)) {
     const segment = Segment.found(disk, directory, name, 0);
     segments.push(segment);
     try {
-      damages.push(...(await recoverSegment(disk, segment, { index, how })));
+      damages.push(...(await recoverSegment(disk, segment, { index, how, page })));
     } catch (error) {
       // What can be read, and not be made durable, is no damage: it would be set aside for ever.
       if (error instanceof SpoolError || !isDamage(error)) throw error;
@@ -71,6 +72,24 @@ export async function recoverSpool(
   }
   if (how === 'durable') await disk.syncDirectory(directory);
   return { segments, index, damages };
+}
+
+/** Larger segments, which a few envelopes with very many recipients make, are read for themselves. */
+const PAGE_OCTETS = 80 * 1024 * 1024;
+
+/**
+ * Room for one segment after the other: with new room for each the garbage collector goes through
+ * the whole index once a segment, which takes longer the more was found.
+ */
+class Page {
+  #room: Buffer | undefined;
+
+  async read(file: DiskFile): Promise<Buffer> {
+    const size = await file.size();
+    if (size > PAGE_OCTETS) return file.read(0, size);
+    if (!this.#room || this.#room.length < size) this.#room = Buffer.allocUnsafeSlow(size);
+    return file.read(0, size, this.#room);
+  }
 }
 
 /** What is found must outlive a power cut before anything is built on it; the disk says no. */
@@ -106,17 +125,23 @@ async function isFormerShard(disk: Disk, directory: string, name: string): Promi
   return inside.some((file) => file.endsWith('.journal'));
 }
 
+interface Recovery {
+  readonly index: MessageIndex;
+  readonly how: RecoverHow;
+  readonly page: Page;
+}
+
 async function recoverSegment(
   disk: Disk,
   segment: Segment,
-  { index, how }: { readonly index: MessageIndex; readonly how: RecoverHow },
+  { index, how, page }: Recovery,
 ): Promise<FoundDamage[]> {
   const { path } = segment;
   const file = await disk.open(path);
   let octets: Buffer;
   try {
     if (how === 'durable') await sync(file);
-    octets = await file.read(0, await file.size());
+    octets = await page.read(file);
   } finally {
     await file.close();
   }

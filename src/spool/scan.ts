@@ -18,8 +18,6 @@ import {
 /** An intact frame; its body is intact, too, unless it says otherwise. */
 export interface FoundFrame extends FrameHeader {
   readonly at: number;
-  readonly head: Buffer;
-  readonly body: Buffer;
   readonly bodyIntact: boolean;
 }
 
@@ -74,10 +72,9 @@ export function scanSegment(octets: Buffer, mark: Buffer): Scan {
 function frameAt(octets: Buffer, at: number, mark: Buffer): FoundFrame | undefined {
   const header = decodeHeader(octets, at, mark);
   if (!header || !isHeadIntact(octets, at, header)) return undefined;
-  const headEnd = at + HEADER_OCTETS + header.headLength;
-  const head = octets.subarray(at + HEADER_OCTETS, headEnd);
-  const body = octets.subarray(headEnd, headEnd + header.bodyLength);
-  return { ...header, at, head, body, bodyIntact: isBodyIntact(body, header) };
+  const bodyAt = at + HEADER_OCTETS + header.headLength;
+  const body = octets.subarray(bodyAt, bodyAt + header.bodyLength);
+  return { ...header, at, bodyIntact: isBodyIntact(body, header) };
 }
 
 function lengthOf({ headLength, bodyLength }: FrameHeader): number {

@@ -95,10 +95,10 @@ export class Segment {
     this.size += octets;
   }
 
-  async read(position: number, length: number): Promise<Buffer> {
+  async read(position: number, length: number, into?: Buffer): Promise<Buffer> {
     this.#readers++;
     try {
-      return await (await this.#open()).read(position, length);
+      return await (await this.#open()).read(position, length, into);
     } finally {
       this.#readers--;
       if (this.#dropped && this.#readers === 0) await this.#close();

@@ -43,6 +43,30 @@ export async function readHead(
   return { ...head, records, damage };
 }
 
+/** Gives them at once, or not at all. */
+export type PeekOctets = (segment: Segment, at: number, length: number) => Buffer | undefined;
+
+/**
+ * The same, at once, where all octets are at hand and are what was written: of thousands of
+ * messages, read one after the other, those few that have to be waited for. Undefined otherwise.
+ */
+export function peekHead(
+  id: MessageId,
+  { location, records: places = [] }: IndexEntry,
+  peek: PeekOctets,
+): Omit<FoundHead, 'damage'> | undefined {
+  const octets = peekHeadOctets(id, location, peek);
+  const head = octets && parseMessageHead(octets);
+  if (!head) return undefined;
+  const records = [...(head.records ?? [])];
+  for (const place of places) {
+    const more = peekHeadOctets(id, place, peek);
+    if (!more) return undefined;
+    records.push(...parseRecords(more));
+  }
+  return { ...head, records };
+}
+
 /** The body of a message that stands in a segment. */
 export async function readBody(id: MessageId, { location }: IndexEntry): Promise<Buffer> {
   const { segment, at, headLength, bodyLength } = location;
@@ -59,9 +83,25 @@ async function readHeadOctets(
   read: ReadOctets,
 ): Promise<Buffer> {
   const octets = await read(segment, at, HEADER_OCTETS + headLength);
-  const header = decodeHeader(octets, 0, segment.name.mark);
-  if (header?.id !== id || !isHeadIntact(octets, 0, header)) throw damaged(id, { segment, at });
-  return octets.subarray(HEADER_OCTETS, HEADER_OCTETS + headLength);
+  const head = intactHead(id, octets, segment);
+  if (!head) throw damaged(id, { segment, at });
+  return head;
+}
+
+function peekHeadOctets(
+  id: MessageId,
+  { segment, at, headLength }: Location,
+  peek: PeekOctets,
+): Buffer | undefined {
+  const octets = peek(segment, at, HEADER_OCTETS + headLength);
+  return octets && intactHead(id, octets, segment);
+}
+
+/** The head of the frame of `id` that `octets` begin with; undefined when they do not. */
+function intactHead(id: MessageId, octets: Buffer, { name }: Segment): Buffer | undefined {
+  const header = decodeHeader(octets, 0, name.mark);
+  if (header?.id !== id || !isHeadIntact(octets, 0, header)) return undefined;
+  return octets.subarray(HEADER_OCTETS, HEADER_OCTETS + header.headLength);
 }
 
 /** What the system lacks, or does not allow, for now: it says nothing about the file. */

@@ -9,7 +9,7 @@ import { BlockReader } from './block-reader.ts';
 import type { LargeBodies } from './large-bodies.ts';
 import type { IndexEntry, MessageIndex } from './message-index.ts';
 import { asSpoolError, gone, SpoolError, type SpoolEvents, type StoredMessage } from './store.ts';
-import { type ReadOctets, readBody, readDirectly, readHead } from './stored-frames.ts';
+import { peekHead, type ReadOctets, readBody, readDirectly, readHead } from './stored-frames.ts';
 
 export interface StoredMessagesParts {
   readonly index: MessageIndex;
@@ -84,6 +84,13 @@ export class StoredMessages {
     const blocks = new BlockReader();
     const read: ReadOctets = (segment, at, length) => blocks.read(segment, at, length);
     for (const id of [...this.#index.ids()]) {
+      const entry = this.#index.get(id);
+      const atHand = entry && peekHead(id, entry, (...where) => blocks.peek(...where));
+      if (atHand) {
+        const { envelope, sizeBytes, records } = atHand;
+        yield { envelope, sizeBytes, records };
+        continue;
+      }
       const found = await this.find(id, read);
       if (found instanceof SpoolError) {
         const path = this.#index.get(id)?.location.segment.path ?? '';
