@@ -6,6 +6,7 @@
 import { appendFileSync, existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { measureDurability } from './durability.ts';
+import { type GrowthTable, measureGrowth } from './growth/growth.ts';
 import { describeMachine } from './measure/machine.ts';
 import { compilePrograms } from './measure/programs.ts';
 import type { Bench, Peer } from './peers/peer.ts';
@@ -13,7 +14,7 @@ import { choosePeers } from './peers/peers.ts';
 import { stsrelay } from './peers/stsrelay.ts';
 import { printProfile, readProfiles, type ThreadProfile } from './profile/report.ts';
 import { compare, standingNotes, standingRows } from './result/compare.ts';
-import { writePerformanceDoc } from './result/document.ts';
+import { writeGrowthDoc, writePerformanceDoc } from './result/document.ts';
 import type { RunResult } from './result/run-result.ts';
 import { plainTable } from './result/table.ts';
 import { runOnce } from './run.ts';
@@ -63,7 +64,7 @@ async function runRounds(
   return results;
 }
 
-function keep(result: RunResult, { outFile }: BenchSettings): void {
+function keep(result: object, { outFile }: BenchSettings): void {
   if (outFile !== '') appendFileSync(resolve(outFile), `${JSON.stringify(result)}\n`);
 }
 
@@ -86,6 +87,25 @@ async function runScenario(
     print(`${standingNotes(standings).join('\n')}\n`);
   }
   return results;
+}
+
+/** What was asked for of growth; one that fails is said and left out. */
+async function runGrowth({ bench, settings }: Shared): Promise<readonly GrowthTable[]> {
+  const tables: GrowthTable[] = [];
+  const peer = stsrelay(settings);
+  for (const name of settings.growth) {
+    print(`${name}:`);
+    try {
+      const table = await measureGrowth(name, { bench, peer, settings, print });
+      tables.push(table);
+      keep({ growth: name, figures: table.figures }, settings);
+      print(`\n${table.summary}\n${plainTable(table.rows)}${table.notes.join('\n')}\n`);
+    } catch (error) {
+      process.exitCode = 1;
+      print(`  ${name}: FAILED, ${(error as Error).message}`);
+    }
+  }
+  return tables;
 }
 
 /** One run of our relay that counts for nothing else: profiling slows it down. */
@@ -116,13 +136,17 @@ async function bench(settings: BenchSettings): Promise<void> {
   for (const scenario of settings.scenarios) {
     results.push(...(await runScenario(scenario, peers, shared)));
   }
+  const growth = await runGrowth(shared);
   const durability = settings.durability ? await measureDurability(peers, shared.bench, print) : [];
   if (!settings.write) {
     print('docs/performance.md stays as it is (WRITE=1 writes it)');
     return;
   }
-  const profiles = await profileOurs(shared);
-  writePerformanceDoc({ results, durability, profiles, machine, peers, settings });
+  if (growth.length > 0) writeGrowthDoc(growth, machine);
+  if (results.length > 0 || durability.length > 0) {
+    const profiles = await profileOurs(shared);
+    writePerformanceDoc({ results, durability, profiles, machine, peers, settings });
+  }
   print('docs/performance.md is written');
 }
 

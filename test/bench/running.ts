@@ -2,6 +2,7 @@
  * A relay on its port, delivering to a sink: started in a folder and a CPU account of its own,
  * and ended, with everything it started, when the work is done.
  */
+import type { ChildProcess } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -11,10 +12,13 @@ import { killProcessesIn, processesIn, spawnTied } from '../support/tied-child.t
 import { waitFor } from '../support/wait-for.ts';
 import { type CpuAccount, openCpuAccount } from './measure/cpu-account.ts';
 import { type Sink, startSink } from './measure/sink.ts';
-import type { Bench, Peer } from './peers/peer.ts';
+import type { Bench, Launch, Peer } from './peers/peer.ts';
 import type { Scenario } from './scenarios.ts';
 
 const READY_MS = 60_000;
+/** With half a million messages in the queue, on a slow machine. */
+const READY_AGAIN_MS = 300_000;
+const STOP_MS = 60_000;
 const LAST_LINES = 8;
 const LAST_CHARACTERS = 400;
 
@@ -23,7 +27,18 @@ export interface Running {
   readonly account: CpuAccount;
   readonly sink: Sink;
   readonly port: number;
+  /** Of its HTTP listener, where it has one. */
+  readonly sparePort: number;
   readonly dir: string;
+  /** End it by this signal, SIGKILL for all its processes at once, and start it again. */
+  restart(signal: 'SIGTERM' | 'SIGKILL'): Promise<RestartTimes>;
+}
+
+export interface RestartTimes {
+  /** From the signal to the end of its last process. */
+  readonly stopMs: number;
+  /** From the start of its first process to its greeting. */
+  readonly startMs: number;
 }
 
 export interface RunSite {
@@ -54,34 +69,64 @@ export async function withRunning<T>(
   });
   const account = openCpuAccount(`stsrelay-bench-${process.pid}-${randomInt(1e6)}`);
   try {
-    const { command, env } = peer.prepare({ dir, port, sparePort, sinkPort, outside, scenario });
-    const log = openSync(join(dir, 'output.log'), 'a');
-    const [program = '', ...args] = account.wrap(command);
-    const stdio = ['ignore', log, log] as const;
-    const child = spawnTied(program, args, {
+    const { command, env = {} } = peer.prepare({
       dir,
-      cwd: dir,
-      group: true,
-      stdio: [...stdio],
-      env: { ...process.env, ...env },
+      port,
+      sparePort,
+      sinkPort,
+      outside,
+      scenario,
     });
-    closeSync(log);
-    if (child.pid !== undefined) account.adopt(child.pid);
-    await waitFor(
-      `${peer.name} on its port`,
-      () => {
-        if (child.exitCode !== null) throw new Error(`it ended (${child.exitCode})`);
-        return answers(port);
-      },
-      READY_MS,
-    );
-    return await work({ account, sink, port, dir });
+    const launch = (readyMs: number) => start({ command, env, account, dir, port, readyMs });
+    let child = await launch(READY_MS);
+    const restart = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<RestartTimes> => {
+      const stopping = performance.now();
+      const pids = signal === 'SIGKILL' ? account.pids() : [child.pid ?? 0];
+      for (const pid of pids) process.kill(pid, signal);
+      await waitFor('the end of the relay', () => account.pids().length === 0, STOP_MS);
+      const starting = performance.now();
+      child = await launch(READY_AGAIN_MS);
+      return { stopMs: starting - stopping, startMs: performance.now() - starting };
+    };
+    return await work({ account, sink, port, sparePort, dir, restart });
   } catch (error) {
     throw new Error(`${(error as Error).message}\n${lastWords(dir)}`, { cause: error });
   } finally {
     await endAll(account, dir);
     sink.stop();
   }
+}
+
+interface Start extends Launch {
+  readonly account: CpuAccount;
+  readonly dir: string;
+  readonly port: number;
+  readonly readyMs: number;
+}
+
+/** Start it, and wait until it greets. */
+async function start({ command, env, account, dir, port, readyMs }: Start): Promise<ChildProcess> {
+  const log = openSync(join(dir, 'output.log'), 'a');
+  const [program = '', ...args] = account.wrap(command);
+  const stdio = ['ignore', log, log] as const;
+  const child = spawnTied(program, args, {
+    dir,
+    cwd: dir,
+    group: true,
+    stdio: [...stdio],
+    env: { ...process.env, ...env },
+  });
+  closeSync(log);
+  if (child.pid !== undefined) account.adopt(child.pid);
+  await waitFor(
+    'the relay on its port',
+    () => {
+      if (child.exitCode !== null) throw new Error(`it ended (${child.exitCode})`);
+      return answers(port);
+    },
+    readyMs,
+  );
+  return child;
 }
 
 /** The end of what a relay wrote. */

@@ -19,9 +19,12 @@ export interface Scenario {
   readonly domains: number;
   /** Messages of a run when the caller does not say. */
   readonly messages: number;
+  /** Settings of our relay that are not as it ships. */
+  readonly relay?: object;
 }
 
-const COMMON = {
+/** What scenarios have in common: 4 KiB over verified TLS, connections reused. */
+export const COMMON = {
   octets: 4096,
   tls: true,
   messagesPerInbound: 0,
@@ -60,6 +63,10 @@ export const SCENARIOS: readonly Scenario[] = [
     messages: 3000,
   },
 ];
+
+/** `d0.` to `dN.` of this domain have an MX host that nobody can connect to. */
+export const AWAY_DOMAIN = 'away.test';
+export const AWAY_DOMAINS = 100;
 
 /** Sessions that hand mail over at the same time. */
 export const SESSIONS = 20;

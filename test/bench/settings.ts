@@ -1,10 +1,11 @@
 /**
  * What `make bench` is told through make's variables, which come here as the environment:
- * ROUNDS, N, SCENARIOS, PEERS, MAIN, PROFILE, WARMUP, WRITE, OUT, BENCH_WORK.
+ * ROUNDS, N, SCENARIOS, PEERS, MAIN, PROFILE, WARMUP, WRITE, OUT, BENCH_WORK, DEPTHS, MINUTES.
  */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { GROWTH_NAMES, type GrowthName } from './growth/names.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
 
 const DIST_MAIN = new URL('../../dist/main.js', import.meta.url);
@@ -17,6 +18,12 @@ export interface BenchSettings {
   readonly scenarios: readonly Scenario[];
   /** Count syncs, too. */
   readonly durability: boolean;
+  /** How our relay's cost grows: only what was asked for by name. */
+  readonly growth: readonly GrowthName[];
+  /** Messages in the queue for `deep`, ascending. */
+  readonly depths: readonly number[];
+  /** How long `steady` takes. */
+  readonly minutes: number;
   readonly peers: readonly PeerName[];
   readonly rounds: number;
   /** Messages a run; undefined: what the scenario says. */
@@ -39,8 +46,9 @@ export class UsageError extends Error {}
 
 /** Throws UsageError with a sentence for people. */
 export function readSettings(env: NodeJS.ProcessEnv): BenchSettings {
-  const known = [...SCENARIOS.map(({ name }) => name), DURABILITY];
-  const wanted = listOf(env, { name: 'SCENARIOS', known, otherwise: known });
+  const compared = [...SCENARIOS.map(({ name }) => name), DURABILITY];
+  const known = [...compared, ...GROWTH_NAMES];
+  const wanted = listOf(env, { name: 'SCENARIOS', known, otherwise: compared });
   const peers = listOf(env, { name: 'PEERS', known: PEER_NAMES, otherwise: PEER_NAMES });
   const tuned = ['SCENARIOS', 'N', 'ROUNDS', 'PEERS', 'WARMUP', 'PROFILE'].some(
     (name) => text(env, name) !== '',
@@ -48,6 +56,9 @@ export function readSettings(env: NodeJS.ProcessEnv): BenchSettings {
   return {
     scenarios: SCENARIOS.filter(({ name }) => wanted.includes(name)),
     durability: wanted.includes(DURABILITY),
+    growth: GROWTH_NAMES.filter((name) => wanted.includes(name)),
+    depths: depthsOf(env),
+    minutes: wholeNumber(env, 'MINUTES', 60),
     peers: peers as readonly PeerName[],
     rounds: wholeNumber(env, 'ROUNDS', 5),
     messages: text(env, 'N') === '' ? undefined : wholeNumber(env, 'N', 0),
@@ -58,6 +69,15 @@ export function readSettings(env: NodeJS.ProcessEnv): BenchSettings {
     outFile: text(env, 'OUT'),
     work: text(env, 'BENCH_WORK'),
   };
+}
+
+function depthsOf(env: NodeJS.ProcessEnv): readonly number[] {
+  const given = text(env, 'DEPTHS') || '1000,100000,500000';
+  const depths = given.split(/[\s,]+/).map((depth) => {
+    if (/^[1-9]\d{0,7}$/.test(depth)) return Number(depth);
+    throw new UsageError(`DEPTHS: ${depth} is no whole number`);
+  });
+  return depths.sort((a, b) => a - b);
 }
 
 /** Processes a peer may have where it asks for a number. */

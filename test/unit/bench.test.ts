@@ -1,6 +1,8 @@
 /** The pure parts of `make bench`: what it reads, what it makes of it, what it prints. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { share } from '../bench/growth/rates.ts';
+import { slopeOf } from '../bench/growth/steady.ts';
 import { parseStat } from '../bench/measure/processes.ts';
 import { parseStats } from '../bench/measure/sink.ts';
 import { readTrace } from '../bench/measure/sync-trace.ts';
@@ -243,15 +245,45 @@ describe('settings', () => {
     assert.equal(settings.write, false);
     assert.equal(readSettings({ N: '100', WRITE: '1' }).write, true);
   });
+  test('of growth are for those who ask', () => {
+    assert.deepEqual(readSettings({}).growth, []);
+    const settings = readSettings({ SCENARIOS: 'steady deep', DEPTHS: '5000, 100', MINUTES: '2' });
+    assert.deepEqual(settings.growth, ['deep', 'steady']);
+    assert.deepEqual(settings.scenarios, []);
+    assert.deepEqual(settings.depths, [100, 5000]);
+    assert.equal(settings.minutes, 2);
+  });
   test('that make no sense are refused', () => {
     for (const wrong of [
       { SCENARIOS: 'tsl' },
       { PEERS: 'exim' },
+      { DEPTHS: '10,x' },
       { ROUNDS: '0' },
       { N: '1e3' },
       { PROFILE: 'yes' },
     ]) {
       assert.throws(() => readSettings(wrong), UsageError, JSON.stringify(wrong));
     }
+  });
+});
+
+describe('growth', () => {
+  test('a slope is that of the best straight line', () => {
+    assert.equal(slopeOf([]), 0);
+    assert.equal(slopeOf([[1, 5]]), 0);
+    assert.equal(slopeOf([1, 2, 3, 4].map((x) => [x, 10 + 3 * x])), 3);
+    assert.ok(Math.abs(slopeOf([1, 2, 3, 4].map((x) => [x, 7 + (x % 2)]))) < 0.5);
+  });
+  test('a share of values', () => {
+    assert.equal(share([1, 2, 3], 0.5), 2);
+    assert.equal(share([1, 2, 3], 0.99), 2);
+    assert.equal(share([4], 0.99), 4);
+    assert.ok(Number.isNaN(share([], 0.5)));
+  });
+  test('each measurement has its place in the document', () => {
+    const document = 'a <!-- b --> old <!-- c --> d';
+    const marks = { begin: '<!-- b -->', end: '<!-- c -->' };
+    assert.equal(replaceFigures(document, 'new', marks), 'a <!-- b -->\n\nnew\n\n<!-- c --> d');
+    assert.throws(() => replaceFigures('a', 'new', marks), /lacks/);
   });
 });

@@ -12,6 +12,8 @@ export interface Injection {
   readonly octets: number;
   readonly domain: string;
   readonly domains: number;
+  /** Messages a second at most; as fast as they are acknowledged when absent. */
+  readonly rate?: number;
 }
 
 export interface InjectionResult {
@@ -42,6 +44,7 @@ export async function inject(injection: Injection): Promise<InjectionResult> {
   const numbers = { p: port, n: messages, c: sessions, l: octets, d: domains };
   const args = Object.entries(numbers).flatMap(([option, value]) => [`-${option}`, `${value}`]);
   args.push('-m', String(injection.messagesPerConnection), '-h', domain);
+  if (injection.rate !== undefined) args.push('-r', String(injection.rate));
   const child = spawnTied(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(child, 'close');
   const printed = child.stdout === null ? '' : await text(child.stdout);

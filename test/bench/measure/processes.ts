@@ -68,6 +68,18 @@ export function memoryOf(pids: readonly number[]): { readonly rss: number; reado
   return { rss: rss / 1024, pss: pss / 1024 };
 }
 
+/** Resident MiB by name of the process. */
+export function residentByName(pids: readonly number[]): ReadonlyMap<string, number> {
+  const sums = new Map<string, number>();
+  for (const pid of pids) {
+    const stat = readStat(pid);
+    if (stat === undefined) continue;
+    const name = nameOf(stat, readProc(pid, 'cmdline')?.split('\0') ?? []);
+    sums.set(name, (sums.get(name) ?? 0) + memoryOf([pid]).rss);
+  }
+  return sums;
+}
+
 /** CPU milliseconds by name of the process; a node process is named by its `--role` or script. */
 export function cpuByName(pids: readonly number[]): ReadonlyMap<string, number> {
   const sums = new Map<string, number>();

@@ -43,6 +43,7 @@ function relaySettings(site: Site): object {
       allowPrivateAddresses: true,
     },
     security: { mtaSts: { httpsPort: outside.httpsPort } },
+    ...scenario.relay,
     ...(scenario.reuse ? {} : { destinations: { default: { messagesPerConnection: 1 } } }),
   };
 }

@@ -4,6 +4,8 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { Durability } from '../durability.ts';
+import type { GrowthTable } from '../growth/growth.ts';
+import type { GrowthName } from '../growth/names.ts';
 import type { Machine } from '../measure/machine.ts';
 import type { Peer } from '../peers/peer.ts';
 import { documentProfile, type ThreadProfile } from '../profile/report.ts';
@@ -14,8 +16,24 @@ import type { RunResult } from './run-result.ts';
 import { markdownTable } from './table.ts';
 
 const FILE = new URL('../../../docs/performance.md', import.meta.url);
-const BEGIN = '<!-- figures: written by `make bench` -->';
-const END = '<!-- end of the figures -->';
+/** What was compared. */
+const COMPARED: Marks = {
+  begin: '<!-- figures: written by `make bench` -->',
+  end: '<!-- end of the figures -->',
+};
+
+interface Marks {
+  readonly begin: string;
+  readonly end: string;
+}
+
+/** Each measurement of growth has a place of its own: they are made one by one. */
+function marksOf(name: GrowthName): Marks {
+  return {
+    begin: `<!-- ${name}: written by \`make bench SCENARIOS=${name} WRITE=1\` -->`,
+    end: `<!-- end of ${name} -->`,
+  };
+}
 
 export interface Report {
   readonly results: readonly RunResult[];
@@ -32,11 +50,31 @@ export function writePerformanceDoc(report: Report): void {
   writeFileSync(FILE, replaceFigures(document, renderFigures(report)));
 }
 
+export function writeGrowthDoc(tables: readonly GrowthTable[], machine: Machine): void {
+  let document = readFileSync(FILE, 'utf8');
+  for (const table of tables) {
+    document = replaceFigures(document, renderGrowth(table, machine), marksOf(table.name));
+  }
+  writeFileSync(FILE, document);
+}
+
+export function renderGrowth(
+  { name, summary, rows, notes }: GrowthTable,
+  { cores, cpu, syncMs }: Machine,
+): string {
+  const where = `${cores} cores (${cpu}), a synced append of 4 KiB in ${syncMs.toFixed(2)} ms`;
+  const head = `### \`${name}\`: ${summary}`;
+  return [head, markdownTable(rows), [...notes, `Measured on ${where}.`].join('\n')].join('\n\n');
+}
+
 /** Throws when the document has lost its marks. */
-export function replaceFigures(document: string, figures: string): string {
-  const [begin, end] = [document.indexOf(BEGIN), document.indexOf(END)];
-  if (begin < 0 || end < begin) throw new Error(`docs/performance.md lacks ${BEGIN} or ${END}`);
-  return `${document.slice(0, begin + BEGIN.length)}\n\n${figures.trim()}\n\n${document.slice(end)}`;
+export function replaceFigures(document: string, figures: string, marks = COMPARED): string {
+  const [begin, end] = [document.indexOf(marks.begin), document.indexOf(marks.end)];
+  if (begin < 0 || end < begin) {
+    throw new Error(`docs/performance.md lacks ${marks.begin} or ${marks.end}`);
+  }
+  const before = document.slice(0, begin + marks.begin.length);
+  return `${before}\n\n${figures.trim()}\n\n${document.slice(end)}`;
 }
 
 export function renderFigures(report: Report): string {

@@ -2,10 +2,11 @@
  * inject: hands mail to an SMTP server over many sessions at once, and times it.
  *
  *   inject -p PORT -n MESSAGES -c SESSIONS -m MESSAGES_PER_CONNECTION -l OCTETS -d DOMAINS -h DOMAIN
+ *          [-r MESSAGES_A_SECOND]
  *
  * Speaks to 127.0.0.1 in clear, one command at a time. -m 0: any number on a connection. With
  * -d 500 the recipients are at d0.DOMAIN to d499.DOMAIN in turn. A refused message is counted and
- * its session starts anew. Prints one line of JSON at the end: first connect and last 250 in ns
+ * its session starts anew. With -r no more are begun than that many a second. Prints one line of JSON at the end: first connect and last 250 in ns
  * since 1970, counts, and percentiles of the time from the end of a message to its 250.
  * One thread, epoll.
  */
@@ -25,7 +26,7 @@
 #include <unistd.h>
 
 /* What a session waits for. */
-enum state { GREETING, EHLO, MAIL, RCPT, DATA, MESSAGE, QUIT };
+enum state { GREETING, EHLO, REST, MAIL, RCPT, DATA, MESSAGE, QUIT };
 
 struct session {
   int fd; /* -1: closed */
@@ -42,11 +43,11 @@ struct session {
 };
 
 static int port = 2525, sessions = 20, per_connection = 0, domains = 1;
-static long messages = 1000;
+static long messages = 1000, rate = 0;
 static size_t octets = 4096;
 static const char *domain = "dest.test";
 
-static int epoll_fd, open_sessions;
+static int epoll_fd, open_sessions, resting;
 static long started, accepted, refused, connection_errors;
 static uint64_t first_connect_ns, last_accept_ns;
 static uint32_t *ack_us;
@@ -118,13 +119,29 @@ static void message_refused(struct session *s, const char *why) {
   replace_connection(s);
 }
 
+/* Is it too early for one more? */
+static int is_early(void) {
+  return rate > 0 && (uint64_t)started * 1000000000u > (now_ns() - first_connect_ns) * (uint64_t)rate;
+}
+
 static void next_message(struct session *s) {
   if (started >= messages || (per_connection > 0 && s->on_connection >= per_connection)) {
     say_command(s, QUIT, "QUIT\r\n");
     return;
   }
+  if (is_early()) {
+    s->state = REST;
+    resting++;
+    return;
+  }
   s->number = (int)started++;
   say_command(s, MAIL, "MAIL FROM:<bench@src.test>\r\n");
+}
+
+static void wake(struct session *s) {
+  s->state = EHLO;
+  resting--;
+  next_message(s);
 }
 
 static void say_recipient(struct session *s) {
@@ -156,6 +173,8 @@ static void on_reply(struct session *s, const char *line) {
       if (code == 250) next_message(s);
       else connection_failed(s);
       return;
+    case REST: /* a farewell: the end follows */
+      return;
     case MAIL:
       if (code == 250) say_recipient(s);
       else message_refused(s, line);
@@ -183,7 +202,8 @@ static void on_reply(struct session *s, const char *line) {
 }
 
 static void on_end(struct session *s) {
-  if (s->state == QUIT) replace_connection(s);
+  if (s->state == REST) resting--;
+  if (s->state == QUIT || s->state == REST) replace_connection(s);
   else if (s->state == GREETING || s->state == EHLO) connection_failed(s);
   else message_refused(s, "the connection ended");
 }
@@ -256,8 +276,8 @@ static void run(void) {
   int idle_seconds = 0;
   for (int i = 0; i < sessions && i < messages; i++) open_session(&all[i]);
   while (open_sessions > 0) {
-    int n = epoll_wait(epoll_fd, events, 256, 1000);
-    idle_seconds = n == 0 ? idle_seconds + 1 : 0;
+    int n = epoll_wait(epoll_fd, events, 256, resting > 0 ? 2 : 1000);
+    if (resting == 0) idle_seconds = n == 0 ? idle_seconds + 1 : 0;
     if (idle_seconds > STALLED_SECONDS) {
       fprintf(stderr, "stalled\n");
       return;
@@ -266,6 +286,9 @@ static void run(void) {
       struct session *s = events[i].data.ptr;
       if (s->fd >= 0 && (events[i].events & EPOLLOUT)) flush(s);
       if (s->fd >= 0 && (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))) on_readable(s);
+    }
+    for (int i = 0; i < sessions && resting > 0 && (!is_early() || started >= messages); i++) {
+      if (all[i].fd >= 0 && all[i].state == REST) wake(&all[i]);
     }
   }
 }
@@ -281,7 +304,7 @@ static double ack_ms(double share) {
 
 int main(int argc, char **argv) {
   int option;
-  while ((option = getopt(argc, argv, "p:n:c:m:l:d:h:")) != -1) {
+  while ((option = getopt(argc, argv, "p:n:c:m:l:d:h:r:")) != -1) {
     switch (option) {
       case 'p': port = atoi(optarg); break;
       case 'n': messages = atol(optarg); break;
@@ -290,6 +313,7 @@ int main(int argc, char **argv) {
       case 'l': octets = (size_t)atol(optarg); break;
       case 'd': domains = atoi(optarg); break;
       case 'h': domain = optarg; break;
+      case 'r': rate = atol(optarg); break;
       default: return 2;
     }
   }

@@ -12,10 +12,12 @@ import { join } from 'node:path';
 import { createCa, type IssuedCertificate } from '../../support/ca.ts';
 import { startPolicyHost } from '../../support/policy-host.ts';
 import { policyText } from '../../support/pretend-internet.ts';
+import { AWAY_DOMAIN, AWAY_DOMAINS } from '../scenarios.ts';
 import { startDnsResponder } from './dns-responder.ts';
 import type { CertificateFiles, Outside } from './outside.ts';
 
 const MX_HOST = 'mx.test';
+const AWAY_HOST = 'mx.away.test';
 
 const [folder = '.', count = '0'] = process.argv.slice(2);
 const ca = await createCa('stsrelay bench root');
@@ -32,6 +34,10 @@ const policyHost = await startPolicyHost({ ca, address, port: isRoot ? 443 : 0 }
 dns.zone.set(MX_HOST, 'A', ['127.0.0.1']);
 dns.zone.set(MX_HOST, 'AAAA', []);
 publishMx('clear.test');
+// Nobody listens at that address: mail for these domains stays in the queue.
+dns.zone.set(AWAY_HOST, 'A', ['127.0.0.9']);
+dns.zone.set(AWAY_HOST, 'AAAA', []);
+for (let i = 0; i < AWAY_DOMAINS; i += 1) publishMx(`d${i}.${AWAY_DOMAIN}`, AWAY_HOST);
 await publishPolicy('dest.test');
 for (let i = 0; i < Number(count); i += 1) await publishPolicy(`d${i}.many.test`);
 
@@ -53,8 +59,8 @@ function save(name: string, certificate: IssuedCertificate): CertificateFiles {
   return files;
 }
 
-function publishMx(domain: string): void {
-  dns.zone.set(domain, 'MX', [{ preference: 10, exchange: MX_HOST }]);
+function publishMx(domain: string, exchange = MX_HOST): void {
+  dns.zone.set(domain, 'MX', [{ preference: 10, exchange }]);
 }
 
 async function publishPolicy(domain: string): Promise<void> {
