@@ -1,7 +1,8 @@
 /**
  * Composition of the receiving role: a process with the listeners of the relay and no queue.
  * What clients hand over goes over the link to the owner of the spool, and is acknowledged
- * when that has it; while the owner is away clients are told 452, and the listeners stay open.
+ * when that has it; while the owner is away clients are told 451, and the listeners stay open.
+ * An owner that sends it away is the end of it: somebody else does its work.
  *
  * Its settings come over the link. Until the first ones are there nothing listens.
  */
@@ -12,7 +13,7 @@ import { FrontDoor } from './front-door.ts';
 import { LinkClient } from './link/link-client.ts';
 import { RemoteQueue } from './link/remote-queue.ts';
 import { systemClock } from './platform/clock.ts';
-import { intakeEvents } from './telemetry/intake-events.ts';
+import { type IntakeEvents, intakeEvents } from './telemetry/intake-events.ts';
 import { createLog, type Log, type LogOptions } from './telemetry/log.ts';
 import { collectMetrics } from './telemetry/merge-metrics.ts';
 import { createMetrics } from './telemetry/metrics.ts';
@@ -33,10 +34,19 @@ export interface ReceiverOptions {
 const PORT_WAIT_MS = 2000;
 const PORT_LOOK_MS = 100;
 
+/** The owner of the spool has a receiving role already, or is no match for this one. */
+export class SentAwayError extends Error {
+  constructor(reason: string) {
+    super(`the owner of the queue sent it away: ${reason}`);
+    this.name = 'SentAwayError';
+  }
+}
+
 export class Receiver {
   readonly log: Log;
   readonly #options: ReceiverOptions;
   readonly #metrics = createMetrics();
+  readonly #intakeEvents: IntakeEvents;
   readonly #queue = new RemoteQueue(systemClock);
   readonly #link: LinkClient;
   readonly #failed = Promise.withResolvers<Error>();
@@ -48,20 +58,30 @@ export class Receiver {
   constructor(options: ReceiverOptions) {
     this.#options = options;
     this.log = createLog(options.log);
+    this.#intakeEvents = intakeEvents(this.log, this.#metrics);
     const { queueLinked, queueGone } = receiverEvents(this.log);
     this.#link = new LinkClient({
       path: options.path,
       hello: { pid: process.pid, supervisor: options.supervisor },
       queue: this.#queue,
       answer: (request) => this.#answer(request as DoorRequest),
-      up: queueLinked,
+      up: () => {
+        queueLinked();
+        this.#intakeEvents.queueIsBack();
+      },
       down: queueGone,
+      sentAway: (reason) => this.#failed.resolve(new SentAwayError(reason)),
     });
   }
 
-  /** Resolves when the listeners cannot be opened, with why. */
+  /** Resolves when the listeners cannot be opened, or the owner wants none of us, with why. */
   get failed(): Promise<Error> {
     return this.#failed.promise;
+  }
+
+  /** It had listeners open. */
+  get wasOpen(): boolean {
+    return this.#door !== undefined;
   }
 
   /** Refuse new connections, let messages in transit finish for at most `graceMs`, end the link. */
@@ -117,7 +137,7 @@ export class Receiver {
           dataDir,
           submit: this.#queue,
           clock: systemClock,
-          intakeEvents: intakeEvents(this.log, this.#metrics),
+          intakeEvents: this.#intakeEvents,
           relayEvents: relayEvents(this.log, this.#metrics),
           certificateChanged: (certificate) => tell({ kind: 'certificate', certificate }),
         });

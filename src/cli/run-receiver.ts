@@ -5,7 +5,7 @@
  */
 import { resolve } from 'node:path';
 import { intakeSocket, STOP_GRACE_MS } from '../door.ts';
-import { Receiver } from '../receive.ts';
+import { Receiver, SentAwayError } from '../receive.ts';
 import { type OwnerPlace, takeOrders } from '../roles/orders.ts';
 import { listenForSignals } from '../roles/signals.ts';
 import { reportProcessTroubles } from '../telemetry/process-troubles.ts';
@@ -22,10 +22,11 @@ export async function runReceiver(
   if (typeof begun === 'string' || !begun.owner) return EXIT.done;
   const receiver = open(begun.owner, orders.supervisor);
   const { isAgain } = begun;
-  // At the start the owner says what is wrong, and that is the end of all.
-  const failed = isAgain ? receiver.failed : new Promise<never>(() => {});
-  const ended = await Promise.race([orders.stop, failed]);
-  if (typeof ended !== 'string') return EXIT.no;
+  const ended = await Promise.race([orders.stop, endOf(receiver, isAgain)]);
+  if (typeof ended !== 'string') {
+    if (ended instanceof SentAwayError) cannotStart(receiver, ended);
+    return EXIT.no; // and the supervisor starts another one, of the program as it is now
+  }
   await receiver.stop(STOP_GRACE_MS);
   return EXIT.done;
 }
@@ -38,12 +39,29 @@ async function runApart(invocation: Invocation): Promise<ExitCode> {
   const ended = await Promise.race([signals.stop, receiver.failed]);
   if (typeof ended !== 'string') {
     await receiver.stop(0);
-    throw new CliError(EXIT.no, `the receiving role cannot start: ${ended.message}`);
+    // As a second start on one dataDir.
+    const code = ended instanceof SentAwayError ? EXIT.wrong : EXIT.no;
+    if (!receiver.wasOpen)
+      throw new CliError(code, `the receiving role cannot start: ${ended.message}`);
+    cannotStart(receiver, ended);
+    return code;
   }
   receiver.log.write('info', 'relay.stopping', { signal: ended });
   await receiver.stop(STOP_GRACE_MS);
   receiver.log.write('info', 'relay.stopped');
   return EXIT.done;
+}
+
+/** The listeners cannot be opened, or the owner wants none of us. */
+async function endOf({ failed }: Receiver, isAgain: boolean): Promise<Error> {
+  const error = await failed;
+  // At the start the owner says what is wrong, and that is the end of all.
+  return isAgain || error instanceof SentAwayError ? error : new Promise<never>(() => {});
+}
+
+/** After the start stderr is for JSON lines only, and nobody looks at it. */
+function cannotStart({ log }: Receiver, error: Error): void {
+  log.write('error', 'relay.cannot_start', { role: 'receive', error: error.message });
 }
 
 function open({ dataDir, log }: OwnerPlace, supervisor: number): Receiver {

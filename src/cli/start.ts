@@ -21,7 +21,8 @@ export const start: CliCommand = {
   notes: `
 Without --role it runs two processes and keeps them running: one with the listeners (receive), one
 with spool, queue and deliveries (deliver). Run apart, e.g. as two systemd units, each takes its own
-signals; they find each other through dataDir.
+signals; they find each other through dataDir. While deliver is away, receive answers 451 to DATA. A second one
+of either on the same dataDir ends with exit code 2 and names the process that is in the way.
 
 SIGTERM and SIGINT drain transactions under way for up to 30 s; a second one ends it at once.
 SIGHUP applies the changed configuration file; of roles run apart, it goes to deliver, which tells receive.`,

@@ -14,7 +14,7 @@
 import type { Envelope } from '../mail/envelope.ts';
 import { ContentScanner } from '../protocol/smtp/content.ts';
 import { HeaderScanner } from '../protocol/smtp/header-scan.ts';
-import { QueueFullError, type Submit } from '../queue/submit-port.ts';
+import { QueueAwayError, QueueFullError, type Submit } from '../queue/submit-port.ts';
 import { type Draft, SpoolError } from '../spool/store.ts';
 import { REFUSALS, type Refusal } from './replies.ts';
 
@@ -107,6 +107,7 @@ export class Reception {
 export function refusalOf(error: unknown): { refusal: Refusal; detail: string } {
   const detail = error instanceof Error ? error.message : String(error);
   if (error instanceof QueueFullError) return { refusal: REFUSALS.queueFull, detail };
+  if (error instanceof QueueAwayError) return { refusal: REFUSALS.queueAway, detail };
   if (!(error instanceof SpoolError)) return { refusal: REFUSALS.localError, detail };
   return { refusal: error.kind === 'full' ? REFUSALS.spoolFull : REFUSALS.spoolFailed, detail };
 }

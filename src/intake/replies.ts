@@ -61,6 +61,8 @@ export const REFUSALS = {
   spoolFull: refusal(452, '4.3.1 Insufficient system storage', 'spool-full'),
   spoolFailed: refusal(452, '4.3.1 System storage failing, try again later', 'spool-failed'),
   queueFull: refusal(452, '4.3.1 Too many messages queued, try again later', 'queue-full'),
+  // RFC 3463 §3.4: X.3.2, the system takes no messages for now; its storage (X.3.1) may be fine.
+  queueAway: refusal(451, '4.3.2 Mail queue not available, try again later', 'queue-away'),
   localError: refusal(451, '4.3.0 Local error in processing', 'protocol-error'),
   tooManyConnections: refusal(421, '4.7.0 Too many connections', 'too-many-connections'),
 } as const satisfies Record<string, Refusal>;

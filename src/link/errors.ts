@@ -2,11 +2,11 @@
  * The errors of a queue that cross the link as what they are, so that a client is told the
  * same as when queue and front door are one process.
  */
-import { QueueFullError } from '../queue/submit-port.ts';
+import { QueueAwayError, QueueFullError } from '../queue/submit-port.ts';
 import { SpoolError } from '../spool/store.ts';
 import { type Frame, FrameError } from './frame.ts';
 
-const KINDS = { queueFull: 1, full: 2, failed: 3, other: 4 } as const;
+const KINDS = { queueFull: 1, full: 2, failed: 3, other: 4, away: 5 } as const;
 /** Characters of a text; at most four octets each. */
 const MOST_TEXT = 1000;
 
@@ -27,6 +27,8 @@ export function decodeRefusal({ payload }: Frame): Error {
       return new SpoolError('full', text);
     case KINDS.failed:
       return new SpoolError('failed', text);
+    case KINDS.away:
+      return new QueueAwayError(text);
     case KINDS.other:
       return new Error(text);
     default:
@@ -36,6 +38,7 @@ export function decodeRefusal({ payload }: Frame): Error {
 
 function kindOf(error: unknown): number {
   if (error instanceof QueueFullError) return KINDS.queueFull;
+  if (error instanceof QueueAwayError) return KINDS.away;
   return error instanceof SpoolError
     ? KINDS[error.kind === 'full' ? 'full' : 'failed']
     : KINDS.other;

@@ -15,19 +15,24 @@ export interface LinkClientParts {
   /** Answer a request of the owner. */
   readonly answer: (request: unknown) => Promise<unknown>;
   readonly up: () => void;
-  /** The link broke, or could not be made; told once per reason until it is up again. */
+  /** The link broke, or could not be made; told once until it is up again. */
   readonly down: (reason: string) => void;
+  /** The owner has sent us away, for REFUSED_MS at least, and will go on doing so. */
+  readonly sentAway: (reason: string) => void;
 }
 
 const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 1000;
+/** For the end of a receiving role that came before us to be noticed. */
+const REFUSED_MS = 2000;
 
 export class LinkClient {
   readonly #parts: LinkClientParts;
   #link: LinkConnection | undefined;
   #closed = false;
   #retryMs = FIRST_RETRY_MS;
-  #toldReason: string | undefined;
+  #isDownTold = false;
+  #refusedSinceMs: number | undefined;
   #retry: NodeJS.Timeout | undefined;
 
   constructor(parts: LinkClientParts) {
@@ -68,7 +73,9 @@ export class LinkClient {
       ended: (reason) => {
         if (isUp) queue.detach(bye ?? reason);
         this.#link = undefined;
-        this.#isDown(bye ?? reason);
+        if (isUp || bye === undefined) this.#refusedSinceMs = undefined;
+        else this.#isRefused(bye);
+        this.#isDown(bye ?? (isUp ? reason : `no delivering role answers: ${reason}`));
       },
     });
     socket.once('connect', () =>
@@ -79,15 +86,21 @@ export class LinkClient {
   #isUp(link: LinkConnection): void {
     this.#link = link;
     this.#retryMs = FIRST_RETRY_MS;
-    this.#toldReason = undefined;
+    this.#isDownTold = false;
     this.#parts.queue.attach(link);
     this.#parts.up();
   }
 
+  #isRefused(reason: string): void {
+    const now = performance.now();
+    this.#refusedSinceMs ??= now;
+    if (now - this.#refusedSinceMs >= REFUSED_MS) this.#parts.sentAway(reason);
+  }
+
   #isDown(reason: string): void {
     if (this.#closed) return;
-    if (reason !== this.#toldReason) this.#parts.down(reason);
-    this.#toldReason = reason;
+    if (!this.#isDownTold) this.#parts.down(reason);
+    this.#isDownTold = true;
     // Not of the clock: it keeps the process alive, which waits for nothing else.
     this.#retry = setTimeout(() => this.#connect(), this.#retryMs);
     this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);

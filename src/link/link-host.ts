@@ -24,7 +24,7 @@ export interface Hello {
 }
 
 /** Changes with every change of the wire format or of a value that crosses the link. */
-export const LINK_PROTOCOL = 1;
+export const LINK_PROTOCOL = 2;
 
 export interface LinkHostParts {
   /** Short enough for a socket; a file left behind is removed, so dataDir must be locked. */
@@ -136,13 +136,13 @@ export class LinkHost {
     if (protocol !== LINK_PROTOCOL) {
       return `it speaks version ${protocol} of the link, the delivering role ${LINK_PROTOCOL}: start both from one version of the program`;
     }
-    if (supervisor !== mine) {
-      return mine === 0
-        ? 'the delivering role belongs to no supervisor'
-        : `the delivering role belongs to process ${mine}`;
-    }
-    if (this.#peer) return `process ${this.#peer.pid} is the receiving role already`;
-    return undefined;
+    const other = this.#peer
+      ? `process ${this.#peer.pid} is the receiving role already`
+      : undefined;
+    if (supervisor === mine) return other;
+    if (mine !== 0)
+      return `${other ?? 'it has a receiving role of its own'}, of \`stsrelay start\`, process ${mine}`;
+    return `process ${process.pid} delivers here on its own, not under \`stsrelay start\``;
   }
 
   #ended(peer: Peer, reason: string): void {

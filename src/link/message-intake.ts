@@ -10,7 +10,7 @@
  */
 import type { Envelope } from '../mail/envelope.ts';
 import { isMessageId, type MessageId } from '../mail/message-id.ts';
-import type { Submit } from '../queue/submit-port.ts';
+import { QueueAwayError, type Submit } from '../queue/submit-port.ts';
 import { type Draft, SpoolError } from '../spool/store.ts';
 import type { LinkConnection } from './connection.ts';
 import { encodeRefusal } from './errors.ts';
@@ -115,7 +115,7 @@ export class MessageIntake {
 
   async #makeRoom(id: MessageId): Promise<Draft> {
     try {
-      if (this.#closing) throw new SpoolError('failed', 'the delivering role is about to end');
+      if (this.#closing) throw new QueueAwayError('the delivering role is about to end');
       if (this.#octets > MOST_OCTETS || this.#messages > MOST_MESSAGES) {
         throw new SpoolError('full', 'too many messages are under way at once');
       }

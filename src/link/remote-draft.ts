@@ -10,7 +10,7 @@ import { CHUNK_LIMIT, encodeMessage, FRAME, SMALL_BODY } from './frame.ts';
 
 /** What a draft needs of its queue. */
 export interface DraftOwner {
-  /** Begin to speak of one more message. Throws SpoolError where there is nobody to speak to. */
+  /** Begin to speak of one more message. Throws QueueAwayError where there is nobody to speak to. */
   open(): { readonly link: LinkConnection; readonly exchange: Exchange };
   close(exchange: Exchange): void;
   /** Keep so many octets. Throws SpoolError when that would be too many. */
@@ -43,7 +43,7 @@ export class RemoteDraft implements Draft {
     await this.#send(chunk);
   }
 
-  /** From now on in chunks: returns when the owner has made room. Throws SpoolError, QueueFullError. */
+  /** From now on in chunks: returns when the owner has made room. Throws SpoolError, QueueFullError, QueueAwayError. */
   async stream(): Promise<void> {
     const { link, exchange } = this.#open();
     link.send(FRAME.begin, exchange.id, Buffer.from(this.id));

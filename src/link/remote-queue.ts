@@ -5,14 +5,14 @@
  *
  * Promises: `commit` returns only after the owner has said that the message is durable. When
  * the link is not there, breaks, or nothing is heard for REPLY_MS, it throws
- * SpoolError('failed'), and the client is told to come again: whether the message was
+ * QueueAwayError, and the client is told to come again: whether the message was
  * committed before the break nobody knows, and twice is better than never. Memory is bounded
  * by HELD_LIMIT; beyond, there is no room.
  */
 import type { Envelope } from '../mail/envelope.ts';
 import { type MessageId, newMessageId } from '../mail/message-id.ts';
 import type { Clock } from '../platform/clock.ts';
-import type { Submit } from '../queue/submit-port.ts';
+import { QueueAwayError, type Submit } from '../queue/submit-port.ts';
 import { type Draft, SpoolError } from '../spool/store.ts';
 import type { LinkConnection } from './connection.ts';
 import { decodeRefusal } from './errors.ts';
@@ -126,8 +126,8 @@ export class RemoteQueue implements Submit, DraftOwner {
     return this.#link;
   }
 
-  #noOwner(): SpoolError {
-    return new SpoolError('failed', `the delivering role is not there: ${this.#why}`);
+  #noOwner(): QueueAwayError {
+    return new QueueAwayError(`the delivering role is not there: ${this.#why}`);
   }
 
   /** Fail what has waited too long, as long as anything waits. */
@@ -140,7 +140,7 @@ export class RemoteQueue implements Submit, DraftOwner {
         if (exchange.look() * LOOK_EVERY_MS < REPLY_MS) continue;
         this.#exchanges.delete(exchange.id);
         this.#link?.send(FRAME.discard, exchange.id);
-        exchange.fail(new SpoolError('failed', 'the delivering role does not answer'));
+        exchange.fail(new QueueAwayError('the delivering role does not answer'));
       }
       if (this.#exchanges.size > 0) this.#lookLater();
     });

@@ -1,10 +1,15 @@
 /**
  * What happens at the front door. One function per event: log line and metric together.
  * No message content and no passwords.
+ *
+ * When no mail can be taken at all, for a reason of our own, there is one line about it
+ * (`intake.refusing`) and one at its end (`intake.accepting`); the single refusals are counted and go to the
+ * log at level debug.
  */
 import type { Envelope } from '../mail/envelope.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import { Spell } from './spell.ts';
 
 /** Why a client was told no; a closed set, it labels a metric. */
 export type RefusalReason =
@@ -21,6 +26,7 @@ export type RefusalReason =
   | 'spool-full'
   | 'spool-failed'
   | 'queue-full'
+  | 'queue-away'
   | 'bad-address'
   | 'tls-failed'
   | 'proxy-protocol'
@@ -37,7 +43,21 @@ export interface RefusalFacts {
   readonly detail?: string;
 }
 
+/** Whoever comes is refused: nothing about the client is wrong. */
+const OWN_TROUBLES: readonly RefusalReason[] = [
+  'spool-full',
+  'spool-failed',
+  'queue-full',
+  'queue-away',
+];
+
 export function intakeEvents(log: Log, metrics: Metrics) {
+  const spells = new Map(OWN_TROUBLES.map((reason) => [reason, new Spell()]));
+  const works = (reason: RefusalReason, isSure: boolean) => {
+    const over = spells.get(reason)?.works(isSure);
+    if (over)
+      log.write('info', 'intake.accepting', { reason, refused: over.count, seconds: over.seconds });
+  };
   return {
     /** A listener is open. */
     listening(listener: { address: string; port: number; tls: string; auth: string }): void {
@@ -59,10 +79,21 @@ export function intakeEvents(log: Log, metrics: Metrics) {
         user: envelope.client?.user,
         tls: envelope.client?.tls,
       });
+      for (const reason of OWN_TROUBLES) works(reason, false);
     },
     refused(facts: RefusalFacts): void {
-      metrics.refusals.inc({ reason: facts.reason });
-      log.write('info', 'intake.refused', { ...facts });
+      const { reason, reply, detail } = facts;
+      metrics.refusals.inc({ reason });
+      const spell = spells.get(reason);
+      log.write(spell ? 'debug' : 'info', 'intake.refused', { ...facts });
+      const told = spell?.hit();
+      if (!told) return;
+      const { count: refused, seconds } = told;
+      log.write('warn', 'intake.refusing', { reason, reply, detail, refused, seconds });
+    },
+    /** The queue that was in another process and away (`queue-away`) is back. */
+    queueIsBack(): void {
+      works('queue-away', true);
     },
     authFailed(facts: { client: string; user: string }): void {
       metrics.authFailures.inc();

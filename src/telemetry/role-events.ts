@@ -36,7 +36,7 @@ export function receiverEvents(log: Log) {
     queueLinked(): void {
       log.write('info', 'intake.queue_linked', { pid: process.pid });
     },
-    /** Clients are told 452 until it is back. */
+    /** Clients are told 451 until it is back; `intake.refusing` says so when the first one comes. */
     queueGone(reason: string): void {
       log.write('warn', 'intake.queue_gone', { reason });
     },

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { QueueFullError } from '../../src/queue/submit-port.ts';
+import { QueueAwayError, QueueFullError } from '../../src/queue/submit-port.ts';
 import { SpoolError } from '../../src/spool/store.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { openDoor, plain } from '../support/front-door.ts';
@@ -243,13 +243,15 @@ describe('refused messages: the session goes on', () => {
     [new SpoolError('full', 'x'), 'spool-full'],
     [new SpoolError('failed', 'x'), 'spool-failed'],
     [new QueueFullError(3), 'queue-full'],
+    [new QueueAwayError('x'), 'queue-away'],
   ] as const) {
     test(`no room: ${reason}, before any content is sent`, async () => {
       await using door = await openDoor();
       door.queue.beginError = error;
       using client = await door.session();
       const { reply } = await client.deliver(simple);
-      assert.match(reply.raw, /^452 4\.3\.1 /);
+      const told = reason === 'queue-away' ? /^451 4\.3\.2 Mail queue not / : /^452 4\.3\.1 /;
+      assert.match(reply.raw, told);
       assert.equal(door.events('intake.refused')[0]?.['reason'], reason);
       door.queue.beginError = undefined;
       await client.send('RSET');

@@ -23,7 +23,7 @@ import { processesIn } from '../support/tied-child.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const START_MS = 90_000;
-const NO_OWNER = /^452 4\.3\.1 System storage failing, try again later\r\n/;
+const NO_OWNER = /^451 4\.3\.2 Mail queue not available, try again later\r\n/;
 
 let net: PretendInternet;
 before(async () => {
@@ -178,7 +178,7 @@ describe('killed', { concurrency: 1 }, () => {
     assert.equal(await relay.stop(), 0);
   });
 
-  test('deliver: sessions are told 452 and then work again, nothing acknowledged is lost', async () => {
+  test('deliver: sessions are told 451 and then work again, nothing acknowledged is lost', async () => {
     const to = await domain('deliver.test');
     await using relay = await start();
     using client = await openSession({ port: relay.smtpPort });
@@ -194,6 +194,12 @@ describe('killed', { concurrency: 1 }, () => {
     for (const reply of refused) assert.match(`${reply}\r\n`, NO_OWNER);
     await assertArrived(to, new Set([...recipients, `first@${to}`]));
     assert.equal(relay.rolePid('receive'), receiver);
+    const [refusing, ...again] = relay.events('intake.refusing');
+    assert.deepEqual([refusing?.['reason'], refusing?.level, again], ['queue-away', 'warn', []]);
+    assert.match(String(refusing?.['detail']), /^the delivering role is not there: /);
+    const [accepting] = relay.events('intake.accepting');
+    assert.equal(accepting?.['refused'], relay.events('intake.refused').length);
+    assert.equal(relay.events('intake.queue_gone').length, 1);
     assert.equal(await relay.metric('stsrelay_role_restarts_total', { role: 'deliver' }), 1);
     assert.equal(redisIn(relay.dataDir).length, 1);
     assert.equal(relay.stderr, '');
@@ -375,6 +381,48 @@ describe('--role', () => {
     for (const { stderr, strayOutput } of [deliver, receive]) {
       assert.deepEqual([stderr, strayOutput], ['', []]);
     }
+  });
+
+  for (const role of ['receive', 'deliver'] as const) {
+    test(`a second ${role} ends, and names the process that does this already`, async () => {
+      await using relay = await start();
+      const { pid = 0 } = relay;
+      const before = Date.now();
+      const { code, stdout, stderr } = await runStsrelay([
+        ...['start', '--role', role, '--config', relay.configFile],
+      ]);
+      assert.equal(code, 2, stdout);
+      assert.ok(Date.now() - before < START_MS);
+      assert.match(stderr, new RegExp(`^stsrelay: [^\n]* process ${pid}\\b[^\n]*\n$`));
+      if (role === 'receive') {
+        assert.match(
+          stderr,
+          new RegExp(`process ${relay.rolePid('receive')} is the receiving role`),
+        );
+      }
+      assert.equal((await readiness(relay)).status, 200);
+      assert.deepEqual(relay.events('relay.receiver_gone'), []);
+      assert.equal(await relay.stop(), 0);
+    });
+  }
+
+  test('a receiving role beside one that was started apart: the same', async () => {
+    const settings = net.relaySettings();
+    await using deliver = await startRelay({ settings, args: ['--role', 'deliver'] });
+    const apart = {
+      settings: [settings, { dataDir: deliver.dataDir }],
+      args: ['--role', 'receive'],
+    };
+    await using receive = await startRelay({ ...apart, dontWait: true });
+    await receive.waitForEvent('intake.queue_linked', () => true, START_MS);
+    await using second = await startRelay({ ...apart, dontWait: true });
+    assert.equal(await second.waitForExit(START_MS), 2);
+    assert.match(second.stderr, new RegExp(`process ${receive.pid} is the receiving role already`));
+    // One that was killed leaves its place at once.
+    await receive.kill();
+    await receive.start();
+    await receive.waitForEvent('intake.queue_linked', () => true, START_MS);
+    assert.deepEqual([await receive.stop(), await deliver.stop()], [0, 0]);
   });
 
   test('all: one process', async () => {

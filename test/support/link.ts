@@ -69,6 +69,7 @@ export class TestLink implements AsyncDisposable {
       answer: this.#options.answer ?? (async (request) => request),
       up: () => this.events.push('up'),
       down: (reason) => this.events.push(`down ${reason}`),
+      sentAway: (reason) => this.events.push(`away ${reason}`),
     });
     return this.#client;
   }

@@ -19,7 +19,7 @@ import { LINK_PROTOCOL } from '../../src/link/link-host.ts';
 import { NoAnswerError } from '../../src/link/peer.ts';
 import type { Envelope } from '../../src/mail/envelope.ts';
 import { newMessageId } from '../../src/mail/message-id.ts';
-import { QueueFullError, type Submit } from '../../src/queue/submit-port.ts';
+import { QueueAwayError, QueueFullError, type Submit } from '../../src/queue/submit-port.ts';
 import { SpoolError } from '../../src/spool/store.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryQueue } from '../support/front-door.ts';
@@ -152,6 +152,7 @@ describe('refusals', () => {
     new QueueFullError(7),
     new SpoolError('full', 'no room'),
     new SpoolError('failed', 'a bad disk'),
+    new QueueAwayError('about to end'),
     new Error('a bug'),
   ];
   for (const error of errors) {
@@ -233,7 +234,7 @@ describe('refusals', () => {
 });
 
 describe('a link that is not there', () => {
-  const gone = { name: 'SpoolError', kind: 'failed', message: /the delivering role is not there/ };
+  const gone = { name: 'QueueAwayError', message: /the delivering role is not there/ };
 
   test('refuses, and works when the owner comes', async () => {
     await using link = new TestLink({});
@@ -274,7 +275,7 @@ describe('a link that is not there', () => {
     const gate = Promise.withResolvers<void>();
     link.queue.hold = gate.promise;
     const sent = submit(link.remote, [Buffer.from('x')]);
-    const refused = assert.rejects(sent, { kind: 'failed', message: /does not answer/ });
+    const refused = assert.rejects(sent, { name: 'QueueAwayError', message: /does not answer/ });
     await link.queue.drafts.until('the commit', ([draft]) => draft?.chunks[0]);
     for (let i = 0; i < 30; i += 1) clock.advance(5000);
     await refused;
@@ -289,7 +290,8 @@ describe('who is at the other end', () => {
     await using link = new TestLink({ supervisor: 4711 });
     await link.startOwner();
     link.startReceiver();
-    assert.match(await link.until('down'), /belongs to no supervisor/);
+    assert.match(await link.until('down'), /delivers here on its own/);
+    assert.match(await link.until('away'), new RegExp(`process ${process.pid} delivers`));
     assert.ok(!link.host.isLinked);
   });
 
@@ -311,7 +313,7 @@ describe('who is at the other end', () => {
     socket.write(Buffer.concat(encodeFrame(FRAME.hello, 0, serialize(hello))));
     assert.match(
       (await socket.setEncoding('utf8').toArray()).join(''),
-      /speaks version 2 of the link/,
+      new RegExp(`speaks version ${LINK_PROTOCOL + 1} of the link`),
     );
   });
 
@@ -401,7 +403,7 @@ test('an owner that drains refuses what is new and finishes what is not', async 
   await link.queue.drafts.until('the commit', ([draft]) => draft?.chunks[0]);
   const drained = link.host.drain();
   await assert.rejects(submit(link.remote, [Buffer.from('y')]), {
-    kind: 'failed',
+    name: 'QueueAwayError',
     message: /about to end/,
   });
   gate.resolve();
