@@ -66,6 +66,11 @@ export function pickDoorSettings(settings: DoorSettings): DoorSettings {
   return { hostname, postmaster, listeners, tls, access, limits, log };
 }
 
+/** The socket on which the supervisor says how its roles are; as `intakeSocket`. */
+export function rolesSocket(dataDir: string): string {
+  return shortPath(join(dataDir, 'roles.sock'));
+}
+
 /** The socket of the link, in a form that is short enough for one. Throws when there is none. */
 export function intakeSocket(dataDir: string): string {
   return shortPath(join(dataDir, 'intake.sock'));

@@ -50,6 +50,7 @@ export class Receiver {
   readonly #queue = new RemoteQueue(systemClock);
   readonly #link: LinkClient;
   readonly #failed = Promise.withResolvers<Error>();
+  readonly #opened = Promise.withResolvers<void>();
   #door: FrontDoor | undefined;
   #stopping = false;
   /** Settings come into force one after the other. */
@@ -77,6 +78,11 @@ export class Receiver {
   /** Resolves when the listeners cannot be opened, or the owner wants none of us, with why. */
   get failed(): Promise<Error> {
     return this.#failed.promise;
+  }
+
+  /** Resolves when the listeners are open. */
+  get opened(): Promise<void> {
+    return this.#opened.promise;
   }
 
   /** It had listeners open. */
@@ -118,6 +124,7 @@ export class Receiver {
       if (this.#stopping) throw new Error('the receiving role is about to end');
       if (this.#door) await this.#door.update(settings);
       else this.#door = await this.#open(settings);
+      this.#opened.resolve();
       this.log.setLevel(settings.log.level);
       return { ok: true, certificate: this.#door.certificate };
     } catch (error) {

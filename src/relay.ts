@@ -334,6 +334,7 @@ class RunningRelay implements Relay {
 
   async #openDoor({ dataDir, engine }: DoorParts): Promise<Door> {
     const { receiver } = this.#options;
+    this.#ownerEvents.opened(!receiver);
     const shared = {
       settings: this.#settings,
       submit: engine.submit,

@@ -4,6 +4,7 @@
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { shortPath } from '../admin/socket-path.ts';
+import { askRoles, formatRole } from './ask-roles.ts';
 import { CliError, EXIT } from './command.ts';
 
 export interface ControlAnswer {
@@ -29,17 +30,23 @@ export async function askRelay(dataDir: string, asked: ControlRequest): Promise<
     const { code, message } = error as NodeJS.ErrnoException;
     throw new CliError(
       EXIT.unreachable,
-      `the relay cannot be reached on ${socketPath}: ${explain(code, message)}`,
+      `the relay cannot be reached on ${socketPath}: ${await explain(dataDir, { code, message })}`,
       { socket: socketPath },
     );
   }
 }
 
-function explain(code: string | undefined, message: string): string {
+async function explain(
+  dataDir: string,
+  { code, message }: Pick<NodeJS.ErrnoException, 'code' | 'message'>,
+): Promise<string> {
   switch (code) {
     case 'ENOENT':
-    case 'ECONNREFUSED':
+    case 'ECONNREFUSED': {
+      const away = (await askRoles(dataDir))?.roles.find(({ role }) => role === 'deliver');
+      if (away) return `its process for queue and control is away: ${formatRole(away, Date.now())}`;
       return 'none is running on this dataDir; start it with `stsrelay start`, or name its configuration with --config';
+    }
     case 'EACCES':
     case 'EPERM':
       return 'only the user the relay runs as (and root) may talk to it';

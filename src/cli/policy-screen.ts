@@ -10,7 +10,7 @@ import type {
   SuspicionView,
 } from '../admin/policies.ts';
 import type { DowngradeSignal } from '../mail/downgrade-signal.ts';
-import { formatUptime } from './status.ts';
+import { formatSpan } from './span.ts';
 import { printable } from './terminal.ts';
 
 const NONE = '-';
@@ -33,7 +33,7 @@ export function listRow({ domain, policy, suspicions, lastFailure }: PolicyListi
     ? [
         policy.mode,
         policy.id,
-        formatUptime(secondsFrom(policy.fetchedAt, nowMs)),
+        formatSpan(secondsFrom(policy.fetchedAt, nowMs)),
         policy.inForce ? distance(policy.expiresAt, nowMs) : 'expired',
         policy.source,
       ]
@@ -201,7 +201,7 @@ function moment(at: string | undefined, nowMs: number, none = NONE): string {
 function distance(at: string, nowMs: number): string {
   const seconds = secondsFrom(at, nowMs);
   if (Number.isNaN(seconds)) return NONE;
-  return seconds < 0 ? `in ${formatUptime(-seconds)}` : `${formatUptime(seconds)} ago`;
+  return seconds < 0 ? `in ${formatSpan(-seconds)}` : `${formatSpan(seconds)} ago`;
 }
 
 function secondsFrom(at: string, nowMs: number): number {

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { loadSettings } from '../config/load.ts';
 import { formatProblem, formatWarning } from '../config/problems.ts';
 import type { Settings } from '../config/settings.ts';
+import { rolesSocket } from '../door.ts';
 import { type ReceiverLink, type Relay, type ReloadAnswer, startRelay } from '../relay.ts';
 import { type Order, type Supervised, takeOrders } from '../roles/orders.ts';
 import { listenForSignals } from '../roles/signals.ts';
@@ -31,6 +32,7 @@ export async function runOwner(invocation: Invocation, role: OwnerRole): Promise
     if (!isAgain || !(error instanceof CliError)) throw error;
     // The relay is running: stderr is for JSON lines only, and nobody looks at it.
     createLog({ level: 'info' }).write('error', 'relay.cannot_start', { error: error.message });
+    orders.report({ kind: 'failed', reason: error.message });
     return error.exitCode;
   }
 }
@@ -76,7 +78,10 @@ async function receiverLink(
     supervisor: orders.supervisor,
     isAwaited: !isAgain,
     onListening: (dataDir) =>
-      orders.report({ kind: 'listening', owner: { dataDir, log: settings.log } }),
+      orders.report({
+        kind: 'listening',
+        owner: { dataDir, log: settings.log, rolesSocket: rolesSocket(dataDir) },
+      }),
   };
 }
 

@@ -22,9 +22,11 @@ export async function runReceiver(
   if (typeof begun === 'string' || !begun.owner) return EXIT.done;
   const receiver = open(begun.owner, orders.supervisor);
   const { isAgain } = begun;
+  void receiver.opened.then(() => orders.report({ kind: 'started' }));
   const ended = await Promise.race([orders.stop, endOf(receiver, isAgain)]);
   if (typeof ended !== 'string') {
     if (ended instanceof SentAwayError) cannotStart(receiver, ended);
+    orders.report({ kind: 'failed', reason: ended.message });
     return EXIT.no; // and the supervisor starts another one, of the program as it is now
   }
   await receiver.stop(STOP_GRACE_MS);
@@ -64,7 +66,7 @@ function cannotStart({ log }: Receiver, error: Error): void {
   log.write('error', 'relay.cannot_start', { role: 'receive', error: error.message });
 }
 
-function open({ dataDir, log }: OwnerPlace, supervisor: number): Receiver {
+function open({ dataDir, log }: Omit<OwnerPlace, 'rolesSocket'>, supervisor: number): Receiver {
   let path: string;
   try {
     path = intakeSocket(dataDir);

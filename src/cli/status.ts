@@ -3,9 +3,12 @@
  */
 import { z } from 'zod';
 import type { RelayStatus } from '../admin/status.ts';
+import type { SupervisorFacts } from '../roles/roles-socket.ts';
+import { askRoles, formatMail, formatRole } from './ask-roles.ts';
 import { type CliCommand, CliError, EXIT } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import { askRelay } from './control-client.ts';
+import { formatSpan } from './span.ts';
 import { print, printable, printJson } from './terminal.ts';
 
 const STATUS_TIMEOUT_MS = 10_000;
@@ -34,21 +37,43 @@ const statusSchema = z.looseObject({
 export const status: CliCommand = {
   usage: 'status',
   summary: 'one screen: uptime, listeners, queue, Redis, spool, last errors',
+  notes: `
+While deliver, which answers, is away, it says what is known of the two processes and ends with exit
+code 3: since when, how often it was started again and when it will be.`,
   async run(invocation) {
-    const { status: code, body } = await askRelay(requireDataDir(invocation), {
-      method: 'GET',
-      path: '/api/v1/status',
-      timeoutMs: STATUS_TIMEOUT_MS,
-    });
+    const dataDir = requireDataDir(invocation);
+    const [answer, supervisor] = await Promise.all([
+      askRelay(dataDir, {
+        method: 'GET',
+        path: '/api/v1/status',
+        timeoutMs: STATUS_TIMEOUT_MS,
+      }).catch((error: CliError) => error),
+      askRoles(dataDir),
+    ]);
+    if (answer instanceof Error) {
+      if (!supervisor) throw answer;
+      const { message: error } = answer;
+      if (invocation.json) printJson({ ok: false, error, ...rolesFacts(supervisor) });
+      else print(formatAway(supervisor, error));
+      return EXIT.unreachable;
+    }
+    const { status: code, body } = answer;
     const parsed = statusSchema.safeParse(body);
     if (code !== 200 || !parsed.success) {
       throw new CliError(EXIT.unreachable, `the relay answered ${code}, which is no status`);
     }
-    if (invocation.json) printJson(body);
-    else print(formatStatus(parsed.data as RelayStatus));
+    const relay = parsed.data as RelayStatus;
+    if (invocation.json) printJson({ ...relay, ...(supervisor ? rolesFacts(supervisor) : {}) });
+    else print(formatStatus(relay, supervisor));
     return EXIT.done;
   },
 };
+
+function rolesFacts(facts: SupervisorFacts) {
+  const { roles, version, pid, startedAt } = facts;
+  const mail = formatMail(facts);
+  return { supervisor: { version, pid, startedAt }, roles, ...(mail ? { mail } : {}) };
+}
 
 /** The numbers of the queue in words; others come as they are called. */
 const QUEUE_WORDS: Readonly<Record<string, (count: number) => string>> = {
@@ -60,8 +85,30 @@ const QUEUE_WORDS: Readonly<Record<string, (count: number) => string>> = {
   oldestDueSeconds: (count) => `oldest due for ${Math.round(count)} s`,
 };
 
+type Row = readonly [string, readonly string[]];
+
+/** The screen while the role that would answer is away. */
+export function formatAway(supervisor: SupervisorFacts, error: string): string {
+  const { version, pid, startedAt, roles } = supervisor;
+  const facts = `stsrelay ${printable(version)}, process ${pid}, started ${startedAt}`;
+  // One that is up and does not answer needs more words than the rows below have.
+  const isHung = roles.some(({ role, state }) => role === 'deliver' && state === 'up');
+  return formatRows([
+    ['relay', isHung ? [facts, printable(error)] : [facts]],
+    ...rolesRows(supervisor),
+  ]);
+}
+
+function rolesRows(supervisor: SupervisorFacts): readonly Row[] {
+  const mail = formatMail(supervisor);
+  return [
+    ['roles', supervisor.roles.map((facts) => formatRole(facts, Date.now()))],
+    ...(mail === undefined ? [] : [['mail', [mail]] as const]),
+  ];
+}
+
 /** The screen. */
-export function formatStatus(relay: RelayStatus): string {
+export function formatStatus(relay: RelayStatus, supervisor?: SupervisorFacts): string {
   const listeners = relay.listeners.map(({ address, port, tls, auth, connections }) => {
     const facts = [
       tls === undefined ? '' : `tls ${tls}`,
@@ -77,17 +124,21 @@ export function formatStatus(relay: RelayStatus): string {
   const errors = relay.lastErrors
     .slice(0, SHOWN_ERRORS)
     .map(({ time, event, text }) => printable(`${time}  ${event}  ${text}`));
-  const rows: readonly (readonly [string, readonly string[]])[] = [
+  return formatRows([
     [
       'relay',
-      [`stsrelay ${relay.version}, node ${relay.node}, up ${formatUptime(relay.uptimeSeconds)}`],
+      [`stsrelay ${relay.version}, node ${relay.node}, up ${formatSpan(relay.uptimeSeconds)}`],
     ],
+    ...(supervisor ? rolesRows(supervisor) : []),
     ['listeners', listeners.length > 0 ? listeners : ['none open']],
     ['queue', [queue.length > 0 ? queue.join(', ') : 'empty']],
     ['redis', [state(relay.redis.up, 'up', 'DOWN', relay.redis.reason)]],
     ['spool', [state(relay.spool.ok, 'ok', 'FAILING', relay.spool.reason)]],
     ['last errors', errors.length > 0 ? errors : ['none']],
-  ];
+  ]);
+}
+
+function formatRows(rows: readonly Row[]): string {
   return rows
     .flatMap(([name, lines]) =>
       lines.map((line, i) => `${(i === 0 ? name : '').padEnd(13)}${line}`),
@@ -98,27 +149,4 @@ export function formatStatus(relay: RelayStatus): string {
 function state(good: boolean, yes: string, no: string, reason = ''): string {
   const detail = reason === '' || reason === yes ? '' : ` (${printable(reason)})`;
   return `${good ? yes : no}${detail}`;
-}
-
-/** The two largest units that are not zero: `3 d 4 h`, `12 min`. */
-export function formatUptime(seconds: number): string {
-  const units = [
-    ['d', 86_400],
-    ['h', 3600],
-    ['min', 60],
-    ['s', 1],
-  ] as const;
-  let rest = Math.max(0, Math.floor(seconds));
-  const parts: string[] = [];
-  for (const [unit, size] of units) {
-    const count = Math.floor(rest / size);
-    rest %= size;
-    if (count > 0 || parts.length > 0) parts.push(count > 0 ? `${count} ${unit}` : '');
-  }
-  return (
-    parts
-      .slice(0, 2)
-      .filter((part) => part !== '')
-      .join(' ') || '0 s'
-  );
 }

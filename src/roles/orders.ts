@@ -16,6 +16,8 @@ export interface LogChoice {
 export interface OwnerPlace {
   /** Absolute. */
   readonly dataDir: string;
+  /** Where the supervisor tells how its roles are; short enough for a socket. */
+  readonly rolesSocket: string;
   readonly log: LogChoice;
 }
 
@@ -41,9 +43,11 @@ export type Report =
   | { readonly kind: 'ready' }
   /** The receiving role may connect. */
   | { readonly kind: 'listening'; readonly owner: OwnerPlace }
-  /** The relay is up. */
+  /** It does its work; of the owner for the first time: the relay is up. */
   | { readonly kind: 'started' }
-  | { readonly kind: 'log'; readonly log: LogChoice };
+  | { readonly kind: 'log'; readonly log: LogChoice }
+  /** It is about to end, because of this. */
+  | { readonly kind: 'failed'; readonly reason: string };
 
 export type Begin = Extract<Order, { kind: 'begin' }>;
 

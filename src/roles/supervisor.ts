@@ -5,19 +5,23 @@
  *     receive   the SMTP listeners; hands what it takes to `deliver`
  *
  * It loads nothing of the relay and handles no mail: there is little that could end it. A role
- * that ends without being asked to is started again, after FIRST_RESTART_MS and then ever
+ * that ends without being asked to is started again, at once and then ever
  * later, while the other one goes on. During the start that is the end of everything instead, with
  * the exit code of the role: it has said why.
  *
  * Signals come here alone: SIGTERM and SIGINT end both roles in order, a second one at once;
- * SIGHUP has the configuration read again. When this process is killed the channel to the roles
+ * SIGHUP has the configuration read again. How the roles are is told on a socket (roles-socket.ts). When this process is killed the channel to the roles
  * closes, and they end.
  */
 import { type ChildProcess, fork } from 'node:child_process';
+import type { Server } from 'node:net';
 import { createLog, type Log } from '../telemetry/log.ts';
 import { reportProcessTroubles } from '../telemetry/process-troubles.ts';
 import { type RoleName, supervisorEvents } from '../telemetry/role-events.ts';
-import type { LogChoice, Order, OwnerPlace, Report } from './orders.ts';
+import { VERSION } from '../version.ts';
+import type { Order, OwnerPlace, Report } from './orders.ts';
+import { RoleState } from './role-state.ts';
+import { openRolesSocket, type SupervisorFacts } from './roles-socket.ts';
 import { listenForSignals } from './signals.ts';
 
 export interface SupervisorOptions {
@@ -28,21 +32,9 @@ export interface SupervisorOptions {
 }
 
 const ROLES: readonly RoleName[] = ['deliver', 'receive'];
-const FIRST_RESTART_MS = 200;
-const LAST_RESTART_MS = 30_000;
-/** A role that ran this long starts anew with its first delay. */
-const LONG_RUN_MS = 60_000;
 /** Roles take 30 s at most to finish what is under way, and a few to close everything. */
 const END_MS = 45_000;
 const CRASHED = 1;
-
-interface RoleState {
-  child: ChildProcess | undefined;
-  progress: 'loading' | 'ready' | 'begun';
-  startedAtMs: number;
-  restartInMs: number;
-  timer: NodeJS.Timeout | undefined;
-}
 
 /** Run both roles until told to stop; the exit code. */
 export function supervise(options: SupervisorOptions): Promise<number> {
@@ -51,11 +43,12 @@ export function supervise(options: SupervisorOptions): Promise<number> {
 
 class Supervisor {
   readonly #options: SupervisorOptions;
-  readonly #roles = new Map<RoleName, RoleState>();
-  readonly #restarts: Record<RoleName, number> = { deliver: 0, receive: 0 };
+  readonly #roles = { deliver: new RoleState('deliver'), receive: new RoleState('receive') };
+  readonly #startedAt = new Date().toISOString();
   readonly #ended = Promise.withResolvers<number>();
   #log: Log | undefined;
   #owner: OwnerPlace | undefined;
+  #rolesSocket: Server | undefined;
   #isStarted = false;
   /** The signal that asked us to stop. */
   #signal: string | undefined;
@@ -87,15 +80,7 @@ class Supervisor {
     const child = fork(program, [...argumentsFor(role)], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
-    const { restartInMs = FIRST_RESTART_MS } = this.#roles.get(role) ?? {};
-    const startedAtMs = performance.now();
-    this.#roles.set(role, {
-      child,
-      progress: 'loading',
-      startedAtMs,
-      restartInMs,
-      timer: undefined,
-    });
+    this.#roles[role].launched(child);
     child.on('message', (report: Report) => this.#take(role, report));
     child.on('error', ({ message }) => {
       // One that has an id is alive, or its end is told by `exit`.
@@ -108,30 +93,30 @@ class Supervisor {
 
   /** The receiving role can begin when it is known where the owner is. */
   #begin(role: RoleName): void {
-    const state = this.#roles.get(role);
-    if (state?.progress !== 'ready' || (role === 'receive' && !this.#owner)) return;
+    const state = this.#roles[role];
+    if (state.progress !== 'ready' || (role === 'receive' && !this.#owner)) return;
     state.progress = 'begun';
-    const restarts = { ...this.#restarts };
+    const { deliver, receive } = this.#roles;
+    const restarts = { deliver: deliver.restarts, receive: receive.restarts };
     const owner = role === 'receive' && this.#owner ? { owner: this.#owner } : {};
     this.#order(role, { kind: 'begin', isAgain: this.#isStarted, restarts, ...owner });
     if (this.#log) supervisorEvents(this.#log).roleStarted(role, state.child?.pid);
   }
 
   #order(role: RoleName, order: Order): void {
-    const child = this.#roles.get(role)?.child;
+    const { child } = this.#roles[role];
     if (child?.connected) child.send(order, () => {}); // one that is ending is noticed by its end
   }
 
   #take(role: RoleName, report: Report): void {
-    const state = this.#roles.get(role);
     switch (report.kind) {
       case 'ready':
-        if (state) state.progress = 'ready';
+        this.#roles[role].progress = 'ready';
         this.#begin(role);
         break;
       case 'listening':
         this.#owner = report.owner;
-        this.#openLog(report.owner.log);
+        this.#open(report.owner);
         this.#begin('receive');
         break;
       case 'log':
@@ -139,16 +124,28 @@ class Supervisor {
         if (this.#owner) this.#owner = { ...this.#owner, log: report.log };
         break;
       case 'started':
-        if (!this.#isStarted) this.#started();
+        this.#roles[role].isUp();
+        if (role === 'deliver' && !this.#isStarted) this.#started();
+        break;
+      case 'failed':
+        this.#roles[role].failed(report.reason);
     }
   }
 
   /** From here on what goes wrong in this process is told in JSON lines, too. */
-  #openLog(choice: LogChoice): void {
+  #open({ log: choice, rolesSocket }: OwnerPlace): void {
     if (this.#log) return;
-    this.#log = createLog(choice);
-    reportProcessTroubles(this.#log);
-    supervisorEvents(this.#log).roleStarted('deliver', this.#roles.get('deliver')?.child?.pid);
+    const log = createLog(choice);
+    this.#log = log;
+    reportProcessTroubles(log);
+    const { roleStarted, rolesUntold } = supervisorEvents(log);
+    roleStarted('deliver', this.#roles.deliver.child?.pid);
+    this.#rolesSocket = openRolesSocket(rolesSocket, () => this.#facts(), rolesUntold);
+  }
+
+  #facts(): SupervisorFacts {
+    const roles = ROLES.map((role) => this.#roles[role].facts());
+    return { version: VERSION, pid: process.pid, startedAt: this.#startedAt, roles };
   }
 
   #started(): void {
@@ -158,9 +155,9 @@ class Supervisor {
   }
 
   #hasEnded(role: RoleName, child: ChildProcess, end: { code: number | null; reason: string }) {
-    const state = this.#roles.get(role);
-    if (!state || state.child !== child) return;
-    state.child = undefined;
+    const state = this.#roles[role];
+    if (state.child !== child) return;
+    state.ended(end.reason);
     if (this.#isStarted && !this.#isStopping) {
       this.#restart(role, child, end.reason);
       return;
@@ -173,40 +170,31 @@ class Supervisor {
   }
 
   #restart(role: RoleName, { pid }: ChildProcess, reason: string): void {
-    const state = this.#roles.get(role);
-    if (!state || !this.#log) return;
-    if (performance.now() - state.startedAtMs > LONG_RUN_MS) state.restartInMs = FIRST_RESTART_MS;
-    const { restartInMs } = state;
-    supervisorEvents(this.#log).roleEnded(role, { pid, reason, restartInMs });
-    state.restartInMs = Math.min(restartInMs * 2, LAST_RESTART_MS);
-    this.#restarts[role] += 1;
+    const restartInMs = this.#roles[role].restartLater(() => this.#start(role));
+    if (this.#log) supervisorEvents(this.#log).roleEnded(role, { pid, reason, restartInMs });
     if (role !== 'deliver') this.#order('deliver', { kind: 'restarted', role });
-    state.timer = setTimeout(() => this.#start(role), restartInMs);
   }
 
   #stop(signal: string): void {
     this.#isStopping = true;
-    for (const [role, state] of this.#roles) {
-      clearTimeout(state.timer);
+    for (const role of ROLES) {
+      const state = this.#roles[role];
+      state.dontRestart();
       if (state.progress === 'begun') this.#order(role, { kind: 'stop', signal });
-      else drop(state);
+      else state.drop(); // it has not begun anything
     }
     setTimeout(() => this.#killAll(), END_MS).unref();
     this.#endIfDone();
   }
 
   #endIfDone(): void {
-    const isDone = [...this.#roles.values()].every(({ child }) => child === undefined);
-    if (isDone) this.#ended.resolve(this.#exitCode);
+    const { deliver, receive } = this.#roles;
+    if (deliver.child || receive.child) return;
+    this.#rolesSocket?.close(); // which removes it
+    this.#ended.resolve(this.#exitCode);
   }
 
   #killAll(): void {
-    for (const { child } of this.#roles.values()) child?.kill('SIGKILL');
+    for (const role of ROLES) this.#roles[role].child?.kill('SIGKILL');
   }
-}
-
-/** End a role that has not begun anything. */
-function drop(state: RoleState): void {
-  state.child?.kill('SIGKILL');
-  state.child = undefined;
 }

@@ -131,9 +131,11 @@ export function createMetrics() {
       'redis_eviction_unsafe',
       '1 when the maxmemory-policy of Redis is not noeviction: it may drop jobs.',
     ),
-    roleUp: gauge('role_up', '1 while the other role of this relay is connected, by role.', [
-      'role',
-    ]),
+    roleUp: gauge(
+      'role_up',
+      '1 while this role is there; that of deliver vanishes with all metrics, which it serves.',
+      ['role'],
+    ),
     roleRestarts: counter(
       'role_restarts_total',
       'Roles that ended without being asked to and were started again.',

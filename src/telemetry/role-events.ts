@@ -10,6 +10,11 @@ export type RoleName = 'receive' | 'deliver';
 /** Of the owner of the spool. */
 export function ownerEvents(log: Log, metrics: Metrics) {
   return {
+    /** From now on each role that should be there has its sample, whether it is or not. */
+    opened(hasListeners: boolean): void {
+      metrics.roleUp.set({ role: 'deliver' }, 1);
+      metrics.roleUp.set({ role: 'receive' }, hasListeners ? 1 : 0);
+    },
     receiverLinked(pid: number): void {
       metrics.roleUp.set({ role: 'receive' }, 1);
       log.write('info', 'relay.receiver_linked', { pid });
@@ -54,6 +59,10 @@ export function supervisorEvents(log: Log) {
       facts: { pid: number | undefined; reason: string; restartInMs: number },
     ): void {
       log.write('error', 'relay.role_ended', { role, ...facts });
+    },
+    /** `stsrelay status` cannot be told how the roles are. */
+    rolesUntold({ message }: Error): void {
+      log.write('warn', 'relay.warning', { warning: `no roles.sock: ${message}` });
     },
   };
 }

@@ -236,6 +236,72 @@ describe('stopped for a while', () => {
   });
 });
 
+describe('status', { concurrency: 1 }, () => {
+  const status = async (relay: RelayProcess, ...args: string[]) => {
+    const { code, stdout, stderr } = await runStsrelay([
+      ...['status', '--config', relay.configFile, ...args],
+    ]);
+    assert.equal(stderr, '');
+    return { code, stdout };
+  };
+
+  test('deliver cannot be started again: since when, why, when next, and what of mail', async () => {
+    await using relay = await start();
+    assert.match((await status(relay)).stdout, /^roles {8}deliver up since [^\n]*\n +receive up /m);
+    const since = Date.now();
+    relay.changeSettings({ nonsense: 1 });
+    process.kill(relay.rolePid('deliver'), 'SIGKILL');
+    await relay.waitForEvents('relay.role_ended', 4, { timeoutMs: START_MS });
+    const { code, stdout } = await status(relay);
+    assert.equal(code, 3);
+    const line =
+      /^roles {8}deliver (?:DOWN|STARTING) since (\S+) \([^)]+\).* ended with .*nonsense/m;
+    const [, told = ''] = line.exec(stdout) ?? [];
+    assert.ok(Math.abs(Date.parse(told) - since) < 5000, stdout);
+    assert.match(stdout, /restart \d+ (?:in \d+ s|under way)/);
+    assert.match(stdout, /^ +receive up since .*, process \d+$/m);
+    assert.match(stdout, /^mail {9}refused with 451 .* until deliver is back/m);
+
+    const facts = JSON.parse((await status(relay, '--json')).stdout);
+    assert.deepEqual([facts.ok, facts.supervisor.pid], [false, relay.pid]);
+    const [deliver, receive] = facts.roles;
+    assert.deepEqual([deliver.role, receive.role, receive.state], ['deliver', 'receive', 'up']);
+    assert.ok(deliver.restarts >= 3 && Date.parse(deliver.since) === Date.parse(told));
+    assert.match(deliver.lastEnd.reason, /nonsense/);
+    assert.match(facts.mail, /451/);
+    const reload = await runStsrelay(['reload', '--config', relay.configFile]);
+    assert.match(`${reload.code} ${reload.stderr}`, /^3 .*is away: deliver (DOWN|STARTING) since/);
+
+    relay.changeSettings({ nonsense: null });
+    await waitFor('deliver', async () => (await status(relay)).code === 0, START_MS);
+    const up = JSON.parse((await status(relay, '--json')).stdout);
+    assert.deepEqual(
+      [up.roles[0].state, up.mail, up.version],
+      ['up', undefined, facts.supervisor.version],
+    );
+    assert.match(
+      (await status(relay)).stdout,
+      /^roles .*deliver up .* restarted \d+ times, last after /m,
+    );
+    assert.equal(await relay.stop(), 0);
+    assert.ok(!existsSync(`${relay.dataDir}/roles.sock`));
+  });
+
+  test('receive is away: the screen says so', async () => {
+    await using relay = await start();
+    process.kill(relay.rolePid('receive'), 'SIGKILL');
+    await relay.waitForEvent('relay.role_ended');
+    const { code, stdout } = await status(relay, '--json');
+    const { roles, mail } = JSON.parse(stdout);
+    assert.equal(code, 0);
+    assert.deepEqual(
+      [roles[0].state, roles[1].restarts, roles[1].lastEnd.reason],
+      ['up', 1, 'SIGKILL'],
+    );
+    if (roles[1].state !== 'up') assert.match(mail, /^none is taken, clients cannot connect/);
+  });
+});
+
 describe('signals', () => {
   test('those that reach the roles along with the supervisor’s change nothing', async () => {
     await using relay = await start();
@@ -356,6 +422,7 @@ describe('--role', () => {
     await using deliver = await startRelay({ settings, args: ['--role', 'deliver'] });
     const [one] = deliver.settings['listeners'] as readonly Settings[];
     assert.equal((await readiness(deliver)).status, 503);
+    assert.equal(await deliver.metric('stsrelay_role_up', { role: 'receive' }), 0);
     await using receive = await startRelay({
       settings: [settings, { dataDir: deliver.dataDir, listeners: [{ ...one, port: 1 }] }],
       args: ['--role', 'receive'],
@@ -436,6 +503,9 @@ describe('--role', () => {
     await assertArrived(to, new Set([`a@${to}`]));
     assert.equal(relay.events('relay.started')[0]?.['pid'], relay.pid);
     assert.equal((await readiness(relay)).status, 200);
+    for (const role of ['receive', 'deliver']) {
+      assert.equal(await relay.metric('stsrelay_role_up', { role }), 1);
+    }
     assert.ok(!existsSync(`${relay.dataDir}/intake.sock`));
     assert.equal(await relay.stop(), 0);
   });

@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { createControlServer, type ReloadResult } from '../../src/admin/control.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
-import { formatStatus, formatUptime } from '../../src/cli/status.ts';
+import { formatSpan } from '../../src/cli/span.ts';
+import { formatStatus } from '../../src/cli/status.ts';
 import { settingsFrom } from '../../src/config/load.ts';
 import { toJsonSchema } from '../../src/config/settings.ts';
 import { matchesPassword, parsePasswordHash } from '../../src/intake/password.ts';
@@ -257,7 +258,7 @@ describe('status and reload', () => {
     [86_460, '1 d'],
   ];
   for (const [seconds, text] of times) {
-    test(`${seconds} s is ${text}`, () => assert.equal(formatUptime(seconds), text));
+    test(`${seconds} s is ${text}`, () => assert.equal(formatSpan(seconds), text));
   }
 });
 
