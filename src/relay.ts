@@ -233,6 +233,8 @@ class RunningRelay implements Relay {
       died: this.#events.redisDied,
       output: this.#events.redisOutput,
       setAside: this.#events.redisDataSetAside,
+      persistenceOff: this.#events.redisPersistenceOff,
+      persistenceOn: this.#events.redisPersistenceOn,
     });
     this.#undo.push(() => redis.stop());
     return { kind: 'socket', path: redis.socketPath };

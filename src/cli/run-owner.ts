@@ -3,6 +3,7 @@
  * loads the configuration, tells a receiving role what it needs of it, and applies changes.
  */
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { loadSettings } from '../config/load.ts';
 import { formatProblem, formatWarning } from '../config/problems.ts';
 import type { Settings } from '../config/settings.ts';
@@ -59,7 +60,7 @@ async function run(
     onReloadRequest: reload,
     ...(receiver ? { receiver } : {}),
   }).catch((error: unknown) => {
-    throw startError(error);
+    throw startError(error, settings.dataDir);
   });
   reportProcessTroubles(relay.log);
   if (orders) await followOrders(orders, relay, reload);
@@ -145,8 +146,12 @@ function inTurn<T>(action: () => Promise<T>): () => Promise<T> {
 }
 
 /** What startRelay rejects with, as something people can act on. */
-function startError(error: unknown): unknown {
+function startError(error: unknown, dataDir: string): unknown {
   if (!(error instanceof Error)) return error;
+  if (['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')) {
+    const advice = `the disk of dataDir ${resolve(dataDir)} is full, make room there`;
+    return new CliError(EXIT.no, `the relay cannot start: ${advice} (${error.message})`);
+  }
   if (error.name === 'DataDirLockedError') return new CliError(EXIT.wrong, error.message);
   return new CliError(EXIT.no, `the relay cannot start: ${error.message}`);
 }

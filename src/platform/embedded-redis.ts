@@ -1,7 +1,7 @@
 /**
  * A private Redis for a relay that was given none: a `redis-server` (or `valkey-server`) child
- * on a unix socket under the data directory, append-only, `noeviction`, started again when it
- * dies, and never outliving us.
+ * on a unix socket under the data directory, append-only while there is room
+ * (redis-persistence.ts), `noeviction`, started again when it dies, and never outliving us.
  *
  * It must end even when we are killed: the child is a shell that waits for the end of its
  * standard input (the kernel closes our side of the pipe, however we die) and then ends the
@@ -20,6 +20,12 @@ import { delimiter, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makeDirectory } from './durable-file.ts';
+import {
+  askRedis,
+  hasRoom,
+  type PersistenceEvents,
+  RedisPersistence,
+} from './redis-persistence.ts';
 
 const PROGRAMS = ['redis-server', 'valkey-server'];
 /** Looked through after PATH, where a daemon's may be short. */
@@ -29,6 +35,8 @@ const MAX_SOCKET_PATH = 103;
 const START_TIMEOUT_MS = 10_000;
 /** What Redis says of files it cannot load. */
 const AOF_TEXT = /append.only|\baof\b/i;
+/** What it says when it can no longer append to them. */
+const AOF_ERROR = /writing to the AOF file|AOF fsync/i;
 /** A server that ends this often while starting will not start. */
 const MOST_DEATHS = 5;
 const STOP_TIMEOUT_MS = 5000;
@@ -49,7 +57,7 @@ status=$?
 kill $watcher 2>/dev/null
 exit $status`;
 
-export interface EmbeddedRedisEvents {
+export interface EmbeddedRedisEvents extends PersistenceEvents {
   started(program: string, socketPath: string): void;
   /** It ended without being asked to and is started again after `restartInMs`. */
   died(reason: string, restartInMs: number): void;
@@ -159,6 +167,7 @@ interface SupervisorParts {
 class Supervisor implements EmbeddedRedis {
   readonly socketPath: string;
   readonly #parts: SupervisorParts;
+  readonly #persistence: RedisPersistence;
   #child: ChildProcess | undefined;
   #stopping = false;
   #restartInMs = FIRST_RESTART_MS;
@@ -167,11 +176,12 @@ class Supervisor implements EmbeddedRedis {
 
   constructor(parts: SupervisorParts) {
     this.#parts = parts;
+    this.#persistence = new RedisPersistence(parts);
     this.socketPath = parts.socketPath;
   }
 
   async start(): Promise<void> {
-    this.#launch();
+    await this.#launch();
     const deadline = Date.now() + START_TIMEOUT_MS;
     while (!(await answers(this.socketPath))) {
       if (Date.now() > deadline || this.#deaths >= MOST_DEATHS) {
@@ -183,10 +193,13 @@ class Supervisor implements EmbeddedRedis {
       await sleep(20);
     }
     this.#parts.events.started(this.#parts.program, this.socketPath);
+    this.#persistence.start();
+    await this.#persistence.look();
   }
 
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#persistence.stop();
     const child = this.#child;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once('exit', resolve));
@@ -195,9 +208,12 @@ class Supervisor implements EmbeddedRedis {
     if ((await Promise.race([ended, late])) === 'late') killGroup(child);
   }
 
-  #launch(): void {
+  async #launch(): Promise<void> {
     const { program, directory, events } = this.#parts;
-    const options = serverOptions(directory, this.socketPath);
+    // One that cannot write its file would not even start.
+    const appendonly = (await hasRoom(directory)) ? 'yes' : 'no';
+    if (this.#stopping) return;
+    const options = serverOptions({ directory, socketPath: this.socketPath, appendonly });
     const child = spawn('/bin/sh', ['-c', WATCHED, 'sh', program, ...options], {
       cwd: directory,
       detached: true,
@@ -210,6 +226,7 @@ class Supervisor implements EmbeddedRedis {
       createInterface({ input: output }).on('line', (line) => {
         this.#lastLines = [...this.#lastLines, line].slice(-5);
         events.output(line);
+        if (AOF_ERROR.test(line)) void this.#persistence.look();
       });
     }
     const startedAt = performance.now();
@@ -235,7 +252,7 @@ class Supervisor implements EmbeddedRedis {
       const aside = await setDataAside(this.#parts.directory);
       if (aside !== undefined) this.#parts.events.setAside(aside);
     }
-    if (!this.#stopping) this.#launch();
+    if (!this.#stopping) await this.#launch();
   }
 }
 
@@ -247,13 +264,21 @@ function killGroup({ pid }: ChildProcess): void {
   }
 }
 
-function serverOptions(directory: string, socketPath: string): string[] {
+function serverOptions({
+  directory,
+  socketPath,
+  appendonly,
+}: {
+  readonly directory: string;
+  readonly socketPath: string;
+  readonly appendonly: 'yes' | 'no';
+}): string[] {
   const options = {
     port: '0',
     unixsocket: socketPath,
     unixsocketperm: '600',
     dir: directory,
-    appendonly: 'yes',
+    appendonly,
     appendfsync: 'everysec',
     'maxmemory-policy': 'noeviction',
     save: '',
@@ -265,14 +290,5 @@ function serverOptions(directory: string, socketPath: string): string[] {
 
 /** Whether a server takes connections on the socket. */
 async function answers(socketPath: string): Promise<boolean> {
-  const socket = connect(socketPath);
-  socket.on('error', () => {});
-  const pong = await new Promise<boolean>((resolve) => {
-    socket.once('data', (data) => resolve(/^(\+PONG|-LOADING)/.test(data.toString())));
-    socket.once('close', () => resolve(false));
-    socket.once('connect', () => socket.write('PING\r\n'));
-    socket.setTimeout(1000, () => resolve(false));
-  });
-  socket.destroy();
-  return pong;
+  return /^(\+PONG|-LOADING)/.test(await askRedis(socketPath, 'PING'));
 }

@@ -3,8 +3,19 @@
  */
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import { Spell } from './spell.ts';
 
 export function relayEvents(log: Log, metrics: Metrics) {
+  /** Of operations of the spool that failed lately, by operation and kind of error. */
+  const spells = new Map<string, Spell>();
+  const spoolWorks = (operation: string) => {
+    for (const [key, spell] of spells) {
+      const over = key.startsWith(`${operation} `) ? spell.works() : undefined;
+      if (!over) continue;
+      spells.delete(key);
+      log.write('info', 'spool.works', { operation, failures: over.count, seconds: over.seconds });
+    }
+  };
   return {
     /** Listeners are open: the relay takes mail. */
     started(facts: {
@@ -48,10 +59,19 @@ export function relayEvents(log: Log, metrics: Metrics) {
     redisDataSetAside(directory: string): void {
       log.write('error', 'redis.data_set_aside', { directory });
     },
+    /** It goes on in memory; the spool has what it knows. */
+    redisPersistenceOff(directory: string, reason: string): void {
+      const advice = 'make room there; deliveries go on, and it is written again by itself';
+      log.write('error', 'redis.persistence_off', { directory, reason, advice });
+    },
+    redisPersistenceOn(directory: string): void {
+      log.write('info', 'redis.persistence_on', { directory });
+    },
     redisOutput(line: string): void {
       const alarming =
         /error|fail|denied|misconf|oom|corrupt/i.test(line) &&
-        !/WARNING Memory overcommit/.test(line);
+        // The first is the system's, the second is told by `redis.persistence_off`.
+        !/WARNING Memory overcommit|writing to the AOF file/.test(line);
       log.write(alarming ? 'warn' : 'debug', 'redis.output', { line });
     },
     /** Redis is up and said under which policy it drops keys. */
@@ -62,10 +82,25 @@ export function relayEvents(log: Log, metrics: Metrics) {
     },
     spoolTook(operation: 'commit' | 'append' | 'remove', seconds: number): void {
       metrics.spoolLatency.observe({ operation }, seconds);
+      if (spells.size === 0) return;
+      spoolWorks(operation);
+      if (operation === 'commit') spoolWorks('begin');
     },
-    spoolFailed(operation: string, error: Error): void {
+    /** What fails for every message alike, on a full or broken disk, is told once a spell. */
+    spoolFailed(operation: string, error: Error & { readonly kind?: string }): void {
       metrics.spoolErrors.inc({ operation });
-      log.write('error', 'spool.failed', { operation, error: error.message });
+      const facts = { operation, error: error.message };
+      if (operation === 'read' || operation === 'remove') {
+        log.write('error', 'spool.failed', facts);
+        return;
+      }
+      const key = `${operation} ${error.kind}`;
+      const spell = spells.get(key) ?? new Spell();
+      spells.set(key, spell);
+      const told = spell.hit();
+      if (!told) return;
+      const { count: failures, seconds } = told;
+      log.write('error', 'spool.failed', { ...facts, failures, seconds });
     },
     spoolDamaged(file: string, reason: string, id?: string): void {
       metrics.spoolErrors.inc({ operation: 'damaged' });
