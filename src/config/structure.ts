@@ -98,7 +98,10 @@ export function elementAt(path: KeyPath): Element | undefined {
 export function expectedAt(path: KeyPath): string {
   const shape = elementAt(path)?.shape;
   if (shape?.kind === 'setting') return shape.facts.expected;
-  return shape?.kind === 'sections' ? 'a list of sections' : 'a section (keys and values)';
+  if (shape?.kind !== 'sections') return 'a section (keys and values)';
+  const { shape: inner } = shape.element;
+  const [first] = inner.kind === 'section' ? inner.keys.keys() : [];
+  return first ? `a list of sections, each "- ${first}: …"` : 'a list of sections';
 }
 
 /** Every key path there is, positions in lists left out. */

@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
+import { parseDomain } from '../protocol/domain.ts';
 import { findConflicts, findDoubts, type Sections } from './checks.ts';
 import { describeFound, type Place, type Problem, type Warning } from './problems.ts';
 import { type Settings, settingsSchema } from './settings.ts';
@@ -111,13 +112,30 @@ function toProblems(
 }
 
 function unknownKey(path: KeyPath, key: string, origin: Origin): Problem {
-  const shape = elementAt(path)?.shape;
-  const siblings = shape?.kind === 'section' ? [...shape.keys.keys()] : [];
-  const elsewhere = allKeys().find((keys) => keys.at(-1) === key);
-  const guess = closest(key, siblings) ?? elsewhere?.join('.');
-  const hint = guess === undefined ? `one of ${siblings.join(', ')}` : `did you mean ${guess}?`;
-  const expected = guess === undefined ? hint : `a known key: ${hint}`;
+  const element = elementAt(path);
+  const siblings = element?.shape.kind === 'section' ? [...element.shape.keys.keys()] : [];
+  const guess = closest(key, siblings) ?? guessBelow(path, key) ?? guessElsewhere(key);
+  let expected = guess ? `a known key: did you mean ${guess}?` : `one of ${siblings.join(', ')}`;
+  if (!guess && siblings.includes('domains') && key.includes('.') && parseDomain(key)) {
+    const list = formatPath([...path, 'domains']);
+    expected = `a known key: what holds for one domain is in the list ${list}, as "- domain: ${key}"`;
+  }
   return { ...origin.placeOf([...path, key]), found: 'an unknown key', expected };
+}
+
+/** A key that is right, or nearly, and stands too far up. */
+function guessBelow(path: KeyPath, key: string): string | undefined {
+  const element = path.length > 0 ? elementAt(path) : undefined;
+  const below = element ? allKeys(element) : [];
+  const name = closest(key, [...new Set(below.map((keys) => keys.at(-1) ?? ''))]);
+  const place = name && below.find((keys) => keys.at(-1) === name);
+  return place && formatPath([...path, ...place]);
+}
+
+function guessElsewhere(key: string): string | undefined {
+  return allKeys()
+    .find((keys) => keys.at(-1) === key)
+    ?.join('.');
 }
 
 function valueAt(values: unknown, path: KeyPath): unknown {

@@ -156,6 +156,29 @@ describe('problems', () => {
       'a slip below',
     ],
     [
+      'destinations:\n  conections: 3\n  connections: 3',
+      ['conections', 'connections'].map(
+        (key, i) =>
+          `${i + 2}: destinations.${key}: found an unknown key, expected a known key: did you mean destinations.default.connections?`,
+      ),
+      'a key of a section below, with a slip or not, and not its namesake in limits',
+    ],
+    [
+      'destinations: { slow.example: { connections: 1 } }',
+      [
+        '1: destinations.slow.example: found an unknown key, expected a known key: what holds for one domain is in the list destinations.domains, as "- domain: slow.example"',
+      ],
+      'a domain for a key',
+    ],
+    [
+      'destinations:\n  domains:\n    - { domain: a.example, idel: 1s }\n    - { domain: b.example, failures: 3 }',
+      [
+        '3: destinations.domains[0].idel: found an unknown key, expected a known key: did you mean idle?',
+        '4: destinations.domains[1].failures: found an unknown key, expected a known key: did you mean destinations.breaker.failures?',
+      ],
+      'slips in a list',
+    ],
+    [
       'log: { colour: true }',
       ['1: log.colour: found an unknown key, expected one of level, format'],
       'nothing like it',
@@ -200,7 +223,11 @@ describe('problems', () => {
       'the same listener twice',
     ],
     ['limits: 5', ['1: limits: found 5, expected a section (keys and values)'], 'no section'],
-    ['routes: 5', ['1: routes: found 5, expected a list of sections'], 'no list'],
+    [
+      'routes: 5',
+      ['1: routes: found 5, expected a list of sections, each "- domain: …"'],
+      'no list',
+    ],
     ['- a', ['1: found a list, expected a section (keys and values)'], 'no keys at all'],
     [
       'tls: { keyFile: "" }',
