@@ -4,6 +4,7 @@
  * seed.
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { Random } from '../fuzz/engine/random.ts';
 import { contentViolations } from '../support/smtp-input.ts';
@@ -12,6 +13,7 @@ import { readDsn } from '../torture/dsn-reading.ts';
 import { Ledger } from '../torture/ledger.ts';
 import type { Arrival } from '../torture/ledger-facts.ts';
 import { Composer, digestOf, kindOf, type Mail, tokenOf } from '../torture/mail.ts';
+import { PROGRESS_HEADING, tallyTable } from '../torture/tally.ts';
 
 const composer = new Composer(new Random(1), ['safe.test', 'plain.test']);
 
@@ -248,4 +250,16 @@ describe('the choice of disturbances', () => {
     assert.deepEqual(new Set(chosen), new Set(DISTURBANCES.map(({ name }) => name)));
     assert.ok(names(3).some((name) => name.includes('+')));
   });
+});
+
+test('docs/torture.md explains each column of the tally', () => {
+  const text = readFileSync(new URL('../../docs/torture.md', import.meta.url), 'utf8');
+  const [tally = ''] = tallyTable([]);
+  const columns = `${PROGRESS_HEADING} ${tally}`.split(/ +/).filter(Boolean);
+  assert.ok(columns.length > 10);
+  const explained = text.split('\n').flatMap((line) => line.split('|')[1]?.match(/`[^`]+`/g) ?? []);
+  assert.deepEqual(
+    columns.filter((column) => !explained.includes(`\`${column}\``)),
+    [],
+  );
 });
