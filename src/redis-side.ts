@@ -1,0 +1,70 @@
+/**
+ * Composition of the relay's side of Redis: the private server or the configured one, the
+ * connection that several parts share, and the watch over it. Built by relay.ts.
+ */
+import { join } from 'node:path';
+import type { Engine } from './engine.ts';
+import type { Ground } from './ground.ts';
+import { startEmbeddedRedis } from './platform/embedded-redis.ts';
+import { connectRedis, type RedisClient, type RedisTarget } from './platform/redis.ts';
+import { RedisMonitor, UnsafeRedisError } from './platform/redis-monitor.ts';
+
+export interface RedisSide {
+  readonly target: RedisTarget;
+  /** For what needs an answer now, or does without. */
+  readonly shared: RedisClient;
+}
+
+/** Start the private Redis below `dataDir`, or say where the configured one is, and connect. */
+export async function openRedis(ground: Ground, dataDir: string): Promise<RedisSide> {
+  const target = await redisTarget(ground, dataDir);
+  const shared = connectRedis(target, 'fail-fast', (error) =>
+    ground.events.queue.redisError('connection', error),
+  );
+  ground.undo(() => shared.disconnect());
+  return { target, shared };
+}
+
+async function redisTarget(ground: Ground, dataDir: string): Promise<RedisTarget> {
+  const { mode, url, sentinels, cluster } = ground.settings.redis;
+  if (cluster.length > 0) return { kind: 'cluster', nodes: cluster, url };
+  if (sentinels.length > 0) return { kind: 'sentinel', url, sentinels };
+  if (mode === 'external') return { kind: 'url', url };
+  const events = ground.events.relay;
+  const redis = await startEmbeddedRedis(join(dataDir, 'redis'), {
+    started: events.redisStarted,
+    died: events.redisDied,
+    output: events.redisOutput,
+    setAside: events.redisDataSetAside,
+    persistenceOff: events.redisPersistenceOff,
+    persistenceOn: events.redisPersistenceOn,
+  });
+  ground.undo(() => redis.stop());
+  return { kind: 'socket', path: redis.socketPath };
+}
+
+/** Watch it from now on. Rejects with UnsafeRedisError; one that does not answer is waited for. */
+export async function watchRedis(
+  ground: Ground,
+  { client, node, engine }: { client: RedisClient; node: string; engine: Engine },
+): Promise<RedisMonitor> {
+  const { queue, relay } = ground.events;
+  const probeKey = `${ground.settings.redis.keyPrefix}:probe:${node}`;
+  const monitor = new RedisMonitor(client, probeKey, {
+    clock: ground.clock,
+    events: {
+      up: () => {
+        queue.redisUp();
+        engine.redisIsBack();
+      },
+      down: queue.redisDown,
+      latency: (seconds) => ground.metrics.redisLatency.observe(seconds),
+      evictionPolicy: (policy) => relay.evictionPolicy(policy),
+    },
+  });
+  ground.undo(() => monitor.stop());
+  await monitor.start();
+  const policy = monitor.evictionPolicy;
+  if (policy !== undefined && policy !== 'noeviction') throw new UnsafeRedisError(policy);
+  return monitor;
+}
