@@ -60,12 +60,12 @@ export class LinkClient {
     let bye: string | undefined;
     const link = new LinkConnection(socket, {
       frame: (frame) => {
-        // Whatever comes first, the owner has not sent us away.
         if (frame.type === FRAME.bye) {
           bye = frame.payload.toString();
           link.cut(bye);
           return;
         }
+        // Whatever else comes first, the owner has not sent us away.
         if (!isUp) this.#isUp(link);
         isUp = true;
         this.#take(link, frame);
