@@ -46,6 +46,10 @@ export class RoleState {
     return this.#child;
   }
 
+  get isWorking(): boolean {
+    return this.#isUp;
+  }
+
   launched(child: ChildProcess): void {
     this.#child = child;
     this.progress = 'loading';

@@ -52,7 +52,7 @@ class Supervisor {
   #isStarted = false;
   /** The signal that asked us to stop. */
   #signal: string | undefined;
-  /** Asked for during the start. */
+  /** Asked for, and deliver could not be told yet: what it has read may be older. */
   #isReloadDue = false;
   #isStopping = false;
   #exitCode = 0;
@@ -64,8 +64,8 @@ class Supervisor {
   run(): Promise<number> {
     const signals = listenForSignals(() => this.#killAll());
     signals.onReload(async () => {
-      this.#isReloadDue = !this.#isStarted;
-      if (this.#isStarted) this.#order('deliver', { kind: 'reload' });
+      this.#isReloadDue = true;
+      this.#reloadIfDue();
     });
     void signals.stop.then((signal) => {
       this.#signal = signal;
@@ -125,7 +125,7 @@ class Supervisor {
         break;
       case 'started':
         this.#roles[role].isUp();
-        if (role === 'deliver' && !this.#isStarted) this.#started();
+        if (role === 'deliver') this.#deliverStarted();
         break;
       case 'failed':
         this.#roles[role].failed(report.reason);
@@ -148,10 +148,17 @@ class Supervisor {
     return { version: VERSION, pid: process.pid, startedAt: this.#startedAt, roles };
   }
 
-  #started(): void {
+  #deliverStarted(): void {
+    const isFirst = !this.#isStarted;
     this.#isStarted = true;
-    if (this.#isReloadDue) this.#order('deliver', { kind: 'reload' });
-    if (this.#signal !== undefined) this.#stop(this.#signal);
+    this.#reloadIfDue();
+    if (isFirst && this.#signal !== undefined) this.#stop(this.#signal);
+  }
+
+  #reloadIfDue(): void {
+    if (!this.#isReloadDue || !this.#roles.deliver.isWorking) return;
+    this.#isReloadDue = false;
+    this.#order('deliver', { kind: 'reload' });
   }
 
   #hasEnded(role: RoleName, child: ChildProcess, end: { code: number | null; reason: string }) {

@@ -329,6 +329,15 @@ describe('signals', () => {
     await untilAllGone(relay);
   });
 
+  test('a reload while deliver is being started again is not lost', async () => {
+    await using relay = await start();
+    using _ = await openSession({ port: relay.smtpPort }); // the supervisor knows that it is up
+    await killRole(relay, 'deliver');
+    relay.changeSettings({ log: { level: 'info' } });
+    relay.reload();
+    await relay.waitForEvent('config.reloaded', () => true, START_MS);
+  });
+
   test('a reload while a role is away holds for it when it is back', async () => {
     await using relay = await start();
     const port = await freePort();
