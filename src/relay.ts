@@ -40,6 +40,8 @@ export interface RelayOptions {
   readonly onReloadRequest?: () => Promise<ReloadAnswer>;
   /** Leave the listeners to a receiving role in a process of its own. */
   readonly receiver?: ReceiverLink;
+  /** Everything is open; called before `relay.started` is logged. */
+  readonly beforeStarted?: (relay: Relay) => Promise<void>;
 }
 
 export type ReloadAnswer =
@@ -122,6 +124,7 @@ class RunningRelay implements Relay {
     engine.begin();
     const { recovered } = engine;
     const pid = supervisor || process.pid;
+    await this.#options.beforeStarted?.(this);
     ground.events.relay.started({ version: VERSION, node, dataDir, recovered, pid });
   }
 

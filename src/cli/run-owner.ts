@@ -59,11 +59,14 @@ async function run(
     warnings: warnings.map(formatWarning),
     onReloadRequest: reload,
     ...(receiver ? { receiver } : {}),
+    beforeStarted: async (started) => {
+      relay = started;
+      if (orders) await followOrders(orders, started, reload);
+    },
   }).catch((error: unknown) => {
     throw startError(error, settings.dataDir);
   });
   reportProcessTroubles(relay.log);
-  if (orders) await followOrders(orders, relay, reload);
   if ('onReload' in signals) signals.onReload(reload);
   await relay.stop(await signals.stop);
   return EXIT.done;
@@ -86,6 +89,7 @@ async function receiverLink(
   };
 }
 
+/** The supervisor is told before anybody can read in the log that the relay has started. */
 async function followOrders(
   orders: Supervised,
   relay: Relay,

@@ -114,7 +114,8 @@ export class SegmentDraft implements Draft {
   async #finished(): Promise<CommittedBody> {
     const [only, ...others] = this.#chunks;
     if (!this.#large) {
-      const octets = only && others.length === 0 ? only : Buffer.concat(this.#chunks);
+      const isAlone = only !== undefined && others.length === 0 && !isSliver(only);
+      const octets = isAlone ? only : Buffer.concat(this.#chunks);
       return { kind: 'small', octets };
     }
     return { kind: 'large', sizeBytes: this.#sizeBytes, crc: await this.#large.finish() };
@@ -148,4 +149,9 @@ export class SegmentDraft implements Draft {
       throw wrapped;
     }
   }
+}
+
+/** Kept in memory, it would keep the memory of everything it came with. */
+function isSliver(octets: Buffer): boolean {
+  return octets.buffer.byteLength > 2 * octets.length;
 }
