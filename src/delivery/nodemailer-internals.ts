@@ -2,6 +2,7 @@
  * The members of nodemailer's SMTPConnection that its type declarations leave out and that
  * wire.ts overrides or reads. Checked against the pinned version; to be read anew at an upgrade.
  */
+import type { Readable } from 'node:stream';
 import SMTPConnection from 'nodemailer/lib/smtp-connection';
 
 /** What `send` writes the content to. */
@@ -19,6 +20,8 @@ interface Internals {
   _supportedExtensions: string[];
   _maxAllowedSize: number;
   _ehloLines?: string[];
+  /** What is being sent: taken from the socket when that ends. */
+  _currentDataStream: Readable | false;
   /** The message under way. */
   _pendingSend: unknown;
   _onData(chunk: Buffer): void;

@@ -6,7 +6,7 @@
  * The subclass reaches into methods that nodemailer does not document; its version is
  * pinned. It adds:
  * - a timeout per command, aborts, and rest between messages (connection.ts),
- * - the content of a body in memory in one piece (content.ts),
+ * - the content dot-stuffed by us, and in one piece where the body is in memory (content.ts),
  * - the replies to RCPT in order, so that every recipient gets its own,
  * - an end for sessions whose replies don't fit the commands: a reply before the end of the message,
  *   a 2xx to DATA (RFC 5321 §4.3.2), more replies than commands,
@@ -19,7 +19,7 @@ import type { Readable } from 'node:stream';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { Recipient } from '../mail/envelope.ts';
 import { Connection } from './connection.ts';
-import { wholeContent } from './content.ts';
+import { ContentStream, wholeContent } from './content.ts';
 import type { SendStream } from './nodemailer-internals.ts';
 import type { SmtpTimeouts } from './smtp-timeouts.ts';
 import {
@@ -262,8 +262,8 @@ export class Wire extends Connection {
   override _createSendStream(callback: unknown): SendStream {
     const content = this.#content;
     this.beginContent();
+    this._responseActions.push((reply: string) => this._actionSMTPStream(reply, callback));
     if (content) {
-      this._responseActions.push((reply: string) => this._actionSMTPStream(reply, callback));
       // Called with the body as it was; what is sent was made of it.
       return {
         outByteCount: content.length,
@@ -271,9 +271,16 @@ export class Wire extends Connection {
         end: () => this.#sendWhole(content),
       };
     }
-    const stream = super._createSendStream(callback) as SendStream & Readable;
-    if (this._socket) this._socket.setTimeout(this.#options.timeouts.dataBlock);
-    stream.once('end', () => this.#contentSent());
+    const stream = new ContentStream();
+    this._currentDataStream = stream;
+    if (this._socket) {
+      stream.pipe(this._socket, { end: false });
+      this._socket.setTimeout(this.#options.timeouts.dataBlock);
+    }
+    stream.once('end', () => {
+      this._currentDataStream = false;
+      this.#contentSent();
+    });
     return stream;
   }
 

@@ -4,11 +4,14 @@ import { buffer } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import DataStream from 'nodemailer/lib/smtp-connection/data-stream';
-import { wholeContent } from '../../src/delivery/content.ts';
+import { ContentStream, wholeContent } from '../../src/delivery/content.ts';
 
 async function streamed(body: Buffer): Promise<string> {
-  const stream = new DataStream();
-  if (body.length > 0) stream.write(body);
+  return piecesThrough(new DataStream(), [body]);
+}
+
+async function piecesThrough(stream: DataStream, pieces: readonly Buffer[]): Promise<string> {
+  for (const piece of pieces) if (piece.length > 0) stream.write(piece);
   stream.end();
   return (await buffer(stream)).toString('latin1');
 }
@@ -49,4 +52,21 @@ describe('wholeContent', () => {
       }),
     );
   });
+});
+
+test('ContentStream makes what nodemailer makes, of any octets in any pieces', async () => {
+  const piece = fc.string({
+    unit: fc.constantFrom('\r\n', '\r\n', '\r\n.', '.', 'a', '\xfc', '\r', '\n', '\0'),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(piece, { maxLength: 8 }), async (texts) => {
+      const pieces = texts.map((text) => Buffer.from(text, 'latin1'));
+      const ours = new ContentStream();
+      const theirs = new DataStream();
+      assert.equal(await piecesThrough(ours, pieces), await piecesThrough(theirs, pieces));
+      assert.equal(ours.outByteCount, theirs.outByteCount);
+      assert.equal(ours.inByteCount, theirs.inByteCount);
+    }),
+    { numRuns: 500 },
+  );
 });
