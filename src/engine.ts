@@ -6,7 +6,6 @@
  * that a message is known before its job can run; Redis is never waited for.
  */
 import type { Settings } from './config/settings.ts';
-import type { MessageId } from './mail/message-id.ts';
 import { destinationOf, type Outbound } from './outbound.ts';
 import { createFinisher } from './outcome/finish.ts';
 import { policyToCheck, settle } from './outcome/settle.ts';
@@ -24,11 +23,11 @@ import type { Delivery } from './queue/lane.ts';
 import { Ledger, type LedgerSummary } from './queue/ledger.ts';
 import { Outbox } from './queue/outbox.ts';
 import { Reconciler } from './queue/reconciler.ts';
+import { Recovery } from './queue/recovery.ts';
 import { longestWaitMs, type RetrySettings } from './queue/retry-schedule.ts';
 import { createSubmit } from './queue/submit.ts';
 import type { Submit } from './queue/submit-port.ts';
 import { AFTER_CRASH_MS, type AttemptEnd, DeliveryWorker } from './queue/worker.ts';
-import { foldRecords } from './spool/message-state.ts';
 import type { Spool } from './spool/store.ts';
 import type { OutcomeEvents } from './telemetry/outcome-events.ts';
 import type { PolicyEvents } from './telemetry/policy-events.ts';
@@ -50,8 +49,8 @@ export interface EngineParts {
 
 export interface Engine {
   readonly submit: Submit;
-  /** Messages found in the spool at start. */
-  readonly recovered: number;
+  /** Read the queue from the spool, once; mail may be taken meanwhile. How many messages there were. */
+  recover(): Promise<number>;
   /** Begin to queue and to deliver. */
   begin(): void;
   /** Redis is back: see at once whether it still has everything. */
@@ -70,8 +69,8 @@ const ATTEMPT_MS = 60 * 60_000;
 /** For attempts that were cut short to come to an end. */
 const CUT_SHORT_MS = 2000;
 
-/** Recover the queue from the spool and make everything ready to begin. */
-export async function createEngine(parts: EngineParts): Promise<Engine> {
+/** Make everything ready to take mail, to read the queue, and then to begin. */
+export function createEngine(parts: EngineParts): Engine {
   const { clock, spool, queueEvents, outcomeEvents } = parts;
   const ledger = new Ledger(longestWait(() => parts.settings().retry));
   const connections = connectionLimits(() => parts.settings().destinations);
@@ -90,8 +89,13 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
     onEntered: () => startWorker(),
   });
   producer.on('ready', () => reconciler.wake());
-  const mostMessages = () => parts.settings().limits.queuedMessages;
-  const submit = createSubmit({ spool, ledger, dispatcher, clock, destinationOf, mostMessages });
+  const recovery = new Recovery({ spool, ledger, dispatcher, clock, destinationOf });
+  const submit = createSubmit({
+    ...{ spool, clock, destinationOf },
+    enter: (state) => recovery.enter(state),
+    queuedMessages: () => recovery.queuedMessages,
+    mostMessages: () => parts.settings().limits.queuedMessages,
+  });
   const finish = createFinisher({
     spool,
     clock,
@@ -124,7 +128,6 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
       parts.detector.session(destination, result);
     },
   };
-  const recovered = await recover({ spool, ledger, finish, clock });
   let worker: DeliveryWorker | undefined;
   const attempt = (delivery: Delivery): Promise<AttemptEnd> =>
     withDeadline({ clock, waitMs: ATTEMPT_MS }, ending.signal, (signal) =>
@@ -136,7 +139,7 @@ export async function createEngine(parts: EngineParts): Promise<Engine> {
   }
   return {
     submit,
-    recovered,
+    recover: () => recovery.run(finish),
     begin: () => reconciler.start(),
     redisIsBack: () => reconciler.wake(),
     summary: () => ({ messages: ledger.messageCount, ...ledger.summary(clock.now()) }),
@@ -168,24 +171,4 @@ function longestWait(retry: () => RetrySettings): () => number {
     seen = now;
     return mostMs;
   };
-}
-
-/** Enter every message of the spool in the ledger; bring to an end what was about to end. */
-async function recover(parts: {
-  readonly spool: Spool;
-  readonly ledger: Ledger;
-  readonly finish: (id: MessageId) => Promise<void>;
-  readonly clock: Clock;
-}): Promise<number> {
-  let messages = 0;
-  const ending: MessageId[] = [];
-  for await (const { envelope, records } of parts.spool.list()) {
-    const state = foldRecords(envelope, records, destinationOf);
-    parts.ledger.recover(state, parts.clock.now());
-    if (state.finished || state.unreported.length > 0) ending.push(envelope.id);
-    messages++;
-  }
-  // Before any is delivered: a DSN that is gone again would be made twice.
-  for (const id of ending) await parts.finish(id);
-  return messages;
 }

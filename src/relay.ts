@@ -108,7 +108,7 @@ class RunningRelay implements Relay {
     const policies = await this.#openPolicies(dataDir, shared);
     this.#outbound = this.#buildOutbound(ground.settings, policies);
     ground.undo(() => this.#outbound?.close());
-    const engine = await this.#createEngine({ node, target, spool, policies });
+    const engine = this.#createEngine({ node, target, spool, policies });
     const monitor = await watchRedis(ground, { client: shared, node, engine });
     const door = await openDoor(ground, {
       dataDir,
@@ -119,10 +119,10 @@ class RunningRelay implements Relay {
         this.#door = opened;
       },
     });
+    const recovered = await engine.recover();
     await this.#openEndpoints({ dataDir, node, engine, spool, monitor, door, policies });
     policies.refresher.start();
     engine.begin();
-    const { recovered } = engine;
     const pid = supervisor || process.pid;
     await this.#options.beforeStarted?.(this);
     ground.events.relay.started({ version: VERSION, node, dataDir, recovered, pid });
@@ -208,14 +208,14 @@ class RunningRelay implements Relay {
     });
   }
 
-  async #createEngine(parts: {
+  #createEngine(parts: {
     node: string;
     target: RedisTarget;
     spool: Spool;
     policies: Policies;
-  }): Promise<Engine> {
+  }): Engine {
     const ground = this.#ground;
-    const engine = await createEngine({
+    const engine = createEngine({
       settings: () => ground.settings,
       node: parts.node,
       clock: ground.clock,

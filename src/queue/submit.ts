@@ -5,18 +5,17 @@
 import type { Envelope } from '../mail/envelope.ts';
 import { type MessageId, newMessageId } from '../mail/message-id.ts';
 import type { Clock } from '../platform/clock.ts';
-import { type DestinationOf, foldRecords } from '../spool/message-state.ts';
+import { type DestinationOf, foldRecords, type MessageState } from '../spool/message-state.ts';
 import type { Draft, Spool } from '../spool/store.ts';
-import type { Dispatcher } from './dispatcher.ts';
-import type { Ledger } from './ledger.ts';
 import { QueueFullError, type Submit } from './submit-port.ts';
 
 export interface SubmitParts {
   readonly spool: Spool;
-  readonly ledger: Ledger;
-  readonly dispatcher: Dispatcher;
   readonly clock: Clock;
   readonly destinationOf: DestinationOf;
+  /** Told of each message that was committed. */
+  readonly enter: (state: MessageState) => void;
+  readonly queuedMessages: () => number;
   /** `limits.queuedMessages`. */
   readonly mostMessages: () => number;
 }
@@ -28,14 +27,13 @@ export function createSubmit(parts: SubmitParts): Submit & {
   return {
     async begin(id = newMessageId(parts.clock.now())) {
       const limit = parts.mostMessages();
-      if (parts.ledger.messageCount >= limit) throw new QueueFullError(limit);
+      if (parts.queuedMessages() >= limit) throw new QueueFullError(limit);
       return parts.spool.begin(id);
     },
     beginOwn: (id) => parts.spool.begin(id),
     async commit(draft: Draft, envelope: Envelope) {
       const stored = await draft.commit(envelope);
-      const state = foldRecords(stored.envelope, stored.records, parts.destinationOf);
-      parts.dispatcher.enter(state);
+      parts.enter(foldRecords(stored.envelope, stored.records, parts.destinationOf));
     },
   };
 }

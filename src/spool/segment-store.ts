@@ -201,6 +201,10 @@ class SegmentStore implements Spool {
     return body ?? this.#guard('read', () => this.#stored.openBody(id));
   }
 
+  get messageCount(): number {
+    return this.#index.size;
+  }
+
   list(): AsyncIterable<StoredMessage> {
     return this.#stored.list();
   }

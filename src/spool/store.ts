@@ -39,6 +39,8 @@ export interface Spool {
   read(id: MessageId): Promise<StoredMessage | undefined>;
   /** The body, whole when it is small, else from its first octet. Throws SpoolError. */
   openBody(id: MessageId): Promise<Buffer | Readable>;
+  /** How many there are. */
+  readonly messageCount: number;
   /** Everything committed; what cannot be read is reported and never hides the rest. */
   list(): AsyncIterable<StoredMessage>;
   /** Every recipient has its answer: the message may go. */

@@ -41,6 +41,10 @@ export class MemorySpool implements Spool {
     return this.#kept(id).body;
   }
 
+  get messageCount(): number {
+    return this.#messages.size;
+  }
+
   async *list(): AsyncIterable<StoredMessage> {
     for (const id of this.#messages.keys()) yield this.#stored(id);
   }

@@ -3,12 +3,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { newMessageId } from '../../src/mail/message-id.ts';
 import { type Disk, systemDisk } from '../../src/platform/disk.ts';
-import type { Dispatcher } from '../../src/queue/dispatcher.ts';
 import type { Delivery } from '../../src/queue/lane.ts';
 import { Ledger } from '../../src/queue/ledger.ts';
 import { createSubmit } from '../../src/queue/submit.ts';
 import { QueueFullError } from '../../src/queue/submit-port.ts';
-import type { MessageState } from '../../src/spool/message-state.ts';
 import { SpoolError } from '../../src/spool/store.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryDisk } from '../support/memory-disk.ts';
@@ -21,19 +19,12 @@ async function bench(limit = 100, disk: Disk = systemDisk) {
   const ledger = new Ledger();
   const queued: Delivery[] = [];
   const clock = new FakeClock();
-  const dispatcher = {
-    enter: (state: MessageState) => {
-      const entered = ledger.enter(state, clock.now());
-      queued.push(...entered);
-      return entered;
-    },
-  } as unknown as Dispatcher;
   const submit = createSubmit({
     spool,
-    ledger,
-    dispatcher,
     clock,
     destinationOf,
+    enter: (state) => queued.push(...ledger.enter(state, clock.now())),
+    queuedMessages: () => ledger.messageCount,
     mostMessages: () => limit,
   });
   return { submit, ledger, queued, spool, clock, dir, [Symbol.dispose]: () => dir.remove() };
