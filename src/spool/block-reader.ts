@@ -69,6 +69,7 @@ export class BlockReader {
   }
 }
 
+/** Among segments that were set aside there may be two of one number: it begins anew with an empty spool. */
 function keyOf(segment: Segment, number: number): string {
-  return `${segment.name.number} ${number}`;
+  return `${segment.path} ${number}`;
 }

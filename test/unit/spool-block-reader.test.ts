@@ -39,6 +39,18 @@ test('stretches within blocks, across them, and at the end of a segment', async 
   await Promise.all(segments.map((segment) => segment.close()));
 });
 
+test('two segments of one number are not taken for each other', async () => {
+  using dir = tempDir();
+  const blocks = new BlockReader({ blockOctets: 64, mostBlocks: 3 });
+  for (const text of ['a', 'b']) {
+    // As in damaged/, from before and after a start with an empty spool.
+    const segment = await Segment.create(systemDisk, dir.path, 1);
+    await segment.append([Buffer.alloc(100, text)], 100);
+    assert.equal((await blocks.read(segment, 1, 3)).toString(), text.repeat(3));
+    await segment.close();
+  }
+});
+
 test('segments of all sizes are found at a start, one after the other', async () => {
   using dir = tempDir();
   const options = { segmentOctets: 8 * 1024 };
