@@ -101,7 +101,10 @@ function timeField(): string {
 function stdout(format: LogOptions['format'], lost: (lines: number) => void): Destination {
   const plain = pino.destination({ fd: 1, sync: true, maxLength: KEPT_OCTETS });
   plain.on('error', () => {}); // it keeps the lines
-  plain.on('drop', (text: string) => lost(text.split('\n').length - 1));
+  plain.on('drop', (text: string) => {
+    lost(text.split('\n').length - 1);
+    plain.write(''); // by itself it tries again only with what it keeps
+  });
   const isTerminal = isatty(1);
   if (format !== 'pretty' && !isTerminal) return inTurns(plain);
   const colorize = isTerminal && !process.env['NO_COLOR'];
