@@ -49,6 +49,11 @@ export class LinkConnection {
     return !this.#ended && this.#reason === undefined;
   }
 
+  /** Octets that were sent and that the other side has not taken in. */
+  get unsentOctets(): number {
+    return this.#socket.writableLength;
+  }
+
   /** Send a frame; nothing when the link is gone. Throws FrameError when it is too large. */
   send(type: FrameType, id: number, ...payload: readonly Buffer[]): void {
     const frame = encodeFrame(type, id, ...payload);

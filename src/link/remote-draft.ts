@@ -8,6 +8,9 @@ import type { LinkConnection } from './connection.ts';
 import type { Exchange } from './exchange.ts';
 import { CHUNK_LIMIT, encodeMessage, FRAME, SMALL_BODY } from './frame.ts';
 
+/** A client may send its octets one by one, and a piece of one costs a thousand. */
+const MOST_PIECES = 64;
+
 /** What a draft needs of its queue. */
 export interface DraftOwner {
   /** Begin to speak of one more message. Throws QueueAwayError where there is nobody to speak to. */
@@ -36,6 +39,7 @@ export class RemoteDraft implements Draft {
     if (!this.#way && this.#octets + chunk.length <= SMALL_BODY) {
       this.#queue.hold(chunk.length);
       this.#pieces.push(chunk);
+      if (this.#pieces.length > MOST_PIECES) this.#pieces = [Buffer.concat(this.#pieces)];
       this.#octets += chunk.length;
       return;
     }

@@ -7,7 +7,7 @@
  * the link is not there, breaks, or nothing is heard for REPLY_MS, it throws
  * QueueAwayError, and the client is told to come again: whether the message was
  * committed before the break nobody knows, and twice is better than never. Memory is bounded
- * by HELD_LIMIT; beyond, there is no room.
+ * by HELD_LIMIT, here and on the way each; beyond, there is no room.
  */
 import type { Envelope } from '../mail/envelope.ts';
 import { type MessageId, newMessageId } from '../mail/message-id.ts';
@@ -84,7 +84,10 @@ export class RemoteQueue implements Submit, DraftOwner {
   }
 
   async begin(id: MessageId = newMessageId(this.#clock.now())): Promise<Draft> {
-    this.#needLink();
+    // What was given up is on its way all the same.
+    if (this.#needLink().unsentOctets > HELD_LIMIT) {
+      throw new QueueAwayError('the delivering role takes nothing in');
+    }
     const draft = new RemoteDraft(id, this);
     // While there was room at the last look, the owner is not asked before the message is complete.
     if (!this.#roomy) await draft.stream();

@@ -5,7 +5,9 @@
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { createServer, type Socket } from 'node:net';
 import { describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { serialize } from 'node:v8';
 import fc from 'fast-check';
 import {
@@ -69,6 +71,13 @@ describe('messages', () => {
       const envelope = await submit(link.remote, cut(body, 10_007));
       assertCommitted(link.queue, envelope, body);
     }
+  });
+
+  test('whose octets came one by one arrive as they are', async () => {
+    await using link = await openLink();
+    const body = randomBytes(SMALL_BODY);
+    const envelope = await submit(link.remote, cut(body, 1));
+    assertCommitted(link.queue, envelope, body);
   });
 
   test('one of 5 MiB and 50 small ones at the same time, none in the way of another', async () => {
@@ -283,6 +292,43 @@ describe('a link that is not there', () => {
     link.queue.hold = Promise.resolve();
     await submit(link.remote, [Buffer.from('y')]);
   });
+});
+
+test('an owner that takes nothing in gets no more than fits into memory, however long that lasts', async () => {
+  const clock = new FakeClock();
+  await using link = new TestLink({ clock });
+  let owner: Socket | undefined;
+  const server = createServer((socket) => {
+    owner = socket;
+    // One word, and then it hangs.
+    socket.once('data', () => socket.pause().write(Buffer.concat(encodeFrame(FRAME.room, 1))));
+  });
+  using _ = {
+    [Symbol.dispose]: () => {
+      owner?.destroy();
+      server.close();
+    },
+  };
+  server.listen(link.path);
+  link.startReceiver();
+  await link.until('up');
+  const piece = Buffer.alloc(SMALL_BODY);
+  let handedOver = 0;
+  for (let round = 0; round < 4; round += 1) {
+    const fates = Array.from({ length: 400 }, () =>
+      submit(link.remote, [piece]).then(
+        () => assert.fail('nobody has committed it'),
+        ({ name, message }: Error) => {
+          assert.equal(name, 'QueueAwayError');
+          if (/does not answer/.test(message)) handedOver += 1;
+        },
+      ),
+    );
+    await setImmediate();
+    for (let i = 0; i < 30; i += 1) clock.advance(5000);
+    await Promise.all(fates);
+  }
+  assert.equal(handedOver, 800, 'as many as fit, and what was under way then');
 });
 
 describe('who is at the other end', () => {
