@@ -139,8 +139,8 @@ class RunningRelay implements Relay {
     } catch (error) {
       return this.#refuse([(error as Error).message]);
     }
-    const before = ground.settings;
-    const needRestart = RESTART_KEYS.filter((key) => differs(before[key], settings[key]));
+    const running = this.#options.settings;
+    const needRestart = RESTART_KEYS.filter((key) => differs(running[key], settings[key]));
     ground.settings = settings;
     this.log.setLevel('info'); // or nobody would see that the level was raised
     ground.events.relay.reloaded({ needRestart });

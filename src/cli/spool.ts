@@ -5,7 +5,7 @@
 import { mkdir, open, rename, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Option } from 'commander';
-import { type DataDir, openDataDir } from '../platform/data-dir.ts';
+import { type DataDir, DataDirLockedError, openDataDir } from '../platform/data-dir.ts';
 import {
   type LostMessage,
   openForRescue,
@@ -119,7 +119,11 @@ async function withSpool<T>(
   try {
     lock = await openDataDir(dataDir);
   } catch (error) {
-    throw new CliError(EXIT.wrong, (error as Error).message);
+    if (!(error instanceof DataDirLockedError)) {
+      throw new CliError(EXIT.wrong, (error as Error).message);
+    }
+    const owner = error.pid === undefined ? 'the relay' : `the relay (process ${error.pid})`;
+    throw new CliError(EXIT.wrong, `the spool in ${directory} is in use: stop ${owner} first`);
   }
   try {
     return await work(directory);
@@ -173,7 +177,9 @@ async function exportLost({ id, error, body }: LostMessage, target: string): Pro
 }
 
 async function writeNew(path: string, octets: Iterable<Buffer> | AsyncIterable<Buffer>) {
-  const file = await open(path, 'wx', 0o600);
+  const file = await open(path, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
+    throw error.code === 'EEXIST' ? new Error(`${path} is there already, and left alone`) : error;
+  });
   try {
     for await (const chunk of octets) await file.writeFile(chunk);
     await file.sync();

@@ -129,6 +129,7 @@ function halfRouteLogin({ routes = [] }: Sections): Conflict[] {
 export function findDoubts(sections: Sections, nowMs: number): readonly Doubt[] {
   return [
     ...listenerDoubts(sections),
+    ...trustDoubts(sections),
     ...overrideDoubts(sections, nowMs),
     ...outboundDoubts(sections),
     ...httpDoubts(sections),
@@ -149,6 +150,17 @@ function listenerDoubts({ listeners = [] }: Sections): Doubt[] {
     }
     return doubts;
   });
+}
+
+/** Loopback alone is the default, which nobody wrote. */
+function trustDoubts({ listeners = [], access }: Sections): Doubt[] {
+  const isMeant = access?.trustedNetworks.some(
+    (network) => !isLoopback(network.split('/')[0] ?? ''),
+  );
+  if (!isMeant || listeners.length === 0) return [];
+  if (listeners.some(({ auth }) => auth !== 'required')) return [];
+  const text = 'they make no difference: every listener has auth: required, of these clients, too';
+  return [{ path: ['access', 'trustedNetworks'], text }];
 }
 
 function overrideDoubts({ overrides = [] }: Sections, nowMs: number): Doubt[] {

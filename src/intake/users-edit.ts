@@ -5,7 +5,9 @@
  *
  * A file that is not understood is not edited.
  */
+
 import { chmod, chown, open, readFile, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Document, isMap, parseDocument } from 'yaml';
 import { replaceFile } from '../platform/durable-file.ts';
@@ -105,6 +107,9 @@ async function withLock<T>(file: string, task: () => Promise<T>): Promise<T> {
       break;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT') {
+        throw new UsersFileError(`there is no directory ${dirname(file)} for ${file}: create it`);
+      }
       if (code !== 'EEXIST')
         throw new UsersFileError(`${file} cannot be edited (${code} on ${lock})`);
       if (Date.now() > deadline) {

@@ -137,6 +137,15 @@ function inTurns(plain: DestinationStream): Destination {
 /** For the status screen: what it is about, and what it says. */
 function troubleText(fields: LogFields): string {
   const about = fields['recipient'] ?? fields['domain'] ?? fields['id'];
-  const what = fields['error'] ?? fields['reason'] ?? fields['warning'] ?? fields['detail'];
+  const what =
+    fields['error'] ??
+    fields['reason'] ??
+    fields['warning'] ??
+    fields['detail'] ??
+    listed(fields['problems']);
   return [about, what].filter((part) => part !== undefined).join(': ');
+}
+
+function listed(texts: unknown): string | undefined {
+  return Array.isArray(texts) ? texts.join('; ') : undefined;
 }

@@ -373,6 +373,14 @@ describe('warnings', () => {
     ['destinations: { breaker: { failures: 10 } }', []],
     ['http: { address: 0.0.0.0 }', [/^2: http\.address: off loopback without TLS/]],
     ['http: { address: 127.0.0.2 }', []],
+    [
+      'listeners: [{ address: 0.0.0.0, port: 587, auth: required }]\naccess: { trustedNetworks: [10.0.0.0/8] }',
+      [/^3: access\.trustedNetworks: they make no difference/],
+    ],
+    [
+      'listeners: [{ address: 0.0.0.0, port: 587, auth: optional }]\naccess: { trustedNetworks: [10.0.0.0/8] }',
+      [],
+    ],
     ['http: { address: "::1" }', []],
     ['outbound: { systemRoots: false }', [/^2: outbound\.systemRoots: without trustedCaFiles/]],
     [

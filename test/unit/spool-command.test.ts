@@ -118,7 +118,7 @@ describe('spool check', () => {
     const { code, err } = await run(dir, 'check');
     await lock.unlock();
     assert.equal(code, 2);
-    assert.match(err, new RegExp(`in use by process ${process.pid}`));
+    assert.match(err, new RegExp(`is in use: stop the relay \\(process ${process.pid}\\) first`));
   });
 
   test('without a spool the answer is no, and none is made', async () => {
@@ -170,7 +170,7 @@ describe('spool export', () => {
     assert.deepEqual(readdirSync(dir.file('rescued')).sort(), [`${small}.eml`, `${small}.json`]);
     const again = await run(dir, 'export', 'rescued', small, 'NOSUCHMESSAGE000');
     assert.equal(again.code, 1);
-    assert.match(again.err, /EEXIST/);
+    assert.match(again.err, /is there already, and left alone/);
     assert.match(again.err, /NOSUCHMESSAGE000: not in the spool/);
   });
 

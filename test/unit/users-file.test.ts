@@ -258,7 +258,7 @@ describe('editing', () => {
   test('a directory that is not there is told', async () => {
     await assert.rejects(
       addUser('/nowhere/users.yaml', alice),
-      /\/nowhere\/users\.yaml cannot be edited/,
+      /no directory \/nowhere for \/nowhere\/users\.yaml: create it/,
     );
     assert.deepEqual(await readUsers('/nowhere/users.yaml'), []);
   });
