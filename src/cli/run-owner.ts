@@ -139,13 +139,17 @@ function isBlank(file: string): boolean {
   }
 }
 
-/** Two reloads at once would mix their settings: the later one waits. */
+/** Two reloads at once would mix their settings: the later one waits, and does for all that come meanwhile. */
 function inTurn<T>(action: () => Promise<T>): () => Promise<T> {
   let last: Promise<unknown> = Promise.resolve();
+  let waiting: Promise<T> | undefined;
   return () => {
-    const mine = last.then(action);
-    last = mine.catch(() => undefined);
-    return mine;
+    waiting ??= last.then(() => {
+      waiting = undefined;
+      return action();
+    });
+    last = waiting.catch(() => undefined);
+    return waiting;
   };
 }
 

@@ -171,7 +171,11 @@ class Supervisor {
     }
     const isWanted = this.#isStopping && end.code === 0;
     if (!isWanted) this.#exitCode ||= end.code || CRASHED;
-    if (!this.#isStopping) this.#killAll();
+    if (!this.#isStopping) {
+      // With an exit code it has said why itself.
+      if (end.code === null) tellOfEnd(role, child, end.reason);
+      this.#killAll();
+    }
     this.#isStopping = true;
     this.#endIfDone();
   }
@@ -204,4 +208,10 @@ class Supervisor {
   #killAll(): void {
     for (const role of ROLES) this.#roles[role].child?.kill('SIGKILL');
   }
+}
+
+/** During the start: there may be no log yet. */
+function tellOfEnd(role: RoleName, { pid = 0 }: ChildProcess, reason: string): void {
+  const who = `its process for ${role} (${pid})`;
+  process.stderr.write(`stsrelay: the relay did not start: ${who} ended with ${reason}\n`);
 }

@@ -28,6 +28,8 @@ export interface Trouble {
 
 const TROUBLES_KEPT = 10;
 const KEPT_OCTETS = 4 * 1024 * 1024;
+/** After a write that failed. */
+const AGAIN_MS = 100;
 /** Characters that are written at once without waiting for the end of the turn. */
 const WRITE_LENGTH = 64 * 1024;
 
@@ -95,12 +97,27 @@ function timeField(): string {
 /**
  * Lines of one turn of the event loop go out in one synchronous write; warnings, errors and the
  * end of the process do not wait for that. So only a kill can take lines, and only those of its
- * last moment. When the disk is full, or the reader gone, the last ones are kept and tried again
- * with each new one; what is more than KEPT_OCTETS is lost. It never costs the relay.
+ * last moment. When the disk is full, or the reader of a pipe gone or not reading, lines are kept and
+ * tried again; what is more than KEPT_OCTETS is lost. It never costs the relay.
  */
 function stdout(format: LogOptions['format'], lost: (lines: number) => void): Destination {
-  const plain = pino.destination({ fd: 1, sync: true, maxLength: KEPT_OCTETS });
-  plain.on('error', () => {}); // it keeps the lines
+  const plain = pino.destination({
+    fd: 1,
+    sync: true,
+    maxLength: KEPT_OCTETS,
+    // A reader that stands still: by itself it would wait for it, and everything else with it.
+    retryEAGAIN: () => false,
+  } as Parameters<typeof pino.destination>[0]);
+  let isTryDue = false;
+  plain.on('error', () => {
+    // It keeps the lines.
+    if (isTryDue) return;
+    isTryDue = true;
+    setTimeout(() => {
+      isTryDue = false;
+      plain.write('');
+    }, AGAIN_MS).unref();
+  });
   plain.on('drop', (text: string) => {
     lost(text.split('\n').length - 1);
     plain.write(''); // by itself it tries again only with what it keeps

@@ -3,7 +3,10 @@
  * written when there is room again.
  */
 import assert from 'node:assert/strict';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { createLog } from '../../src/telemetry/log.ts';
 
@@ -28,4 +31,23 @@ test('what cannot be written is kept up to a limit, and goes out when there is r
   assert.equal(events[0], 'full.n0');
   assert.equal(events.at(-1), 'room.n2');
   assert.ok(log.lostLines() <= lost + 1);
+});
+
+test('a reader that stands still holds up nothing, and gets all of it when it goes on', async () => {
+  const LINES = 2000;
+  const child = fork(new URL('../support/log-writer.ts', import.meta.url), [String(LINES)], {
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+  });
+  // Far more than a pipe holds, and nobody reads.
+  const [message] = await once(child, 'message');
+  assert.equal(message, 'written');
+  const { stdout } = child;
+  assert.ok(stdout);
+  let seen = 0;
+  for await (const line of createInterface({ input: stdout })) {
+    assert.equal(JSON.parse(line).n, seen);
+    seen += 1;
+    if (seen === LINES) child.disconnect();
+  }
+  assert.equal(seen, LINES);
 });
