@@ -29,8 +29,13 @@ export class SmtpParser extends SMTPStream {
   }
 
   override _feedDataStream(chunk: Buffer, done: (error?: Error | null) => void): void {
-    if (this.#content) void this.#feed(this.#content, chunk).then((rest) => this.#goOn(rest, done));
-    else done();
+    if (!this.#content) {
+      done();
+      return;
+    }
+    this.#feed(this.#content, chunk)
+      .then((rest) => this.#goOn(rest, done))
+      .catch(done); // a bug ends the session, and no other
   }
 
   /** What came behind the end; undefined before the end. */
