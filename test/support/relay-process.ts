@@ -192,9 +192,9 @@ export class RelayProcess implements AsyncDisposable {
     this.#child?.kill(signal);
   }
 
-  /** SIGTERM, and wait; the exit code, or the signal that ended it. */
+  /** SIGTERM, and wait until its last line is read; the exit code, or the signal that ended it. */
   async stop(timeoutMs = 90_000): Promise<number | NodeJS.Signals> {
-    return this.#end('SIGTERM', timeoutMs);
+    return this.#whole(this.#end('SIGTERM', timeoutMs), timeoutMs);
   }
   /** End it without warning. `group`: its children (embedded Redis) too. */
   async kill(signal: NodeJS.Signals = 'SIGKILL', options: { group?: boolean } = {}): Promise<void> {
@@ -211,11 +211,11 @@ export class RelayProcess implements AsyncDisposable {
     await this.stop();
     await this.start();
   }
-  /** Wait until it ends by itself. */
+  /** Wait until it ends by itself, and its last line is read. */
   async waitForExit(timeoutMs = START_TIMEOUT_MS): Promise<number | NodeJS.Signals> {
     const child = this.#child;
     if (child === undefined) throw new Error('the relay is not running');
-    return this.#explained(exitOf(child, timeoutMs));
+    return this.#whole(this.#explained(exitOf(child, timeoutMs)), timeoutMs);
   }
 
   /** GET a path of its HTTP listener. */
@@ -285,6 +285,14 @@ export class RelayProcess implements AsyncDisposable {
     const exit = exitOf(child, timeoutMs);
     child.kill(signal);
     return this.#explained(exit);
+  }
+
+  /** An exit code comes before the last lines are read: wait for these too. */
+  async #whole<T>(exit: Promise<T>, timeoutMs: number): Promise<T> {
+    const lines = this.#lines;
+    const code = await exit;
+    await this.#explained(lines.whenEnded(timeoutMs));
+    return code;
   }
 
   /** Add what the relay said last to an error. */

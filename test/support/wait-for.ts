@@ -53,6 +53,11 @@ export class Chronicle<T> {
     this.changed();
   }
 
+  /** Until nothing will be added any more. */
+  whenEnded(timeoutMs = DEFAULT_TIMEOUT_MS): Promise<true> {
+    return this.until('the end', () => this.#ended && true, timeoutMs);
+  }
+
   /** Look at the entries now and at each change, until `probe` gives something but undefined. */
   until<R>(
     what: string,
