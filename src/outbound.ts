@@ -4,8 +4,7 @@
  * configuration is reloaded; attempts under way keep the parts they began with.
  */
 import type { Settings } from './config/settings.ts';
-import { runSession } from './delivery/session.ts';
-import { type ReuseLimits, SessionPool } from './delivery/session-pool.ts';
+import type { SessionHome } from './delivery/sessions.ts';
 import type { Destination } from './mail/route.ts';
 import { createOutside } from './outside.ts';
 import type { Stages } from './pipeline.ts';
@@ -21,7 +20,6 @@ import type { DomainName } from './protocol/domain.ts';
 import { parseMailbox } from './protocol/mailbox.ts';
 import { longestWaitMs } from './queue/retry-schedule.ts';
 import { resolveCandidate } from './routing/addresses.ts';
-import type { OutcomeEvents } from './telemetry/outcome-events.ts';
 import type { PolicyEvents, RefreshCause } from './telemetry/policy-events.ts';
 
 export interface OutboundParts {
@@ -30,7 +28,8 @@ export interface OutboundParts {
   readonly policies: StsStore;
   readonly detector: DowngradeDetector;
   readonly policyEvents: PolicyEvents;
-  readonly outcomeEvents: OutcomeEvents;
+  /** Where sessions run. */
+  readonly sessions: SessionHome;
 }
 
 /** The stages that look outwards. */
@@ -77,38 +76,17 @@ export function createOutbound(parts: OutboundParts): Outbound {
     lookupSts,
     now: () => clock.now(),
   });
-  const sessionParts = { ...outside.sessionParts, onConnection: parts.outcomeEvents.connection };
-  // Of these settings, roots and names alone: what a reload builds begins with no session.
-  const pool = new SessionPool({ clock, limitsFor: reuseLimits(settings.destinations) });
+  const sessions = parts.sessions.open(outside.sessionSettings);
   return {
     findRoute: router.findRoute,
     tlsPolicy,
     addressesOf: (candidate, destination, signal) =>
       resolveCandidate(candidate, { resolver, families, guard, destination, signal, clock }),
-    runSession: (plan, consignment, signal) =>
-      runSession(plan, consignment, { ...sessionParts, signal, reuse: { pool, clock } }),
+    runSession: (plan, consignment, signal) => sessions.run(plan, consignment, signal),
     refreshPolicy: (domain, cause, signal) =>
       refreshPolicy(domain, { ...policyParts, cause }, signal),
-    close: () => pool.close(),
+    close: () => sessions.close(),
   };
-}
-
-/** How long connections are used, by destination. */
-function reuseLimits({
-  default: normal,
-  domains,
-}: Settings['destinations']): (destination: Destination) => ReuseLimits {
-  const own = new Map<string, ReuseLimits>(
-    domains.map(({ domain, messagesPerConnection, idle }) => [
-      domain,
-      {
-        messagesPerConnection: messagesPerConnection ?? normal.messagesPerConnection,
-        idleMs: idle ?? normal.idle,
-      },
-    ]),
-  );
-  const others = { messagesPerConnection: normal.messagesPerConnection, idleMs: normal.idle };
-  return (destination) => own.get(destination) ?? others;
 }
 
 const LEAST_SPELL_GAP_MS = 3_600_000;

@@ -4,11 +4,9 @@
  * `stsrelay check` its examination, so that both see the world the same way.
  */
 import { readFileSync } from 'node:fs';
-import { isIPv6 } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { Settings } from './config/settings.ts';
-import { createSecureContexts } from './delivery/secure-contexts.ts';
-import type { SessionParts } from './delivery/session.ts';
+import type { SessionSettings } from './delivery/sessions.ts';
 import { parseNextHop } from './mail/next-hop.ts';
 import { type AddressGuard, createAddressGuard } from './platform/address-guard.ts';
 import type { Clock } from './platform/clock.ts';
@@ -35,7 +33,7 @@ export interface Outside {
   /** What `fetch` accepts of a policy host's TLS. */
   readonly policyHostContext: SecureContext;
   readonly tlsPolicySettings: TlsPolicySettings;
-  readonly sessionParts: Omit<SessionParts, 'onConnection'>;
+  readonly sessionSettings: SessionSettings;
 }
 
 /** Build them from the settings. Throws when a file of `trustedCaFiles` cannot be read. */
@@ -55,8 +53,6 @@ export function createOutside(settings: Settings, clock: Clock): Outside {
     ...roots,
   });
   const { httpsPort, fetchTimeout: fetchTimeoutMs } = security.mtaSts;
-  // RFC 9325 §3.1.1: nothing below TLS 1.2; the suites are Node's (RFC 9325 §4.1), old ones last.
-  const context = { ca: trustedRoots(roots), minVersion: security.minTlsVersion };
   return {
     resolver,
     router: createRouter({
@@ -78,11 +74,12 @@ export function createOutside(settings: Settings, clock: Clock): Outside {
       overrides: settings.overrides,
       routes,
     },
-    sessionParts: {
+    sessionSettings: {
       heloName: outbound.heloName,
-      localAddressFor: sourceAddresses(outbound.sourceAddresses),
+      sourceAddresses: outbound.sourceAddresses,
       timeouts: outbound.timeouts,
-      secureContexts: createSecureContexts(context),
+      secure: { ca: trustedRoots(roots), minVersion: security.minTlsVersion },
+      reuse: settings.destinations,
     },
   };
 }
@@ -104,12 +101,4 @@ function policyHostsOfRoutes(routes: Settings['routes']): ReadonlySet<string> {
     if (hop?.kind === 'mx') hosts.add(`mta-sts.${hop.domain}`);
   }
   return hosts;
-}
-
-/** The local address for a connection to `remote`: one of the same family, chosen at random. */
-function sourceAddresses(addresses: readonly string[]): (remote: string) => string | undefined {
-  return (remote) => {
-    const fitting = addresses.filter((address) => isIPv6(address) === isIPv6(remote));
-    return fitting[Math.floor(Math.random() * fitting.length)];
-  };
 }

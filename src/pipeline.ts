@@ -155,6 +155,7 @@ async function attemptOutcomes(
     sizeBytes: message.sizeBytes,
     recipients: pending,
     openBody: () => stages.spool.openBody(id),
+    bodyInMemory: () => stages.spool.bodyInMemory(id),
     recorded,
   };
   const steps: WalkSteps = {

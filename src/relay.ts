@@ -12,6 +12,7 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Settings } from './config/settings.ts';
+import { SessionThreads } from './delivery/threads/session-threads.ts';
 import { type Door, STOP_GRACE_MS } from './door.ts';
 import { type Endpoints, openEndpoints } from './endpoints.ts';
 import { createEngine, type Engine } from './engine.ts';
@@ -78,6 +79,7 @@ export async function startRelay(
 class RunningRelay implements Relay {
   readonly #options: RelayOptions;
   readonly #ground: Ground;
+  readonly #threads: SessionThreads;
   #policies: Policies | undefined;
   #outbound: Outbound | undefined;
   #engine: Engine | undefined;
@@ -87,7 +89,9 @@ class RunningRelay implements Relay {
 
   constructor(options: RelayOptions, overrides: RelayOverrides) {
     this.#options = options;
-    this.#ground = new Ground(options.settings, overrides);
+    const ground = new Ground(options.settings, overrides);
+    this.#ground = ground;
+    this.#threads = new SessionThreads(ground.events.outcome);
   }
 
   get log(): Log {
@@ -101,6 +105,7 @@ class RunningRelay implements Relay {
     const supervisor = receiver?.supervisor ?? 0;
     const lock = await openDataDir(ground.settings.dataDir, supervisor);
     ground.undo(() => lock.unlock());
+    ground.undo(() => this.#threads.end());
     const dataDir = lock.path;
     const node = ground.settings.node || (await nodeId(dataDir));
     const { target, shared } = await openRedis(ground, dataDir);
@@ -204,7 +209,7 @@ class RunningRelay implements Relay {
       policies: store,
       detector,
       policyEvents: events.policy,
-      outcomeEvents: events.outcome,
+      sessions: this.#threads,
     });
   }
 

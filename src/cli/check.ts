@@ -74,11 +74,14 @@ type Examine = (domain: DomainName, timeoutMs: number) => Promise<Examination>;
 async function createExaminer(settings: Settings, connect: boolean): Promise<Examine> {
   // Loaded here because few other commands need the delivery engine.
   const { createOutside } = await import('../outside.ts');
+  const { sessionParts } = await import('../delivery/sessions.ts');
   const { examineDomain } = await import('../check/examine.ts');
   const { judgeDomain } = await import('../check/findings.ts');
   const clock = systemClock;
+  const outside = withFiles(() => createOutside(impatient(settings), clock));
   const parts: Omit<CheckParts, 'onStep'> = {
-    ...withFiles(() => createOutside(impatient(settings), clock)),
+    ...outside,
+    sessionParts: sessionParts(outside.sessionSettings),
     httpsPort: settings.security.mtaSts.httpsPort,
     dnsFailureGraceMs: settings.security.mtaSts.dnsFailureGrace,
     resolvers: chooseServers(settings.dns.servers).map(formatServer),

@@ -35,7 +35,10 @@ const SMALL_HELLO = {
   ].join(':'),
 };
 
-/** Throws when a root cannot be read. */
+/**
+ * RFC 9325 §3.1.1: nothing below TLS 1.2; the suites are Node's (RFC 9325 §4.1), old ones last.
+ * Throws when a root cannot be read.
+ */
 export function createSecureContexts({ ca, minVersion }: SecureContextOptions): SecureContexts {
   const base = { ca: typeof ca === 'string' ? ca : [...ca], minVersion };
   return {

@@ -60,6 +60,8 @@ export interface Consignment {
   /** Indexes of the recipients in this transaction. */
   readonly recipients: readonly number[];
   readonly openBody: () => Promise<Buffer | Readable>;
+  /** The body, if it need not be read. */
+  readonly bodyInMemory?: () => Buffer | undefined;
   /** Resolves when its outcome is on disk: no other message goes over the session before. */
   readonly recorded?: Promise<unknown>;
 }

@@ -201,6 +201,10 @@ class SegmentStore implements Spool {
     return body ?? this.#guard('read', () => this.#stored.openBody(id));
   }
 
+  bodyInMemory(id: MessageId): Buffer | undefined {
+    return this.#recent.body(id);
+  }
+
   get messageCount(): number {
     return this.#index.size;
   }

@@ -39,6 +39,8 @@ export interface Spool {
   read(id: MessageId): Promise<StoredMessage | undefined>;
   /** The body, whole when it is small, else from its first octet. Throws SpoolError. */
   openBody(id: MessageId): Promise<Buffer | Readable>;
+  /** The body, if it is still in memory. */
+  bodyInMemory(id: MessageId): Buffer | undefined;
   /** How many there are. */
   readonly messageCount: number;
   /** Everything committed; what cannot be read is reported and never hides the rest. */

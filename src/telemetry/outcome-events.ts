@@ -33,6 +33,14 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
     connection(change: 1 | -1): void {
       metrics.connectionsOpen.inc(change);
     },
+    /** A bug: a session thread ended by itself. Its `runs` deliveries stay queued; a new thread is started. */
+    threadEnded(facts: { error: string; stack: string | undefined; runs: number }): void {
+      log.write('error', 'delivery.thread_ended', facts);
+    },
+    /** Node.js warned in a session thread. */
+    nodeWarning(warning: string): void {
+      log.write('warn', 'relay.node_warning', { warning });
+    },
     /** A message went over a session, or a session ended before, or a candidate was skipped. */
     session(id: string, result: SessionResult): void {
       const { facts } = result;

@@ -41,6 +41,10 @@ export class MemorySpool implements Spool {
     return this.#kept(id).body;
   }
 
+  bodyInMemory(): undefined {
+    return undefined;
+  }
+
   get messageCount(): number {
     return this.#messages.size;
   }

@@ -14,6 +14,7 @@ import { after } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { settingsFrom } from '../../src/config/load.ts';
 import type { Settings, SettingsInput } from '../../src/config/settings.ts';
+import { sessionsHere } from '../../src/delivery/sessions.ts';
 import { type MessageId, newMessageId } from '../../src/mail/message-id.ts';
 import type { Outcome } from '../../src/mail/outcome.ts';
 import type { SessionResult } from '../../src/mail/session-result.ts';
@@ -117,7 +118,7 @@ export class Sender implements AsyncDisposable {
       policies: kept.store,
       detector,
       policyEvents: events,
-      outcomeEvents: outcome,
+      sessions: sessionsHere({ clock, onConnection: outcome.connection }),
     });
     const { refreshPolicy } = this.#outbound;
     const { enabled, refreshEvery, forgetUnusedAfter, fetchTimeout } = settings.security.mtaSts;
