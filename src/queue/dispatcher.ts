@@ -101,7 +101,7 @@ export class Dispatcher {
   }
 
   async #rest(lane: Lane): Promise<Delivery | undefined> {
-    if (!this.#gate.hasRoom) return undefined;
+    if (!this.#gate.mayRest) return undefined;
     const { promise, resolve } = Promise.withResolvers<Delivery | undefined>();
     const resume = (delivery: Delivery | undefined) => {
       lane.resting.delete(resume);
@@ -114,9 +114,9 @@ export class Dispatcher {
     return promise;
   }
 
-  /** Whether nobody waits for a slot. */
-  get hasRoom(): boolean {
-    return this.#gate.hasRoom;
+  /** Whether others wait for this turn to end. */
+  isWaitedFor({ lane }: Turn): boolean {
+    return this.#gate.isWaitedFor(lane);
   }
 
   /** The turn is over; another lane may have waited for it, and this one may go on. */

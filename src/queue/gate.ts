@@ -9,6 +9,10 @@
  * Half of the worker's slots are a reserve for lanes that have none: once the turns of all lanes
  * are that many, a lane gets no second one beside its first. So destinations that take
  * connections and then say nothing leave slots to the others until there are hundreds of them.
+ *
+ * A turn that ends to be asked for anew costs a round through Redis. So it ends for another lane's
+ * sake only where that helps one: a lane's only turn, which would come back at once, not before
+ * all slots are in use.
  */
 import { randomBytes } from 'node:crypto';
 import type { Destination } from '../mail/route.ts';
@@ -35,7 +39,9 @@ export interface GateParts {
 export class Gate {
   readonly #ledger: Ledger;
   readonly #connections: (destination: Destination) => number;
+  readonly #slots: number;
   readonly #shared: number;
+  readonly #restful: number;
   /** Asked and taken ones, the longest asked first. */
   readonly #turns = new Map<string, Turn>();
   /** Lanes that were refused a second turn, the first refused first. */
@@ -47,7 +53,9 @@ export class Gate {
   constructor({ ledger, connections, slots }: GateParts) {
     this.#ledger = ledger;
     this.#connections = connections;
+    this.#slots = slots;
     this.#shared = Math.ceil(slots / 2);
+    this.#restful = Math.ceil((slots * 3) / 4);
   }
 
   /** An id for a job that no other has, in this process or another. */
@@ -110,14 +118,21 @@ export class Gate {
     return lane.turnsTaken > this.#connections(lane.destination);
   }
 
-  /** Whether turns may rest: nobody waits for their slot. */
-  get hasRoom(): boolean {
-    return this.#turns.size < this.#shared;
+  /** Whether turns may rest: nobody waits for their slot, and there are enough for lanes that have none. */
+  get mayRest(): boolean {
+    return this.#refused.size === 0 && this.#turns.size < this.#restful;
+  }
+
+  /** Whether another lane would gain by the end of one of this lane's turns. */
+  isWaitedFor(lane: Lane): boolean {
+    if (this.#turns.size >= this.#slots) return true;
+    const others = this.#refused.size - Number(this.#refused.has(lane));
+    return others > 0 && lane.turnsTaken > 1;
   }
 
   /** A lane that was refused a turn and may ask again now. */
   nextRefused(): Lane | undefined {
-    if (!this.hasRoom) return undefined;
+    if (this.#turns.size >= this.#shared) return undefined;
     const [lane] = this.#refused;
     if (lane) this.#refused.delete(lane);
     return lane;

@@ -35,7 +35,7 @@ export interface WorkerOptions {
   readonly attempt: (delivery: Delivery) => Promise<AttemptEnd>;
 }
 
-/** After this many attempts, or this long, a turn goes to the end of the line, where there is one. */
+/** After this many attempts, or this long, a turn goes to the end of the line, if another lane gains by that. */
 const ATTEMPTS_PER_TURN = 50;
 const TURN_MS = 1000;
 /** It goes there after this long in any case. */
@@ -101,8 +101,7 @@ export class DeliveryWorker {
     for (let made = 0; ; made++) {
       const tookMs = clock.now() - beganAtMs;
       const isLong = made >= ATTEMPTS_PER_TURN || tookMs >= TURN_MS;
-      // While slots are free nobody waits for this one.
-      if (tookMs >= LONGEST_TURN_MS || (isLong && !dispatcher.hasRoom)) return;
+      if (tookMs >= LONGEST_TURN_MS || (isLong && dispatcher.isWaitedFor(turn))) return;
       const delivery = await dispatcher.next(turn);
       if (!delivery) return;
       await this.#attempt(delivery);

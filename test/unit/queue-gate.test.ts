@@ -152,6 +152,37 @@ describe('the gate', () => {
     assert.equal(bench.ofKind('turn', 'b.example').length, 2);
   });
 
+  test('a turn is waited for only where another lane would gain by its end', () => {
+    const bench = new Bench(3, 8);
+    const { dispatcher } = bench;
+    for (let i = 0; i < 3; i++) bench.enter('a.example');
+    bench.enter('b.example');
+    const [a, ofA, b] = [bench.take('a.example'), bench.take('a.example'), bench.take('b.example')];
+    assert.ok(a && ofA && b);
+    assert.ok(![a, b].some((turn) => dispatcher.isWaitedFor(turn)), 'nobody was refused');
+    bench.enter('b.example', 'c.example'); // b is refused a second turn
+    assert.equal(bench.ofKind('turn', 'b.example').length, 0);
+    assert.ok(dispatcher.isWaitedFor(a), 'one of the three');
+    assert.ok(!dispatcher.isWaitedFor(b), 'it would ask for the next one at once');
+    dispatcher.end(a);
+    dispatcher.end(ofA);
+    assert.equal(
+      bench.ofKind('turn', 'b.example').length,
+      1,
+      'what the end of others was good for',
+    );
+    assert.ok(!dispatcher.isWaitedFor(b));
+  });
+
+  test('when every slot is in use, any turn is waited for', () => {
+    const bench = new Bench(3, 2);
+    bench.enter('a.example');
+    const turn = bench.take('a.example');
+    assert.ok(turn && !bench.dispatcher.isWaitedFor(turn));
+    bench.enter('b.example');
+    assert.ok(bench.dispatcher.isWaitedFor(turn));
+  });
+
   test('limits by domain, else the default; other settings count at once', () => {
     let settings = {
       default: { connections: 10 },
@@ -182,7 +213,7 @@ describe('the dispatcher', () => {
   });
 
   test('a rest ends after a moment, and when there is no room at all', async () => {
-    const bench = new Bench(3, 2);
+    const bench = new Bench(3, 1);
     bench.enter('a.example');
     const { turn, delivery } = await bench.begin('a.example');
     bench.ledger.close(delivery);
