@@ -47,14 +47,16 @@ export interface RunSite {
   readonly scenario: Scenario;
   /** The sink shows a certificate that nobody trusts. */
   readonly impostor?: boolean;
+  /** Its folder, where several run at once. */
+  readonly folder?: string;
 }
 
 /** Start sink and relay, do `work`, and end them. */
 export async function withRunning<T>(
-  { bench, peer, scenario, impostor = false }: RunSite,
+  { bench, peer, scenario, impostor = false, folder = 'run' }: RunSite,
   work: (running: Running) => Promise<T>,
 ): Promise<T> {
-  const dir = join(bench.work, 'run');
+  const dir = join(bench.work, folder);
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir);
   const [port, sparePort, sinkPort] = [await freePort(), await freePort(), await freePort()];

@@ -25,6 +25,7 @@ export async function addBacklog(
   bench: Bench,
   { count, octets = COMMON.octets }: { readonly count: number; readonly octets?: number },
 ): Promise<void> {
+  await allDelayed(running, 0); // it answers
   const before = await delayed(running);
   for (let added = 0; added < count; added += AT_ONCE) {
     const messages = Math.min(AT_ONCE, count - added);

@@ -2,6 +2,9 @@
  * `deep`: does new mail for a destination that takes it suffer from a backlog for others? The same
  * work, with 1,000, 100,000 and 500,000 messages in the queue (DEPTHS); the memory they take; and
  * how long the relay takes to come back with the deepest one, after a stop and after SIGKILL.
+ *
+ * Beside it runs another relay that has the first of the depths all the time. Their rounds alternate,
+ * and each ratio is one of the same minutes: a host that gets slower or faster meanwhile does it to both.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inject } from '../measure/injector.ts';
@@ -28,26 +31,64 @@ interface DepthFigures extends Rates {
   readonly memory: Readonly<Record<string, number>>;
 }
 
+/** What was measured at one depth, and at the first depth at the same time. */
+interface Measured {
+  readonly deep: DepthFigures;
+  readonly beside: DepthFigures;
+}
+
 export async function measureDeep(site: GrowthSite): Promise<GrowthTable> {
-  const { bench, peer, settings, print } = site;
+  const { bench, peer, settings } = site;
   const scenario = backlogScenario('deep');
-  const depths = settings.depths;
-  return withRunning({ bench, peer, scenario }, async (running) => {
-    const figures: DepthFigures[] = [];
-    for (let round = 0; round < WARM_UP; round += 1) await rates(site, running, scenario);
-    let held = 0;
-    for (const depth of depths) {
-      await addBacklog(running, bench, { count: depth - held });
-      held = depth;
-      const found = await measureDepth(site, running, { depth, scenario });
-      figures.push(found);
-      print(
-        `  deep ${depth}: accept ${whole(found.acceptRate)}/s, drain ${whole(found.drainRate)}/s`,
-      );
-    }
-    const restarts = await measureRestarts(running, held);
-    return table(figures, restarts);
+  const [least = 0] = settings.depths;
+  return withRunning({ bench, peer, scenario, folder: 'beside' }, async (beside) => {
+    await addBacklog(beside, bench, { count: least });
+    return withRunning({ bench, peer, scenario }, async (deep) => {
+      for (let round = 0; round < WARM_UP; round += 1) {
+        for (const running of [beside, deep]) await rates(site, running, scenario);
+      }
+      const measured = await measureDepths(site, { deep, beside, scenario });
+      const restarts = await measureRestarts(deep, settings.depths.at(-1) ?? 0);
+      return table(measured, restarts);
+    });
   });
+}
+
+interface Pair {
+  readonly deep: Running;
+  readonly beside: Running;
+  readonly scenario: Scenario;
+}
+
+async function measureDepths(site: GrowthSite, pair: Pair): Promise<readonly Measured[]> {
+  const { bench, settings, print } = site;
+  const [least = 0] = settings.depths;
+  const measured: Measured[] = [];
+  let held = 0;
+  for (const depth of settings.depths) {
+    await addBacklog(pair.deep, bench, { count: depth - held });
+    held = depth;
+    await sleep(SETTLE_MS);
+    const rounds: { deep: Round; beside: Round }[] = [];
+    for (let n = 0; n < settings.rounds; n += 1) {
+      const beside = await measureRound(site, pair.beside, pair.scenario);
+      rounds.push({ beside, deep: await measureRound(site, pair.deep, pair.scenario) });
+    }
+    const one = {
+      deep: figuresOf(
+        rounds.map(({ deep }) => deep),
+        { depth, running: pair.deep },
+      ),
+      beside: figuresOf(
+        rounds.map(({ beside }) => beside),
+        { depth: least, running: pair.beside },
+      ),
+    };
+    measured.push(one);
+    const { acceptRate, drainRate } = one.deep;
+    print(`  deep ${depth}: accept ${whole(acceptRate)}/s, drain ${whole(drainRate)}/s`);
+  }
+  return measured;
 }
 
 function rates({ bench, settings }: GrowthSite, running: Running, scenario: Scenario) {
@@ -55,19 +96,30 @@ function rates({ bench, settings }: GrowthSite, running: Running, scenario: Scen
   return measureRates(running, { ...injection({ bench, scenario }, running.port), messages });
 }
 
-async function measureDepth(
+interface Round {
+  readonly rates: Rates;
+  /** Ascending. */
+  readonly through: readonly number[];
+}
+
+async function measureRound(
   site: GrowthSite,
   running: Running,
-  { depth, scenario }: { readonly depth: number; readonly scenario: Scenario },
-): Promise<DepthFigures> {
-  await sleep(SETTLE_MS);
-  const runs: Rates[] = [];
-  for (let n = 0; n < site.settings.rounds; n += 1) runs.push(await rates(site, running, scenario));
+  scenario: Scenario,
+): Promise<Round> {
+  const found = await rates(site, running, scenario);
   const single = { ...injection({ bench: site.bench, scenario }, running.port), messages: 1 };
   const through = await latencies(running.sink, SINGLE_MESSAGES, () =>
     inject({ ...single, sessions: 1 }),
   );
-  const of = (figure: keyof Rates) => median(runs.map((run) => run[figure]));
+  return { rates: found, through };
+}
+
+function figuresOf(
+  rounds: readonly Round[],
+  { depth, running }: { readonly depth: number; readonly running: Running },
+): DepthFigures {
+  const of = (figure: keyof Rates) => median(rounds.map((round) => round.rates[figure]));
   return {
     depth,
     acceptRate: of('acceptRate'),
@@ -75,8 +127,8 @@ async function measureDepth(
     ackP50Ms: of('ackP50Ms'),
     ackP99Ms: of('ackP99Ms'),
     cpuMs: of('cpuMs'),
-    throughP50Ms: share(through, 0.5),
-    throughP99Ms: share(through, 0.99),
+    throughP50Ms: median(rounds.map(({ through }) => share(through, 0.5))),
+    throughP99Ms: median(rounds.map(({ through }) => share(through, 0.99))),
     memory: Object.fromEntries(residentByName(running.account.pids())),
   };
 }
@@ -108,30 +160,39 @@ const HEAD = [
   'through p99',
 ];
 
-function table(figures: readonly DepthFigures[], restarts: Restarts): GrowthTable {
+function table(measured: readonly Measured[], restarts: Restarts): GrowthTable {
+  const figures = measured.map(({ deep }) => deep);
   const [first] = figures;
   const last = figures.at(-1);
   const names = Object.keys(first?.memory ?? {});
-  const ratio = (value: number, base = value) => `${(value / base).toFixed(2)}`;
-  const rows = figures.map((one) => [
-    whole(one.depth),
-    `${whole(one.acceptRate)}/s (${ratio(one.acceptRate, first?.acceptRate)})`,
-    `${whole(one.drainRate)}/s (${ratio(one.drainRate, first?.drainRate)})`,
-    `${one.cpuMs.toFixed(2)} ms (${ratio(one.cpuMs, first?.cpuMs)})`,
-    `${one.ackP50Ms.toFixed(1)} ms (${ratio(one.ackP50Ms, first?.ackP50Ms)})`,
-    `${one.ackP99Ms.toFixed(1)} ms`,
-    `${one.throughP50Ms.toFixed(1)} ms (${ratio(one.throughP50Ms, first?.throughP50Ms)})`,
-    `${one.throughP99Ms.toFixed(1)} ms`,
-    ...names.map((name) => `${whole(one.memory[name] ?? 0)} MiB`),
-  ]);
+  const rows = measured.map(({ deep, beside }) => {
+    const ratio = (figure: RatedFigure) => `(${(deep[figure] / beside[figure]).toFixed(2)})`;
+    return [
+      whole(deep.depth),
+      `${whole(deep.acceptRate)}/s ${ratio('acceptRate')}`,
+      `${whole(deep.drainRate)}/s ${ratio('drainRate')}`,
+      `${deep.cpuMs.toFixed(2)} ms ${ratio('cpuMs')}`,
+      `${deep.ackP50Ms.toFixed(1)} ms ${ratio('ackP50Ms')}`,
+      `${deep.ackP99Ms.toFixed(1)} ms ${ratio('ackP99Ms')}`,
+      `${deep.throughP50Ms.toFixed(1)} ms ${ratio('throughP50Ms')}`,
+      `${deep.throughP99Ms.toFixed(1)} ms ${ratio('throughP99Ms')}`,
+      ...names.map((name) => `${whole(deep.memory[name] ?? 0)} MiB`),
+    ];
+  });
   return {
     name: 'deep',
     summary: 'new mail for a destination that takes it, with a backlog for 100 that do not',
     rows: [[...HEAD, ...names], ...rows],
-    notes: [...memoryNotes(first, last), ...restartNotes(last?.depth ?? 0, restarts)],
-    figures: { figures, restarts },
+    notes: [
+      `In brackets the ratio to a relay beside it that holds ${whole(first?.depth ?? 0)} all the time, in the same minutes; medians of the rounds.`,
+      ...memoryNotes(first, last),
+      ...restartNotes(last?.depth ?? 0, restarts),
+    ],
+    figures: { measured, restarts },
   };
 }
+
+type RatedFigure = Exclude<keyof DepthFigures, 'depth' | 'memory'>;
 
 function memoryNotes(first?: DepthFigures, last?: DepthFigures): string[] {
   if (!first || !last || first === last) return [];
