@@ -1,11 +1,22 @@
 /**
- * Outgoing sessions with one scripted MX host: the relay's own (delivery/session.ts), with a pool, a
- * clock that tests move, and messages that say which they are.
+ * Outgoing sessions with one scripted MX host: the relay's own (delivery/session.ts), and messages
+ * that say which they are. They run here, with a pool and a clock that tests see and move, or where
+ * `home` says.
  */
 import type { Readable } from 'node:stream';
-import { createSecureContexts } from '../../src/delivery/secure-contexts.ts';
-import { runSession, type SessionParts, type SessionPlan } from '../../src/delivery/session.ts';
+import {
+  type Consignment,
+  runSession,
+  type SessionParts,
+  type SessionPlan,
+} from '../../src/delivery/session.ts';
 import { type ReuseLimits, SessionPool } from '../../src/delivery/session-pool.ts';
+import {
+  type SessionHome,
+  type SessionSettings,
+  type Sessions,
+  sessionParts,
+} from '../../src/delivery/sessions.ts';
 import { newMessageId } from '../../src/mail/message-id.ts';
 import type { SessionResult } from '../../src/mail/session-result.ts';
 import type { TlsRequirement } from '../../src/mail/tls-requirement.ts';
@@ -35,14 +46,53 @@ export interface Handing {
   readonly plan?: Partial<SessionPlan>;
   /** The same for all that goes on in one attempt. */
   readonly signal?: AbortSignal;
-  readonly body?: Buffer | (() => Readable);
+  readonly body?: Buffer | (() => Readable | Promise<Buffer | Readable>);
+  /** It need not be read. */
+  readonly bodyInMemory?: boolean;
   readonly recipients?: number;
+  /** The indexes of those that are meant; all when absent. */
+  readonly only?: readonly number[];
   /** What the body is said to have. */
   readonly sizeBytes?: number;
   readonly recorded?: Promise<unknown>;
+  /** Run it here in any case. */
+  readonly here?: true;
 }
 
+export interface SessionBenchOptions extends Partial<MxHostOptions> {
+  /** Of the certificate. */
+  readonly validForMs?: number;
+  /** Where the sessions run; here when absent. */
+  readonly home?: SessionHome;
+}
+
+const LIMITS = { messagesPerConnection: 1000, idleMs: 600_000 };
+
 let ca: Promise<TestCa> | undefined;
+
+function authorityOfAll(): Promise<TestCa> {
+  ca ??= createCa();
+  return ca;
+}
+
+/** Under which the sessions of a bench are opened. */
+export async function benchSettings(): Promise<SessionSettings> {
+  const { certPem } = await authorityOfAll();
+  const each = PATIENCE_MS;
+  return {
+    heloName: 'relay.example',
+    sourceAddresses: [],
+    timeouts: {
+      ...{ connect: each, greeting: each, helo: each, mail: each, rcpt: each, tls: each },
+      ...{ dataInit: each, dataBlock: each, dataDone: each },
+    },
+    secure: { ca: certPem, minVersion: 'TLSv1.2' },
+    reuse: {
+      default: { messagesPerConnection: LIMITS.messagesPerConnection, idle: LIMITS.idleMs },
+      domains: [],
+    },
+  };
+}
 
 export class SessionBench implements AsyncDisposable {
   readonly host: MxHost;
@@ -50,36 +100,28 @@ export class SessionBench implements AsyncDisposable {
   readonly clock: FakeClock;
   /** Changed by tests: what the sessions are to the peer, and how long they wait. */
   parts: SessionParts;
-  limits: ReuseLimits = { messagesPerConnection: 1000, idleMs: 600_000 };
+  limits: ReuseLimits = LIMITS;
+  /** Those of `home`. */
+  readonly sessions: Sessions | undefined;
   #sent = 0;
 
-  private constructor(host: MxHost, parts: SessionParts) {
+  private constructor(host: MxHost, settings: SessionSettings, home: SessionHome | undefined) {
     this.host = host;
-    this.parts = parts;
+    this.parts = { ...sessionParts(settings), onConnection: () => {} };
+    this.sessions = home?.open(settings);
     this.clock = new FakeClock(Date.now());
     this.pool = new SessionPool({ clock: this.clock, limitsFor: () => this.limits });
   }
 
-  static async start(options: Partial<MxHostOptions> & { validForMs?: number } = {}) {
-    ca ??= createCa();
-    const authority = await ca;
-    const { validForMs, ...script } = options;
+  static async start(options: SessionBenchOptions = {}) {
+    const authority = await authorityOfAll();
+    const { validForMs, home, ...script } = options;
     const certificate = await authority.issue({
       names: [MX_NAME],
       ...(validForMs === undefined ? {} : { notAfter: new Date(Date.now() + validForMs) }),
     });
     const host = await startMxHost({ name: MX_NAME, certificate, ...script });
-    const each = PATIENCE_MS;
-    return new SessionBench(host, {
-      heloName: 'relay.example',
-      localAddressFor: () => undefined,
-      timeouts: {
-        ...{ connect: each, greeting: each, helo: each, mail: each, rcpt: each, tls: each },
-        ...{ dataInit: each, dataBlock: each, dataDone: each },
-      },
-      secureContexts: createSecureContexts({ ca: authority.certPem, minVersion: 'TLSv1.2' }),
-      onConnection: () => {},
-    });
+    return new SessionBench(host, await benchSettings(), home);
   }
 
   plan(over: Partial<SessionPlan> = {}): SessionPlan {
@@ -100,7 +142,8 @@ export class SessionBench implements AsyncDisposable {
     const body = handing.body ?? bodyOf(number);
     const sizeBytes = handing.sizeBytes ?? (Buffer.isBuffer(body) ? body.length : 0);
     const recipients = Array.from({ length: handing.recipients ?? 1 }, (_, index) => index);
-    const consignment = {
+    const { recorded, bodyInMemory } = handing;
+    const consignment: Consignment = {
       envelope: {
         id: newMessageId(this.clock.now()),
         reversePath: 'ann@sender.example',
@@ -110,20 +153,20 @@ export class SessionBench implements AsyncDisposable {
         smtpUtf8: false,
       },
       sizeBytes,
-      recipients,
+      recipients: handing.only ?? recipients,
       openBody: async () => (Buffer.isBuffer(body) ? body : body()),
-      ...(handing.recorded === undefined ? {} : { recorded: handing.recorded }),
+      ...(bodyInMemory && Buffer.isBuffer(body) ? { bodyInMemory: () => body } : {}),
+      ...(recorded === undefined ? {} : { recorded }),
     };
-    const { pool, clock } = this;
+    const plan = this.plan(handing.plan);
     const signal = handing.signal ?? new AbortController().signal;
-    return runSession(this.plan(handing.plan), consignment, {
-      ...this.parts,
-      signal,
-      reuse: { pool, clock },
-    });
+    if (this.sessions && !handing.here) return this.sessions.run(plan, consignment, signal);
+    const { pool, clock, parts } = this;
+    return runSession(plan, consignment, { ...parts, signal, reuse: { pool, clock } });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.sessions?.close();
     await this.pool.close();
     await this.host.close();
   }
