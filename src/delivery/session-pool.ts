@@ -21,7 +21,7 @@ export interface PoolParts {
   readonly limitsFor: (destination: Destination) => ReuseLimits;
 }
 
-/** Idle sessions of the whole process. */
+/** Idle sessions of one pool: there is one in each session thread. */
 const MOST_IDLE = 500;
 /**
  * From the handshake on: a verdict gets no older than this, whatever became of roots and issuers

@@ -1,6 +1,8 @@
 /**
- * The body of one order, read for a session thread: whole where it is small, else piece by piece as
- * the thread asks, so that a slow peer makes the reading wait and not the memory grow.
+ * A body that a session thread asked for, read for it: whole where it is small, else piece by piece as
+ * the thread asks, so that a slow peer makes the reading wait and not the memory grow. An order
+ * whose session turns out to have ended asks for its body anew: what is left of the first reading is
+ * not heard any more.
  */
 import type { Readable } from 'node:stream';
 import type { Consignment } from '../session.ts';
@@ -27,32 +29,40 @@ export class BodySource {
     try {
       const body = await this.#consignment.openBody();
       if (Buffer.isBuffer(body)) {
-        this.#listener.say({ whole: ownCopy(body) });
+        this.#say({ whole: ownCopy(body) });
         return;
       }
       this.#stream = body;
       body.on('error', () => {}); // told by the iterator, which may not be asked any more
       if (this.#isOver) body.destroy();
       this.#pieces = body[Symbol.asyncIterator]();
-      this.#listener.say({ pieces: true });
+      this.#say({ pieces: true });
     } catch (error) {
       const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
-      this.#listener.say({ error: (error as Error).message, code });
+      this.#say({ error: (error as Error).message, code });
     }
   }
 
   async next(): Promise<void> {
     try {
       const { value, done } = (await this.#pieces?.next()) ?? { done: true };
-      this.#listener.sayPiece({ piece: done ? undefined : ownCopy(value) });
+      this.#sayPiece({ piece: done ? undefined : ownCopy(value) });
     } catch (error) {
-      this.#listener.sayPiece({ error: (error as Error).message });
+      this.#sayPiece({ error: (error as Error).message });
     }
   }
 
-  /** Nobody will ask any more. */
+  /** Nobody will ask any more, nor hear what is still under way. */
   end(): void {
     this.#isOver = true;
     this.#stream?.destroy();
+  }
+
+  #say(answer: BodyAnswer): void {
+    if (!this.#isOver) this.#listener.say(answer);
+  }
+
+  #sayPiece(answer: PieceAnswer): void {
+    if (!this.#isOver) this.#listener.sayPiece(answer);
   }
 }

@@ -46,7 +46,7 @@ export type ToThread =
   | { readonly kind: 'piece'; readonly id: number; readonly answer: PieceAnswer }
   /** The outcome of the order is on disk. */
   | { readonly kind: 'recorded'; readonly id: number }
-  | { readonly kind: 'abort'; readonly id: number };
+  | { readonly kind: 'abort'; readonly id: number; readonly reason: string };
 
 /** A result without what the plan says already; recipients by their place in the order. */
 export type ThinResult = SessionResult & {
@@ -73,25 +73,34 @@ export type FromThread =
 /** Collects what is said within one turn of the event loop, and posts it at its end. */
 export class Outgoing<T> {
   readonly #port: Pick<MessagePort, 'postMessage'>;
+  readonly #failed: (error: Error) => void;
   #said: T[] = [];
   #transfer: Transferable[] = [];
 
-  constructor(port: Pick<MessagePort, 'postMessage'>) {
+  /** `failed` is told when something cannot be posted, which is a bug; what was said with it is lost. */
+  constructor(port: Pick<MessagePort, 'postMessage'>, failed: (error: Error) => void) {
     this.#port = port;
+    this.#failed = failed;
   }
 
   /** `octets` are handed over and no longer the caller's. */
   say(message: T, octets?: Uint8Array): void {
-    if (this.#said.length === 0) setImmediate(() => this.#post());
+    if (this.#said.length === 0) setImmediate(() => this.post());
     this.#said.push(message);
     if (octets) this.#transfer.push(octets.buffer as ArrayBuffer);
   }
 
-  #post(): void {
+  /** Post what was said so far. */
+  post(): void {
     const [said, transfer] = [this.#said, this.#transfer];
+    if (said.length === 0) return;
     this.#said = [];
     this.#transfer = [];
-    this.#port.postMessage(said, transfer);
+    try {
+      this.#port.postMessage(said, transfer);
+    } catch (error) {
+      this.#failed(error as Error);
+    }
   }
 }
 

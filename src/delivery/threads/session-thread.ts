@@ -4,19 +4,18 @@
  */
 import { Readable } from 'node:stream';
 import { parentPort } from 'node:worker_threads';
-import type { SessionResult } from '../../mail/session-result.ts';
 import { systemClock } from '../../platform/clock.ts';
 import type { Consignment } from '../session.ts';
-import { type Sessions, sessionsHere } from '../sessions.ts';
+import { type SessionSettings, type Sessions, sessionsHere } from '../sessions.ts';
 import {
   type BodyAnswer,
   type FromThread,
   type Order,
   Outgoing,
   type PieceAnswer,
-  type ThinResult,
   type ToThread,
 } from './messages.ts';
+import { thinResult } from './order.ts';
 
 /** An order that is being carried out, or was and is not on disk yet. */
 class Job {
@@ -35,24 +34,26 @@ class Job {
 
   async run(generation: number): Promise<void> {
     const id = this.#id;
+    // What came with the order is heard first: a session may be free again, or the order withdrawn.
+    await undefined;
     try {
       const { plan } = this.#order;
       const sessions = sessionsOf(generation);
       const result = await sessions.run(plan, this.#consignment(), this.#ending.signal);
-      outgoing.say({ kind: 'result', id, result: thin(result) });
+      outgoing.say({ kind: 'result', id, result: thinResult(result) });
     } catch (error) {
       const { message, stack } = error instanceof Error ? error : new Error(String(error));
       outgoing.say({ kind: 'threw', id, message, stack });
     }
-    if (!this.#order.isRecorded) jobs.delete(id);
+    if (this.#order.isRecorded) await this.#recorded.promise;
+    jobs.delete(id);
   }
 
-  abort(): void {
-    this.#ending.abort();
+  abort(reason: string): void {
+    this.#ending.abort(new Error(reason));
   }
 
   recorded(): void {
-    jobs.delete(this.#id);
     this.#recorded.resolve();
   }
 
@@ -100,7 +101,11 @@ class Job {
 }
 
 if (!parentPort) throw new Error('session-thread is not a program of its own');
-const outgoing = new Outgoing<FromThread>(parentPort);
+/** A thread that cannot speak or hear is of no use: those who wait for it are told when it ends. */
+const endWith = (error: Error) => {
+  throw error;
+};
+const outgoing = new Outgoing<FromThread>(parentPort, endWith);
 const jobs = new Map<number, Job>();
 const generations = new Map<number, Sessions>();
 const home = sessionsHere({
@@ -111,6 +116,9 @@ const home = sessionsHere({
 parentPort.on('message', (messages: readonly ToThread[]) => {
   for (const message of messages) hear(message);
 });
+parentPort.on('messageerror', endWith);
+// Whatever ends the thread: what was delivered by then was delivered.
+process.on('exit', () => outgoing.post());
 process.removeAllListeners('warning'); // Node's own prints text to stderr
 process.on('warning', ({ name, message }) => {
   outgoing.say({ kind: 'warning', warning: `${name}: ${message}` });
@@ -119,7 +127,7 @@ process.on('warning', ({ name, message }) => {
 function hear(message: ToThread): void {
   switch (message.kind) {
     case 'open':
-      generations.set(message.generation, home.open(message.settings));
+      generations.set(message.generation, opened(message.settings));
       break;
     case 'close':
       void close(message.generation);
@@ -141,7 +149,16 @@ function hearAbout(job: Job, message: Exclude<ToThread, { readonly generation: n
   if (message.kind === 'body') job.bodyAnswer(message.answer);
   else if (message.kind === 'piece') job.pieceAnswer(message.answer);
   else if (message.kind === 'recorded') job.recorded();
-  else job.abort();
+  else job.abort(message.reason);
+}
+
+/** Settings that no session can be opened with fail where they are used: others go on. */
+function opened(settings: SessionSettings): Sessions {
+  try {
+    return home.open(settings);
+  } catch (error) {
+    return { run: () => Promise.reject(error), close: async () => {} };
+  }
 }
 
 function sessionsOf(generation: number): Sessions {
@@ -154,11 +171,6 @@ function sessionsOf(generation: number): Sessions {
 async function close(generation: number): Promise<void> {
   await generations.get(generation)?.close();
   outgoing.say({ kind: 'closed', generation });
-}
-
-function thin(result: SessionResult): ThinResult {
-  const { candidate, requirement, ...facts } = result.facts;
-  return { ...result, facts } as ThinResult;
 }
 
 function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {

@@ -3,11 +3,11 @@
  * given orders, asked for nothing else. What it wants of a body is read for it here.
  */
 import { Worker } from 'node:worker_threads';
-import type { RecipientReply, SessionResult } from '../../mail/session-result.ts';
-import type { Consignment, SessionPlan } from '../session.ts';
+import type { SessionResult } from '../../mail/session-result.ts';
 import type { SessionSettings } from '../sessions.ts';
 import { BodySource } from './body-source.ts';
-import { type FromThread, Outgoing, ownCopy, type ThinResult, type ToThread } from './messages.ts';
+import { type FromThread, Outgoing, type ToThread } from './messages.ts';
+import { bodyAtHand, orderOf, type Parcel, wholeResult } from './order.ts';
 
 export interface ThreadEvents {
   connection(change: 1 | -1): void;
@@ -16,10 +16,8 @@ export interface ThreadEvents {
   nodeWarning(warning: string): void;
 }
 
-export interface Run {
+export interface Run extends Parcel {
   readonly generation: number;
-  readonly plan: SessionPlan;
-  readonly consignment: Consignment;
   readonly signal: AbortSignal;
   /** Kept alive with the run. */
   readonly holds: object;
@@ -28,11 +26,18 @@ export interface Run {
 interface Running extends Run {
   readonly resolve: (result: SessionResult) => void;
   readonly reject: (error: Error) => void;
-  readonly body: BodySource;
+  /** The body that was asked for last. */
+  body: BodySource | undefined;
 }
 
-/** Larger bodies are not sent along before they are wanted. */
-const BODY_AT_HAND = 256 * 1024;
+/** What the thread was told of one generation. */
+interface Generation {
+  readonly settings: SessionSettings;
+  isClosed: boolean;
+}
+
+/** More than the idle sessions take to end (session-pool.ts); a thread that hangs answers never. */
+const CLOSE_MS = 5000;
 
 export class SessionThread {
   readonly #program: URL;
@@ -40,9 +45,9 @@ export class SessionThread {
   #worker: Worker | undefined;
   #outgoing: Outgoing<ToThread> | undefined;
   /** By generation, to be told to a new thread, too. */
-  readonly #settings = new Map<number, SessionSettings>();
+  readonly #generations = new Map<number, Generation>();
   readonly #runs = new Map<number, Running>();
-  readonly #closing = new Map<number, () => void>();
+  readonly #closing = new Map<number, PromiseWithResolvers<void>>();
   #named = 0;
   #connections = 0;
   #hasEnded = false;
@@ -53,50 +58,42 @@ export class SessionThread {
   }
 
   open(generation: number, settings: SessionSettings): void {
-    this.#settings.set(generation, settings);
+    this.#generations.set(generation, { settings, isClosed: false });
     if (this.#worker) this.#say({ kind: 'open', generation, settings });
     else this.#start();
   }
 
-  /** Until its idle sessions have ended. */
+  /** Until its idle sessions have ended, or the thread does not answer. */
   async close(generation: number): Promise<void> {
+    const known = this.#generations.get(generation);
+    if (known) known.isClosed = true;
     if (!this.#worker) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#closing.set(generation, resolve);
+    const closing = this.#closing.get(generation) ?? Promise.withResolvers<void>();
+    this.#closing.set(generation, closing);
     this.#say({ kind: 'close', generation });
-    await promise;
+    const patience = setTimeout(closing.resolve, CLOSE_MS);
+    await closing.promise;
+    clearTimeout(patience);
   }
 
   forget(generation: number): void {
-    this.#settings.delete(generation);
+    this.#generations.delete(generation);
     if (this.#worker) this.#say({ kind: 'forget', generation });
   }
 
   /** Rejects when the thread, or the run in it, came to an unexpected end. */
   async run(run: Run): Promise<SessionResult> {
-    const { generation, plan, consignment, signal } = run;
+    const { generation, consignment, signal } = run;
+    if (!this.#worker) this.#start();
     const id = this.#named++;
     const { promise, resolve, reject } = Promise.withResolvers<SessionResult>();
-    const body = new BodySource(consignment, {
-      say: (answer) =>
-        this.#say({ kind: 'body', id, answer }, 'whole' in answer ? answer.whole : undefined),
-      sayPiece: (answer) =>
-        this.#say({ kind: 'piece', id, answer }, 'piece' in answer ? answer.piece : undefined),
-    });
-    this.#runs.set(id, { ...run, resolve, reject, body });
-    if (!this.#worker) this.#start();
-    const octets = atHand(consignment);
-    const order = {
-      plan,
-      envelope: ownEnvelope(consignment),
-      sizeBytes: consignment.sizeBytes,
-      body: octets,
-      isRecorded: consignment.recorded !== undefined,
-    };
-    this.#say({ kind: 'run', id, generation, order }, octets);
+    const running: Running = { ...run, resolve, reject, body: undefined };
+    this.#runs.set(id, running);
+    const octets = bodyAtHand(consignment);
+    this.#say({ kind: 'run', id, generation, order: orderOf(run, octets) }, octets);
     const recorded = () => this.#say({ kind: 'recorded', id });
     consignment.recorded?.then(recorded, recorded);
-    const abort = () => this.#say({ kind: 'abort', id });
+    const abort = () => this.#say({ kind: 'abort', id, reason: reasonOf(signal) });
     if (signal.aborted) abort();
     else signal.addEventListener('abort', abort, { once: true });
     try {
@@ -104,7 +101,7 @@ export class SessionThread {
     } finally {
       signal.removeEventListener('abort', abort);
       this.#runs.delete(id);
-      body.end();
+      running.body?.end();
     }
   }
 
@@ -116,34 +113,40 @@ export class SessionThread {
   #start(): void {
     if (this.#hasEnded) throw new Error('the session threads have ended');
     const worker = new Worker(this.#program, { name: 'sessions' });
+    let cause: Error | undefined;
+    /** What one side cannot say to the other is lost, and those who wait for it would wait for ever. */
+    const giveUp = (error: Error) => {
+      cause ??= error;
+      void worker.terminate();
+    };
     this.#worker = worker;
-    this.#outgoing = new Outgoing(worker);
+    this.#outgoing = new Outgoing(worker, giveUp);
     worker.on('message', (messages: readonly FromThread[]) => {
       for (const message of messages) this.#hear(message);
     });
-    let cause: Error | undefined;
+    worker.on('messageerror', giveUp);
     worker.on('error', (error) => {
-      cause = error instanceof Error ? error : new Error(String(error));
+      cause ??= error instanceof Error ? error : new Error(String(error));
     });
-    worker.once('exit', (code) => {
-      if (this.#worker === worker) this.#lost(cause ?? new Error(`exit code ${code}`));
-    });
-    for (const [generation, settings] of this.#settings) {
+    worker.once('exit', (code) => this.#lost(cause ?? new Error(`exit code ${code}`)));
+    for (const [generation, { settings, isClosed }] of this.#generations) {
       this.#say({ kind: 'open', generation, settings });
+      if (isClosed) this.#say({ kind: 'close', generation });
     }
   }
 
   #lost({ message, stack }: Error): void {
+    const error = message || (stack?.split('\n', 1)[0] ?? ''); // a DOMException comes without
     this.#worker = undefined;
     this.#outgoing = undefined;
     for (; this.#connections > 0; this.#connections--) this.#events.connection(-1);
-    for (const closed of this.#closing.values()) closed();
+    for (const { resolve } of this.#closing.values()) resolve();
     this.#closing.clear();
     const runs = [...this.#runs.values()];
     if (!this.#hasEnded) {
-      this.#events.threadEnded({ error: message, stack, runs: runs.length });
+      this.#events.threadEnded({ error, stack, runs: runs.length });
     }
-    for (const { reject } of runs) reject(new Error(`the session thread ended: ${message}`));
+    for (const { reject } of runs) reject(new Error(`the session thread ended: ${error}`));
   }
 
   #say(message: ToThread, octets?: Uint8Array): void {
@@ -155,52 +158,42 @@ export class SessionThread {
       this.#connections += message.change;
       this.#events.connection(message.change);
     } else if (message.kind === 'closed') {
-      this.#closing.get(message.generation)?.();
+      this.#closing.get(message.generation)?.resolve();
       this.#closing.delete(message.generation);
     } else if (message.kind === 'warning') {
       this.#events.nodeWarning(message.warning);
     } else {
       const run = this.#runs.get(message.id);
-      if (run) hearAbout(run, message);
+      if (run) this.#hearAbout(run, message);
     }
+  }
+
+  #hearAbout(run: Running, message: Extract<FromThread, { readonly id: number }>): void {
+    if (message.kind === 'result') run.resolve(wholeResult(message.result, run));
+    else if (message.kind === 'threw') run.reject(asThrown(message));
+    else if (message.kind === 'want-body') void this.#openBody(run, message.id);
+    else if (message.kind === 'want-piece') void run.body?.next();
+    else run.body?.end();
+  }
+
+  #openBody(run: Running, id: number): Promise<void> {
+    run.body?.end();
+    run.body = new BodySource(run.consignment, {
+      say: (answer) =>
+        this.#say({ kind: 'body', id, answer }, 'whole' in answer ? answer.whole : undefined),
+      sayPiece: (answer) =>
+        this.#say({ kind: 'piece', id, answer }, 'piece' in answer ? answer.piece : undefined),
+    });
+    return run.body.open();
   }
 }
 
-function hearAbout(run: Running, message: Extract<FromThread, { readonly id: number }>): void {
-  if (message.kind === 'result') run.resolve(whole(message.result, run));
-  else if (message.kind === 'threw') run.reject(asThrown(message));
-  else if (message.kind === 'want-body') void run.body.open();
-  else if (message.kind === 'want-piece') void run.body.next();
-  else run.body.end();
+function reasonOf({ reason }: AbortSignal): string {
+  return reason instanceof Error ? reason.message : String(reason);
 }
 
 function asThrown({ message, stack }: { message: string; stack: string | undefined }): Error {
   const error = new Error(message);
   if (stack !== undefined) error.stack = stack;
   return error;
-}
-
-/** A copy of the body, where it need not be read. */
-function atHand({ bodyInMemory }: Consignment): Uint8Array | undefined {
-  const body = bodyInMemory?.();
-  return body && body.length <= BODY_AT_HAND ? ownCopy(body) : undefined;
-}
-
-/** With the recipients of this delivery alone: there may be hundreds for other destinations. */
-function ownEnvelope({ envelope, recipients }: Consignment): Consignment['envelope'] {
-  const own = recipients.flatMap((index) => envelope.recipients[index] ?? []);
-  return { ...envelope, recipients: own };
-}
-
-/** The result as it would be had the session run here. */
-function whole({ facts, ...result }: ThinResult, { plan, consignment }: Run): SessionResult {
-  const { candidate, requirement } = plan;
-  const all = { ...facts, candidate, requirement };
-  if (result.kind === 'ended-early') return { ...result, facts: all };
-  const recipients = new Map<number, RecipientReply>();
-  for (const [place, reply] of result.recipients) {
-    const index = consignment.recipients[place];
-    if (index !== undefined) recipients.set(index, reply);
-  }
-  return { kind: 'transacted', facts: all, recipients };
 }
