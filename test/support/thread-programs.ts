@@ -2,7 +2,8 @@
  * Programs for session threads that do what a real one must never do. They are read from `data:`
  * addresses, so that a test says what its thread does beside it.
  */
-const REAL = new URL('../../src/delivery/threads/session-thread.ts', import.meta.url);
+/** The real one. */
+export const realThread = new URL('../../src/delivery/threads/session-thread.ts', import.meta.url);
 
 /** A thread that says nothing of its own; `code` has `port`, `threadId`, and `say(...messages)`. */
 export function threadProgram(code: string): URL {
@@ -19,7 +20,7 @@ export function realProgram(code: string): URL {
     port.on('message', (messages) => {
       for (const message of messages) { ${code} }
     });
-    await import(${JSON.stringify(REAL.href)});`);
+    await import(${JSON.stringify(realThread.href)});`);
 }
 
 function asModule(code: string): URL {

@@ -26,7 +26,7 @@ import {
   SessionBench,
   type SessionBenchOptions,
 } from '../support/session-bench.ts';
-import { realProgram, threadProgram } from '../support/thread-programs.ts';
+import { realProgram, realThread, threadProgram } from '../support/thread-programs.ts';
 import { Chronicle, waitFor } from '../support/wait-for.ts';
 
 const OPPORTUNISTIC: TlsRequirement = {
@@ -609,6 +609,42 @@ describe('settings that nobody has any more', () => {
     ending.abort();
     await running;
     assert.deepEqual(await forgotten(2), ['forgot 1', 'forgot 0']);
+  });
+});
+
+describe('a thread that is stuck', () => {
+  const ASK_MS = 10_000;
+
+  test('for a minute is ended, and the next runs go through a new one', async (t) => {
+    t.mock.timers.enable({ apis: ['setInterval'] });
+    await using watched = new Watched({ program: crashing('for (;;);') });
+    await using bench = await SessionBench.start({ home: watched.threads });
+    await bench.send();
+    const stuck = assert.rejects(crash(bench), /it said nothing for 60 s/);
+    await turn();
+    for (let asked = 0; asked < 6; asked += 1) t.mock.timers.tick(ASK_MS);
+    await turn();
+    assert.deepEqual(watched.ended.entries, []);
+    t.mock.timers.tick(ASK_MS);
+    await stuck;
+    assert.equal(watched.connections, 0);
+    assertAccepted(await bench.send());
+    assert.equal(watched.ended.entries.length, 1);
+  });
+
+  test('is not one that has nothing to do', async (t) => {
+    t.mock.timers.enable({ apis: ['setInterval'] });
+    const program = threadProgram(`
+      const real = port.postMessage.bind(port);
+      port.postMessage = (said) => { real(said); real([{ kind: 'warning', warning: 'heard' }]); };
+      await import(${JSON.stringify(realThread.href)});`);
+    await using watched = new Watched({ program });
+    await using _bench = await SessionBench.start({ home: watched.threads });
+    for (let asked = 1; asked <= 20; asked += 1) {
+      t.mock.timers.tick(ASK_MS);
+      await watched.warnings.untilCount('answer', asked);
+    }
+    assert.deepEqual(watched.ended.entries, []);
   });
 });
 

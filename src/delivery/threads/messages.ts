@@ -46,7 +46,9 @@ export type ToThread =
   | { readonly kind: 'piece'; readonly id: number; readonly answer: PieceAnswer }
   /** The outcome of the order is on disk. */
   | { readonly kind: 'recorded'; readonly id: number }
-  | { readonly kind: 'abort'; readonly id: number; readonly reason: string };
+  | { readonly kind: 'abort'; readonly id: number; readonly reason: string }
+  /** Say something (pulse.ts). */
+  | { readonly kind: 'ask' };
 
 /** A result without what the plan says already; recipients by their place in the order. */
 export type ThinResult = SessionResult & {
@@ -68,7 +70,8 @@ export type FromThread =
   | { readonly kind: 'enough'; readonly id: number }
   | { readonly kind: 'connection'; readonly change: 1 | -1 }
   | { readonly kind: 'closed'; readonly generation: number }
-  | { readonly kind: 'warning'; readonly warning: string };
+  | { readonly kind: 'warning'; readonly warning: string }
+  | { readonly kind: 'here' };
 
 /** Collects what is said within one turn of the event loop, and posts it at its end. */
 export class Outgoing<T> {

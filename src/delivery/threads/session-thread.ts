@@ -135,6 +135,9 @@ function hear(message: ToThread): void {
     case 'forget':
       generations.delete(message.generation);
       break;
+    case 'ask':
+      outgoing.say({ kind: 'here' });
+      break;
     case 'run':
       void new Job(message.id, message.order).run(message.generation);
       break;
@@ -145,7 +148,9 @@ function hear(message: ToThread): void {
   }
 }
 
-function hearAbout(job: Job, message: Exclude<ToThread, { readonly generation: number }>): void {
+type AboutJob = Exclude<Extract<ToThread, { readonly id: number }>, { readonly kind: 'run' }>;
+
+function hearAbout(job: Job, message: AboutJob): void {
   if (message.kind === 'body') job.bodyAnswer(message.answer);
   else if (message.kind === 'piece') job.pieceAnswer(message.answer);
   else if (message.kind === 'recorded') job.recorded();

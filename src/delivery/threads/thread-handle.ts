@@ -8,6 +8,7 @@ import type { SessionSettings } from '../sessions.ts';
 import { BodySource } from './body-source.ts';
 import { type FromThread, Outgoing, type ToThread } from './messages.ts';
 import { bodyAtHand, orderOf, type Parcel, wholeResult } from './order.ts';
+import { Pulse } from './pulse.ts';
 
 export interface ThreadEvents {
   connection(change: 1 | -1): void;
@@ -114,21 +115,26 @@ export class SessionThread {
     if (this.#hasEnded) throw new Error('the session threads have ended');
     const worker = new Worker(this.#program, { name: 'sessions' });
     let cause: Error | undefined;
-    /** What one side cannot say to the other is lost, and those who wait for it would wait for ever. */
+    /** A thread that cannot be heard, or does not speak: those who wait for it would wait for ever. */
     const giveUp = (error: Error) => {
       cause ??= error;
       void worker.terminate();
     };
     this.#worker = worker;
     this.#outgoing = new Outgoing(worker, giveUp);
+    const pulse = new Pulse({ ask: () => this.#say({ kind: 'ask' }), stuck: giveUp });
     worker.on('message', (messages: readonly FromThread[]) => {
+      pulse.felt();
       for (const message of messages) this.#hear(message);
     });
     worker.on('messageerror', giveUp);
     worker.on('error', (error) => {
       cause ??= error instanceof Error ? error : new Error(String(error));
     });
-    worker.once('exit', (code) => this.#lost(cause ?? new Error(`exit code ${code}`)));
+    worker.once('exit', (code) => {
+      pulse.end();
+      this.#lost(cause ?? new Error(`exit code ${code}`));
+    });
     for (const [generation, { settings, isClosed }] of this.#generations) {
       this.#say({ kind: 'open', generation, settings });
       if (isClosed) this.#say({ kind: 'close', generation });
@@ -162,7 +168,7 @@ export class SessionThread {
       this.#closing.delete(message.generation);
     } else if (message.kind === 'warning') {
       this.#events.nodeWarning(message.warning);
-    } else {
+    } else if (message.kind !== 'here') {
       const run = this.#runs.get(message.id);
       if (run) this.#hearAbout(run, message);
     }
