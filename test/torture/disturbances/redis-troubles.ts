@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { type Disturbance, processOf, type Scene } from './disturbance.ts';
 
-/** BullMQ's locks last 30 s. */
-const BEYOND_LOCK_MS = 40_000;
+/** A minute; BullMQ's locks last 30 s. */
+const BEYOND_LOCK_MS = 60_000;
 /** A Redis that is paused does not answer. */
 const COMMAND_MS = 1000;
 
