@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { spawnTied } from './tied-child.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-const TIMEOUT_MS = 90_000;
+const TIMEOUT_MS = 180_000;
 
 export interface CliResult {
   /** Null when a signal ended it. */

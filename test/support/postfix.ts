@@ -10,7 +10,7 @@ import { type TempDir, tempDir } from './temp-dir.ts';
 import { findCommand, killProcessesIn, processesIn, spawnTied } from './tied-child.ts';
 import { waitFor } from './wait-for.ts';
 
-const START_TIMEOUT_MS = 90_000;
+const START_TIMEOUT_MS = 180_000;
 
 /** Why there can be no Postfix here; false when there can. */
 export const postfixMissing: string | false =
@@ -57,7 +57,7 @@ export class Postfix implements AsyncDisposable {
   }
 
   /** Wait for a line of its log; the line. Throws, with the log, when none comes. */
-  async waitForLog(pattern: RegExp, timeoutMs = 60_000): Promise<string> {
+  async waitForLog(pattern: RegExp, timeoutMs = START_TIMEOUT_MS): Promise<string> {
     try {
       return await waitFor(
         `${pattern} in Postfix's log`,

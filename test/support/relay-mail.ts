@@ -66,7 +66,8 @@ export async function waitForLogin(
   let host = 0;
   await waitFor(`${login.code} for ${login.name}`, async () => {
     host += 1;
-    using client = await openSecureSession({ port, localAddress: `127.0.1.${host}` });
+    const localAddress = `127.0.${1 + (host >> 8)}.${host & 255}`;
+    using client = await openSecureSession({ port, localAddress });
     return (await logIn(client, login.name, login.password)).code === login.code;
   });
 }

@@ -12,10 +12,9 @@ import { stringify } from 'yaml';
 import { freePort } from './free-port.ts';
 import { type TempDir, tempDir } from './temp-dir.ts';
 import { killProcessesIn, spawnTied } from './tied-child.ts';
-import { Chronicle, DEFAULT_TIMEOUT_MS } from './wait-for.ts';
+import { Chronicle, DEFAULT_TIMEOUT_MS, waitFor } from './wait-for.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-const START_TIMEOUT_MS = 90_000;
 const LINES_SHOWN = 40;
 
 export type Settings = { readonly [key: string]: unknown };
@@ -27,6 +26,11 @@ export interface LogLine {
   readonly time?: string;
   readonly id?: string;
   readonly [field: string]: unknown;
+}
+
+/** What `/readyz` says. */
+export interface Readiness {
+  readonly parts: Readonly<Record<string, { readonly ok: boolean; readonly reason: string }>>;
 }
 
 export interface RelayOptions {
@@ -142,8 +146,13 @@ export class RelayProcess implements AsyncDisposable {
   }
 
   /** Until all listeners are open: the event `relay.started`. */
-  async waitReady(timeoutMs = START_TIMEOUT_MS): Promise<void> {
-    await this.waitForEvent('relay.started', () => true, timeoutMs);
+  async waitReady(timeoutMs = DEFAULT_TIMEOUT_MS): Promise<void> {
+    const { pid } = await this.waitForEvent('relay.started', () => true, timeoutMs);
+    if (pid !== this.pid || this.#options.args?.includes('--role') === true) return;
+    // Told by another process, the supervisor, maybe later.
+    for (const role of ['deliver', 'receive']) {
+      await this.waitForEvent('relay.role_started', (line) => line['role'] === role, timeoutMs);
+    }
   }
 
   /** The first line, past or to come in this run, with this event name that `matches`. */
@@ -193,13 +202,20 @@ export class RelayProcess implements AsyncDisposable {
   }
 
   /** SIGTERM, and wait until its last line is read; the exit code, or the signal that ended it. */
-  async stop(timeoutMs = 90_000): Promise<number | NodeJS.Signals> {
+  async stop(timeoutMs = DEFAULT_TIMEOUT_MS): Promise<number | NodeJS.Signals> {
     return this.#whole(this.#end('SIGTERM', timeoutMs), timeoutMs);
   }
-  /** End it without warning. `group`: its children (embedded Redis) too. */
-  async kill(signal: NodeJS.Signals = 'SIGKILL', options: { group?: boolean } = {}): Promise<void> {
+  /**
+   * End it without warning. `group`: its children (embedded Redis) too. `whole`: wait until its
+   * roles have noticed and all they said is read, too.
+   */
+  async kill(
+    signal: NodeJS.Signals = 'SIGKILL',
+    options: { group?: boolean; whole?: boolean } = {},
+  ): Promise<void> {
     const pid = this.pid;
-    const ended = this.#end(signal, DEFAULT_TIMEOUT_MS);
+    const end = this.#end(signal, DEFAULT_TIMEOUT_MS);
+    const ended = options.whole === true ? this.#whole(end, DEFAULT_TIMEOUT_MS) : end;
     if (options.group === true && pid !== undefined) {
       killGroup(pid);
       killProcessesIn(this.#dir.path);
@@ -212,7 +228,7 @@ export class RelayProcess implements AsyncDisposable {
     await this.start();
   }
   /** Wait until it ends by itself, and its last line is read. */
-  async waitForExit(timeoutMs = START_TIMEOUT_MS): Promise<number | NodeJS.Signals> {
+  async waitForExit(timeoutMs = DEFAULT_TIMEOUT_MS): Promise<number | NodeJS.Signals> {
     const child = this.#child;
     if (child === undefined) throw new Error('the relay is not running');
     return this.#whole(this.#explained(exitOf(child, timeoutMs)), timeoutMs);
@@ -232,6 +248,34 @@ export class RelayProcess implements AsyncDisposable {
     labels: Readonly<Record<string, string>> = {},
   ): Promise<number | undefined> {
     return sumSamples(await this.metrics(), name, labels);
+  }
+  /**
+   * Until it is so many: a role that is too slow to be asked is shown with the numbers it gave
+   * before.
+   */
+  async waitForMetric(
+    name: string,
+    value: number,
+    labels: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
+    let last: number | undefined;
+    await waitFor(name, async () => {
+      last = await this.metric(name, labels);
+      return last === value;
+    }).catch((error: Error) => {
+      throw new Error(`${error.message}: ${last}, not ${value}`);
+    });
+  }
+  /** Until `/readyz` gives this status, and what `matches`: Redis and roles may be slow to answer. */
+  async waitForReadiness(
+    status: 200 | 503,
+    matches: (readiness: Readiness) => boolean = () => true,
+  ): Promise<Readiness> {
+    return waitFor(`${status} from /readyz`, async () => {
+      const response = await this.http('/readyz');
+      const readiness = (await response.json()) as Readiness;
+      return response.status === status && matches(readiness) ? readiness : undefined;
+    });
   }
 
   async close(): Promise<void> {

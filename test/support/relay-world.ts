@@ -6,7 +6,13 @@
 import assert from 'node:assert/strict';
 import type { MxHost, ReceivedMessage } from './mx-host.ts';
 import { type PretendInternet, startPretendInternet } from './pretend-internet.ts';
-import { type LogLine, type RelayProcess, type Settings, startRelay } from './relay-process.ts';
+import {
+  type LogLine,
+  type RelayOptions,
+  type RelayProcess,
+  type Settings,
+  startRelay,
+} from './relay-process.ts';
 import { connect, type Delivery } from './smtp-client.ts';
 
 /** What the log says became of one recipient. */
@@ -55,7 +61,7 @@ export class RelayWorld implements AsyncDisposable {
   /** Wait for the n-th answer of this run about a message's (first) recipient. */
   async answer(
     sent: Sent,
-    { recipient = sent.to[0], nth = 1, timeoutMs = 60_000 }: AnswerOptions = {},
+    { recipient = sent.to[0], nth = 1, timeoutMs }: AnswerOptions = {},
   ): Promise<Answer> {
     const what = `answer ${nth} for ${recipient} of ${sent.id}`;
     return this.relay.waitForLog(what, () => this.answers(sent, recipient)[nth - 1], timeoutMs);
@@ -77,10 +83,21 @@ export interface AnswerOptions {
 }
 
 /** An internet without domains, and a relay in it. */
-export async function startWorld(...settings: readonly Settings[]): Promise<RelayWorld> {
+export function startWorld(...settings: readonly Settings[]): Promise<RelayWorld> {
+  return startWorldWith({}, ...settings);
+}
+
+/** The same, with a relay that is not started as usual. */
+export async function startWorldWith(
+  options: Omit<RelayOptions, 'settings'>,
+  ...settings: readonly Settings[]
+): Promise<RelayWorld> {
   const internet = await startPretendInternet();
   try {
-    const relay = await startRelay({ settings: [internet.relaySettings(), ...settings] });
+    const relay = await startRelay({
+      ...options,
+      settings: [internet.relaySettings(), ...settings],
+    });
     return new RelayWorld(internet, relay);
   } catch (error) {
     await internet.close();

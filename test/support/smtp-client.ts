@@ -21,7 +21,7 @@ export interface ConnectOptions {
   readonly tls?: ConnectionOptions;
   /** Source address, e.g. `127.0.0.9`. */
   readonly localAddress?: string;
-  /** For each reply; default 10 s. */
+  /** For each reply; default DEFAULT_TIMEOUT_MS. */
   readonly timeoutMs?: number;
   /** Sent before anything else, e.g. a PROXY header. */
   readonly preamble?: string | Buffer;

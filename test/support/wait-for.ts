@@ -4,7 +4,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-export const DEFAULT_TIMEOUT_MS = 60_000;
+/** For what should come at once: a slow machine may stand still for many seconds. */
+export const DEFAULT_TIMEOUT_MS = 180_000;
 
 /**
  * Poll `probe` until it gives something truthy, and return that. Throws when `timeoutMs` pass;
