@@ -18,9 +18,11 @@ import {
   type RelayWorld,
   type Sent,
   startWorld,
+  startWorldWith,
 } from '../support/relay-world.ts';
 import { connect } from '../support/smtp-client.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { WrongClock } from '../support/wrong-clock.ts';
 
 /** Attempts at the same time, as the relay has it: no crash can catch more in flight. */
 const CONCURRENCY = 100;
@@ -90,10 +92,8 @@ describe('SIGKILL at random moments under load', { skip: redisMissing }, () => {
     }
 
     const arrived = () => new Set(host.messages.map(numberOf));
-    await host.waitUntil(
-      'all acknowledged messages',
-      () => (isSubset(acknowledged, arrived()) ? true : undefined),
-      20_000,
+    await host.waitUntil('all acknowledged messages', () =>
+      isSubset(acknowledged, arrived()) ? true : undefined,
     );
     await untilQueueIsEmpty(world);
     assert.ok(acknowledged.size >= ROUNDS * 5, `only ${acknowledged.size} were acknowledged`);
@@ -140,7 +140,8 @@ async function injectUntilKilled({ relay }: RelayWorld, { round, contents, ackno
     },
   });
   await killed;
-  assert.deepEqual(injected.refused, []);
+  // The role that delivers may end before the one that receives.
+  for (const { reply } of injected.refused) assert.match(reply, /^451 4\.3\.2 Mail queue not/);
   for (const { index } of injected.acknowledged) acknowledged.add(round * PER_ROUND + index);
 }
 
@@ -180,10 +181,8 @@ describe('Redis in trouble', { skip: redisMissing }, () => {
     inFlight: readonly Sent[] = [],
   ): Promise<void> {
     const arrivalsOf = ({ id }: Sent) => host.messages.filter((message) => idOf(message) === id);
-    await host.waitUntil(
-      `${all.length} messages`,
-      () => (all.every((sent) => arrivalsOf(sent).length > 0) ? true : undefined),
-      20_000,
+    await host.waitUntil(`${all.length} messages`, () =>
+      all.every((sent) => arrivalsOf(sent).length > 0) ? true : undefined,
     );
     await untilQueueIsEmpty(world);
     for (const sent of all) {
@@ -224,33 +223,26 @@ describe('Redis in trouble', { skip: redisMissing }, () => {
   test('silent: mail is accepted, /readyz says 503, and it is delivered afterwards', async () => {
     redis.pause();
     const all = await sendSome(3);
-    await waitFor(
-      '/readyz to say 503',
-      async () => (await world.relay.http('/readyz')).status === 503,
+    const readiness = await world.relay.waitForReadiness(
+      503,
+      ({ parts }) => parts['redis']?.ok === false,
     );
-    const readiness = (await (await world.relay.http('/readyz')).json()) as {
-      parts: Record<string, { ok: boolean; reason: string }>;
-    };
-    assert.equal(readiness.parts['redis']?.ok, false);
     assert.notEqual(readiness.parts['redis']?.reason, '');
     assert.equal(readiness.parts['spool']?.ok, true);
     all.push(...(await sendSome(3)));
     redis.resume();
     await assertDelivered(all);
-    await waitFor(
-      '/readyz to say 200',
-      async () => (await world.relay.http('/readyz')).status === 200,
-    );
+    await world.relay.waitForReadiness(200);
   });
 
   test('gone, and the relay killed before the first attempt and started without it', async () => {
     await redis.kill();
     const all = await sendSome(3);
-    await world.relay.kill('SIGKILL');
+    await world.relay.kill('SIGKILL', { whole: true });
     // A turn that was given before may have taken some of them.
     const unanswered = all.filter((sent) => world.answers(sent).length === 0);
     await world.relay.start();
-    assert.equal((await world.relay.http('/readyz')).status, 503);
+    await world.relay.waitForReadiness(503, ({ parts }) => parts['redis']?.ok === false);
     assert.ok(Number(world.relay.events('relay.started')[0]?.['recovered']) >= unanswered.length);
     all.push(...(await sendSome(3)));
     await redis.start();
@@ -293,7 +285,9 @@ describe('each on its own', { skip: redisMissing, concurrency: true }, () => {
   });
 
   test('a deferred message keeps its attempts and its next attempt over SIGKILL', async () => {
-    await using world = await startWorld({ retry: { schedule: ['300ms', '4s'] } });
+    using clock = new WrongClock();
+    const retry = { schedule: ['300ms', '1h'] };
+    await using world = await startWorldWith({ env: clock.env }, { retry });
     const { relay, internet } = world;
     const script: Script = (_session, { verb }) =>
       verb === 'RCPT' ? '450 4.2.0 Mailbox busy' : undefined;
@@ -303,13 +297,13 @@ describe('each on its own', { skip: redisMissing, concurrency: true }, () => {
     assert.equal(second['attempt'], 2);
     const dueMs = Date.parse(String(second['nextAttempt']));
     await relay.kill('SIGKILL', { group: true });
+    clock.set(dueMs - Date.now() - 4000);
     await relay.start();
-    const upMs = Date.now();
+    // One that waited anew would wait for an hour.
     const third = await world.answer(sent);
     assert.equal(third['attempt'], 3, JSON.stringify(third));
     const madeMs = Date.parse(String(third.time));
     assert.ok(madeMs >= dueMs - 500, `${dueMs - madeMs} ms too early`);
-    assert.ok(madeMs <= Math.max(dueMs, upMs) + 3000, `${madeMs - dueMs} ms too late`);
   });
 
   test('a full disk: 452 4.3.1, the session goes on, and mail is taken once there is room', async () => {
@@ -325,12 +319,12 @@ describe('each on its own', { skip: redisMissing, concurrency: true }, () => {
       assert.match(reply.raw, /^452 4\.3\.1 /);
       assert.equal((await client.send('RSET')).code, 250);
     }
-    assert.equal((await relay.http('/readyz')).status, 503);
+    await relay.waitForReadiness(503, ({ parts }) => parts['spool']?.ok === false);
     relay.changeSettings({ limits: { minFreeDisk: '1MiB' } });
     relay.reload();
     await relay.waitForEvent('config.reloaded');
     assert.ok((await client.deliver(message)).accepted);
     await domain.mx[0]?.waitForMessages(1);
-    assert.equal((await relay.http('/readyz')).status, 200);
+    await relay.waitForReadiness(200);
   });
 });
