@@ -7,9 +7,20 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { runStsrelay } from '../support/cli.ts';
 import type { PretendDomain } from '../support/pretend-internet.ts';
-import { assertToldNothing, type RelayWorld, startWorld } from '../support/relay-world.ts';
+import {
+  type Answer,
+  assertToldNothing,
+  type RelayWorld,
+  type Sent,
+  startWorld,
+} from '../support/relay-world.ts';
 
-const LIFETIME_MS = 3000;
+/** Due in half of it at the latest: what is left is more than a machine stands still for. */
+const SHORT_MAX_AGE_SECONDS = 24;
+/** Domains whose messages are tried again and again, and for how long. */
+const LIFETIMES = new Map(['changed.test', 'silent.test', 'same.test'].map((name) => [name, '1h']));
+const domainSettings = () =>
+  [...LIFETIMES].map(([domain, lifetime]) => ({ domain, lifetime, schedule: ['500ms'] }));
 
 let world: RelayWorld;
 before(async () => {
@@ -20,12 +31,8 @@ before(async () => {
       schedule: ['1h'],
       lifetime: '1h',
       classes: { tlsPolicy: { schedule: ['1h'] } },
-      domains: ['changed', 'silent', 'same'].map((name) => ({
-        domain: `${name}.test`,
-        lifetime: `${LIFETIME_MS}ms`,
-      })),
+      domains: domainSettings(),
     },
-    security: { mtaSts: { fetchTimeout: '2s' } },
   });
   world.internet.dns.negativeTtl = 0;
 });
@@ -47,9 +54,9 @@ async function certificate(domain: PretendDomain, kind: 'expired' | 'good') {
   return host;
 }
 
-describe('a policy in use', () => {
+describe('a policy in use', { concurrency: true }, () => {
   test('is fetched anew before it expires, whatever the TXT record says', async () => {
-    const domain = await known('short.test', 6);
+    const domain = await known('short.test', SHORT_MAX_AGE_SECONDS);
     await domain.changePolicyAnswer({
       body: 'version: STSv1\nmode: testing\nmx: mx.short.test\nmax_age: 604800\n',
     });
@@ -66,7 +73,7 @@ describe('a policy in use', () => {
   });
 
   test('that cannot be fetched stays, and the operator is told', async () => {
-    const domain = await known('broken.test', 6);
+    const domain = await known('broken.test', SHORT_MAX_AGE_SECONDS);
     await domain.changePolicyAnswer({ status: 404 });
     const line = await world.relay.waitForLog('the failure', () =>
       world.relay.events('policy.refresh_failed').find((one) => one['domain'] === 'broken.test'),
@@ -78,6 +85,19 @@ describe('a policy in use', () => {
 });
 
 describe('a message whose lifetime ends under a policy', { concurrency: true }, () => {
+  /** Now, and not sooner: it was deferred before. */
+  function endLifetime(domain: PretendDomain): void {
+    LIFETIMES.set(domain.name, '1s');
+    world.relay.changeSettings({ retry: { domains: domainSettings() } });
+    world.relay.reload();
+  }
+
+  /** The first answer but `delivery.deferred`. */
+  const end = (sent: Sent): Promise<Answer> =>
+    world.relay.waitForLog(`the end of ${sent.id}`, () =>
+      world.answers(sent).find(({ event }) => event !== 'delivery.deferred'),
+    );
+
   test('is delivered after all when the policy has changed meanwhile', async () => {
     const domain = await known('changed.test');
     const host = await certificate(domain, 'expired');
@@ -86,7 +106,8 @@ describe('a message whose lifetime ends under a policy', { concurrency: true }, 
     await domain.changePolicyAnswer({
       body: 'version: STSv1\nmode: none\nmax_age: 604800\n',
     });
-    const answer = await world.answer(sent, { nth: 2 });
+    endLifetime(domain);
+    const answer = await end(sent);
     assert.equal(answer.event, 'delivery.delivered', JSON.stringify(answer));
     assert.equal(host.messages.length, 2);
     const refreshed = world.relay.events('policy.refreshed');
@@ -100,18 +121,24 @@ describe('a message whose lifetime ends under a policy', { concurrency: true }, 
     await world.answer(sent);
     await domain.changePolicyAnswer({ status: 500 });
     world.internet.dns.behave('_mta-sts.silent.test', 'TXT', 'servfail');
-    const answer = await world.answer(sent, { nth: 2 });
+    endLifetime(domain);
+    const checked = await world.relay.waitForEvent('policy.last_check_failed');
+    assert.equal(checked['domain'], 'silent.test');
+    const answer = await world.relay.waitForLog('an answer after that', (lines) =>
+      world.answers(sent).find((line) => lines.indexOf(line) > lines.indexOf(checked)),
+    );
     assert.equal(answer.event, 'delivery.deferred', JSON.stringify(answer));
-    assert.ok(Date.parse(String(answer['nextAttempt'])) > Date.now());
-    assert.equal(world.relay.events('policy.last_check_failed')[0]?.['domain'], 'silent.test');
+    const nextMs = Date.parse(String(answer['nextAttempt']));
+    assert.ok(nextMs > Date.parse(String(checked.time)));
   });
 
   test('bounces when it has not, and nothing was ever said to the host', async () => {
     const domain = await known('same.test');
     const host = await certificate(domain, 'expired');
     const sent = await world.send({ to: 'a@same.test' });
-    await world.answer(sent);
-    const answer = await world.answer(sent, { nth: 2 });
+    assert.equal((await world.answer(sent)).event, 'delivery.deferred');
+    endLifetime(domain);
+    const answer = await end(sent);
     assert.equal(answer.event, 'outcome.bounced', JSON.stringify(answer));
     assertToldNothing(host, { afterSession: 1 });
   });
