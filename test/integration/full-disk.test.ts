@@ -12,7 +12,6 @@ import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { SmallDisk } from '../torture/small-disk.ts';
 
-const LONG_MS = 60_000;
 const WAITING = 30;
 const PORTION = 10;
 const REFUSED = 50;
@@ -55,11 +54,11 @@ test('a full disk', async (t) => {
   for (let i = 0; i < WAITING; i += 1) {
     assert.ok((await client.deliver(message(`r${i}@${name}`))).accepted);
   }
-  await relay.waitForEvents('delivery.deferred', WAITING, { timeoutMs: LONG_MS });
+  await relay.waitForEvents('delivery.deferred', WAITING);
 
   const filled = relay.log.length;
   await disk.fill();
-  const off = await relay.waitForEvent('redis.persistence_off', () => true, LONG_MS);
+  const off = await relay.waitForEvent('redis.persistence_off');
   assert.equal(off['directory'], `${disk.path}/data/redis`);
   assert.match(String(off['advice']), /make room/);
   for (let i = 0; i < REFUSED; i += 1) {
@@ -68,8 +67,8 @@ test('a full disk', async (t) => {
     await client.send('RSET');
   }
   open = PORTION;
-  await mx.waitForMessages(PORTION, LONG_MS);
-  await relay.waitForEvents('delivery.delivered', PORTION, { timeoutMs: LONG_MS });
+  await mx.waitForMessages(PORTION);
+  await relay.waitForEvents('delivery.delivered', PORTION);
 
   // Its Redis may die on top of it.
   const [redis] = redisIn(`${disk.path}/data`);
@@ -77,8 +76,9 @@ test('a full disk', async (t) => {
   process.kill(redis, 'SIGKILL');
   await relay.waitForEvent('redis.died');
   open = 2 * PORTION;
-  await mx.waitForMessages(2 * PORTION, LONG_MS);
+  await mx.waitForMessages(2 * PORTION);
 
+  for (const event of ['intake.refusing', 'spool.failed']) await relay.waitForEvent(event);
   const troubles = relay.log
     .slice(filled)
     .filter(({ level }) => level === 'warn' || level === 'error');
@@ -93,17 +93,13 @@ test('a full disk', async (t) => {
 
   open = WAITING;
   disk.empty();
-  await mx.waitForMessages(WAITING, LONG_MS);
-  await relay.waitForEvent('redis.persistence_on', () => true, LONG_MS);
-  await waitFor('ready', async () => (await relay.http('/readyz')).status === 200, LONG_MS);
-  await waitFor(
-    'the end of it told',
-    async () => {
-      assert.ok((await client.deliver(message(`r0@${name}`))).accepted);
-      return relay.events('intake.accepting').length > 0;
-    },
-    LONG_MS,
-  );
+  await mx.waitForMessages(WAITING);
+  await relay.waitForEvent('redis.persistence_on');
+  await waitFor('ready', async () => (await relay.http('/readyz')).status === 200);
+  await waitFor('the end of it told', async () => {
+    assert.ok((await client.deliver(message(`r0@${name}`))).accepted);
+    return relay.events('intake.accepting').length > 0;
+  });
   assert.equal(relay.events('intake.accepting')[0]?.['refused'], REFUSED);
   const arrived = mx.messages.flatMap(({ recipients }) => recipients.map(({ address }) => address));
   assert.equal(new Set(arrived).size, WAITING);
@@ -122,7 +118,7 @@ test('a start on a full disk says which', async (t) => {
   await disk.fill();
   const settings = [net.relaySettings(), { dataDir: `${disk.path}/data` }];
   await using relay = await startRelay({ settings, dontWait: true });
-  assert.equal(await relay.waitForExit(LONG_MS), 1);
+  assert.equal(await relay.waitForExit(), 1);
   assert.match(
     relay.stderr,
     new RegExp(`^stsrelay: [^\n]*the disk of dataDir ${disk.path}/data is full, make`),

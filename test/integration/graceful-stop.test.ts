@@ -171,11 +171,12 @@ describe('the end', { concurrency: 2 }, () => {
         using client = await openSession({ port: relay.smtpPort });
         await client.deliver({ ...MESSAGE, to: `b@${name}` });
         await waitFor('the dot', () => domain.mx[0]?.received.length);
-        const exited = relay.waitForExit(5000);
+        const exited = relay.waitForExit();
         relay.signal('SIGTERM');
         await relay.waitForEvent('relay.stopping');
         // One that comes along with the first (make hands on what its group gets) does not count.
         const impatient = setInterval(() => relay.isRunning && relay.signal('SIGTERM'), 100);
+        // After the grace it would be 0.
         assert.notEqual(await exited.finally(() => clearInterval(impatient)), 0);
         await assertNoProcesses(relay);
       });

@@ -17,7 +17,7 @@ import { NO_RETRY, openSession, waitForLogin } from '../support/relay-mail.ts';
 import { type RelayProcess, startRelay } from '../support/relay-process.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
 import { findCommand, spawnTied } from '../support/tied-child.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { DEFAULT_TIMEOUT_MS, waitFor } from '../support/wait-for.ts';
 
 const swaksMissing = findCommand('swaks') === undefined && 'swaks is not installed';
 const swaksWithoutTls =
@@ -69,16 +69,17 @@ after(async () => {
 
 /** The message with this text in it, once the MX host has it. */
 function arrived(text: string, host = mx) {
-  return waitFor(
-    `the message with ${text}`,
-    () => host.messages.find(({ data }) => data.includes(text)),
-    20_000,
+  return waitFor(`the message with ${text}`, () =>
+    host.messages.find(({ data }) => data.includes(text)),
   );
 }
 
 /** Run a program to its end; throws, with what it said, unless it exits 0. */
 async function run(command: string, args: readonly string[], input = ''): Promise<string> {
-  const child = spawnTied(command, args, { stdio: ['pipe', 'pipe', 'pipe'], timeout: 30_000 });
+  const child = spawnTied(command, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    timeout: DEFAULT_TIMEOUT_MS,
+  });
   let said = '';
   child.stdout?.on('data', (chunk: Buffer) => {
     said += chunk.toString();
@@ -140,7 +141,7 @@ describe('Python’s smtplib', { skip: pythonMissing }, () => {
 import smtplib, ssl, sys
 from email.message import EmailMessage
 port, ca = int(sys.argv[1]), sys.argv[2]
-with smtplib.SMTP('127.0.0.1', port, timeout=20) as client:
+with smtplib.SMTP('127.0.0.1', port, timeout=120) as client:
     client.starttls(context=ssl.create_default_context(cafile=ca))
     client.login('alice', 'a long password')
     for i in range(3):
@@ -156,7 +157,7 @@ with smtplib.SMTP('127.0.0.1', port, timeout=20) as client:
     except smtplib.SMTPSenderRefused as e:
         assert e.smtp_code == 553, e
 try:
-    with smtplib.SMTP('127.0.0.1', port, timeout=20) as client:
+    with smtplib.SMTP('127.0.0.1', port, timeout=120) as client:
         client.starttls(context=ssl.create_default_context(cafile=ca))
         client.login('alice', 'a wrong password')
     sys.exit('a wrong password was taken')

@@ -17,23 +17,19 @@ export const NO_RETRY = {
   },
 } as const;
 
-/** Settings: an MX host or policy host that says nothing is given up within a second. */
-export const SHORT_TIMEOUTS = {
-  outbound: {
-    timeouts: {
-      connect: '1s',
-      greeting: '700ms',
-      helo: '700ms',
-      mail: '700ms',
-      rcpt: '700ms',
-      dataInit: '700ms',
-      dataBlock: '700ms',
-      dataDone: '700ms',
-      tls: '700ms',
-    },
-  },
-  security: { mtaSts: { fetchTimeout: '1s' } },
-} as const;
+const STEPS = ['connect', 'greeting', 'helo', 'mail', 'rcpt', 'tls'];
+const DATA_STEPS = ['dataInit', 'dataBlock', 'dataDone'];
+const timeouts = (each: string) => ({
+  outbound: { timeouts: Object.fromEntries([...STEPS, ...DATA_STEPS].map((step) => [step, each])) },
+});
+
+/**
+ * Settings: an MX host that says nothing is given up within a second. So is one that is well, on a
+ * machine that stands still; where it is not to be, go back to PATIENCE.
+ */
+export const IMPATIENCE = timeouts('700ms');
+/** Settings: an MX host is not given up within any test. */
+export const PATIENCE = timeouts('5m');
 
 /** Connect and say EHLO. */
 export async function openSession(options: ConnectOptions): Promise<SmtpClient> {
