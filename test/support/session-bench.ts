@@ -40,7 +40,7 @@ export const ENFORCED: TlsRequirement = {
   },
 };
 
-const PATIENCE_MS = 30_000;
+export const PATIENCE_MS = 30_000;
 
 export interface Handing {
   readonly plan?: Partial<SessionPlan>;

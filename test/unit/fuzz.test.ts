@@ -126,17 +126,18 @@ describe('a watched campaign', () => {
     ['crashes', 'crash', 2000],
     ['eats-memory', 'crash', 60_000],
   ] as const) {
-    test(`finds an input on which a target ${name}`, { timeout: 60_000 }, async () => {
+    test(`finds an input on which a target ${name}`, async () => {
       const { findings } = await watchPlanted(name, slowMs);
-      const found = findings.find((finding) => finding.kind === kind);
-      assert.ok(found?.input.includes('bug!'), JSON.stringify(findings));
+      const found = findings.filter((finding) => finding.kind === kind);
+      assert.ok(
+        found.some(({ input }) => input.includes('bug!')),
+        JSON.stringify(findings),
+      );
     });
   }
 
-  test('brings home what the thread found, and what a replay gives', {
-    timeout: 60_000,
-  }, async () => {
-    const common = { module: PLANTED, target: 'throws', seed: SEED, durationMs: 30_000 };
+  test('brings home what the thread found, and what a replay gives', async () => {
+    const common = { module: PLANTED, target: 'throws', seed: SEED, durationMs: 300_000 };
     const { findings, runs } = await watchCampaign({ ...common, maxRuns: 20_000 });
     assert.equal(findings[0]?.input.toString(), 'bug!');
     assert.ok(runs >= 20_000);

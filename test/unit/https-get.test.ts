@@ -83,7 +83,7 @@ describe('HTTPS GET', () => {
       port: policyHost.port,
       path: '/.well-known/mta-sts.txt',
       maxBytes: LIMIT,
-      signal: AbortSignal.timeout(20_000),
+      signal: AbortSignal.timeout(120_000),
       ...request,
     });
   }
@@ -157,7 +157,7 @@ describe('HTTPS GET', () => {
         ca: [ca.certPem],
       });
       const request = { host: HOST, port: policyHost.port, path: '/', maxBytes: LIMIT };
-      const signal = AbortSignal.timeout(20_000);
+      const signal = AbortSignal.timeout(120_000);
       assertBody(await httpsGet({ ...request, signal }), 'hello');
       await policyHost.serve(HOST, { body: 'hello', certificate: 'expired' });
       assertFailed(await httpsGet({ ...request, signal }), 'tls', 'certificate');
@@ -459,7 +459,7 @@ describe('HTTPS GET', () => {
           guard: { check: () => ({ ok: true }) },
           ipFamilies: ['ipv4'], systemRoots: false, ca: [process.env.CA],
         });
-        const signal = AbortSignal.timeout(10_000);
+        const signal = AbortSignal.timeout(120_000);
         const request = { host: '${HOST}', port: ${policyHost.port}, path: '/', maxBytes: 99 };
         const result = await get({ ...request, signal });
         console.log(JSON.stringify([result.kind, result.status]));

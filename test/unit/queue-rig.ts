@@ -47,6 +47,8 @@ export class QueueRig {
   attempt: Attempt = () => CLOSED;
   /** False to look at the queue before anything is taken from it. */
   worksFromStart = true;
+  /** False to have no rounds but the first and those a test asks for: nobody helps what is stuck. */
+  hasRounds = true;
   worker: DeliveryWorker | undefined;
   mostAtOnce = 0;
   readonly #before = new Map<Delivery, number>();
@@ -70,7 +72,13 @@ export class QueueRig {
     const onEntered = () => {
       if (this.worksFromStart) this.work();
     };
-    const parts = { ledger, gate, dispatcher, outbox, jobs, clock, events, onEntered };
+    const roundsClock: Clock = {
+      now: () => clock.now(),
+      after: (delayMs, round) => (this.hasRounds ? clock.after(delayMs, round) : () => {}),
+    };
+    const parts = {
+      ...{ ledger, gate, dispatcher, outbox, jobs, clock: roundsClock, events, onEntered },
+    };
     this.reconciler = new Reconciler(parts);
     [this.jobs, this.gate, this.dispatcher] = [jobs, gate, dispatcher];
   }

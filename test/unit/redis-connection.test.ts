@@ -61,7 +61,7 @@ describe('where Redis is', () => {
   });
 });
 
-describe('a connection', { skip: redisMissing, timeout: 30_000 }, () => {
+describe('a connection', { skip: redisMissing }, () => {
   test('that fails fast says so at once while Redis is away, and comes back by itself', async () => {
     await using redis = await startRedis();
     const errors: Error[] = [];
@@ -73,9 +73,8 @@ describe('a connection', { skip: redisMissing, timeout: 30_000 }, () => {
       assert.equal(await evictionPolicy(client), 'noeviction');
       await redis.kill();
       await waitFor('the connection to end', () => client.status !== 'ready');
-      const started = performance.now();
-      await assert.rejects(client.get('x'));
-      assert.ok(performance.now() - started < 1000);
+      // Not "Command timed out": nothing was waited for.
+      await assert.rejects(client.get('x'), /isn't writeable|Connection is closed/);
       await waitFor('an error to be heard', () => errors.length > 0);
       await redis.start();
       await waitFor('an answer', async () => (await client.ping()) === 'PONG');

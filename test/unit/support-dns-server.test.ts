@@ -35,7 +35,7 @@ function query(name: string, type: dns.RecordType, edns = true): Buffer {
 }
 
 /** Undefined when nothing came within `waitMs`. */
-async function askUdp(port: number, message: Buffer, waitMs = 2000): Promise<Buffer | undefined> {
+async function askUdp(port: number, message: Buffer, waitMs = 60_000): Promise<Buffer | undefined> {
   const socket = createSocket('udp4');
   try {
     socket.send(message, port, '127.0.0.1');

@@ -37,7 +37,7 @@ describe('test policy host', () => {
         headers: { host: options.name ?? HOST },
         ca: ca.certPem,
         agent: false,
-        timeout: options.timeoutMs ?? 3000,
+        timeout: options.timeoutMs ?? 60_000,
         ...(options.maxVersion === undefined ? {} : { maxVersion: options.maxVersion }),
       });
       asked.on('timeout', () =>
@@ -95,7 +95,7 @@ describe('test policy host', () => {
     assert.ok(performance.now() - start >= 115);
   });
 
-  test('an endless body ends when the client goes', { timeout: 10_000 }, async () => {
+  test('an endless body ends when the client goes', async () => {
     function* endless() {
       for (;;) yield 'x'.repeat(1000);
     }

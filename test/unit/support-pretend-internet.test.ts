@@ -12,7 +12,7 @@ import { type PretendInternet, startPretendInternet } from '../support/pretend-i
 import { connect } from '../support/smtp-client.ts';
 
 function resolverOf(internet: PretendInternet): Resolver {
-  const resolver = new Resolver({ timeout: 1000, tries: 1 });
+  const resolver = new Resolver({ timeout: 30_000, tries: 1 });
   resolver.setServers([internet.dns.endpoint]);
   return resolver;
 }
