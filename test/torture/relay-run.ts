@@ -18,9 +18,9 @@ import type { RelaySettings } from './relay-settings.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const PRELOAD = new URL('./preload.ts', import.meta.url).href;
-const START_TIMEOUT_MS = 60_000;
-const STOP_TIMEOUT_MS = 60_000;
-const GONE_TIMEOUT_MS = 15_000;
+const START_TIMEOUT_MS = 180_000;
+const STOP_TIMEOUT_MS = 180_000;
+const GONE_TIMEOUT_MS = 120_000;
 
 export interface LogLine {
   readonly event: string;

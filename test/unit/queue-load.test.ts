@@ -99,7 +99,7 @@ describe('the queue under load', { skip: redisMissing }, () => {
     rig.attempt = async () => {
       await going;
       return deferring
-        ? { kind: 'again', atMs: Date.now() + 60_000 + Math.random() * 1000 }
+        ? { kind: 'again', atMs: Date.now() + 3_600_000 + Math.random() * 1000 }
         : CLOSED;
     };
     enterMany(rig, 10_000, 'dest.example');

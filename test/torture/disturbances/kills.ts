@@ -6,7 +6,7 @@ import { waitFor } from '../../support/wait-for.ts';
 import type { Part } from '../processes.ts';
 import { type Disturbance, processOf, type Scene } from './disturbance.ts';
 
-const BACK_TIMEOUT_MS = 45_000;
+const BACK_TIMEOUT_MS = 180_000;
 
 /** SIGKILL for one process; it comes back by itself, unless it was the only one. */
 async function killPart(scene: Scene, part: Part): Promise<void> {

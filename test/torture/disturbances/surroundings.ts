@@ -18,7 +18,7 @@ const FLOOD_MS = 8000;
 const SLOW_ANSWERS_MS = 2000;
 /** What the largest process may take at four times what it can deliver. */
 const MOST_MEMORY_MIB = 768;
-const RECOVERED_MS = 5000;
+const RECOVERED_MS = 30_000;
 
 export const surroundings: readonly Disturbance[] = [
   {
