@@ -3,10 +3,12 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { createCa, type IssuedCertificate } from '../support/ca.ts';
 import { type MxHost, type MxHostOptions, startMxHost } from '../support/mx-host.ts';
 import { ConnectionLost, connect, type SmtpClient } from '../support/smtp-client.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const NAME = 'mx1.example.test';
 const OLD_TLS: ConnectionOptions = {
@@ -203,10 +205,17 @@ describe('test MX host', () => {
       assert.equal(host.received.length, 0);
     }
     const host = await start({ duringContent: { afterOctets: 1000, ending: 'hang' } });
-    const client = await connect({ port: host.port, timeoutMs: 200 });
-    await client.send('EHLO x');
-    await assert.rejects(client.deliver({ ...MESSAGE, data }), /waited 200 ms/);
+    const client = await greet(host);
+    let isOver = false;
+    const delivering = client.deliver({ ...MESSAGE, data }).finally(() => {
+      isOver = true;
+    });
+    const lost = assert.rejects(delivering, ConnectionLost);
+    await waitFor('content', () => (host.sessions[0]?.octets.contentClear ?? 0) >= 1000);
+    await sleep(100); // no answer comes
+    assert.equal(isOver, false);
     client.close();
+    await lost;
   });
 
   test('the rules are watched: parameters, pipelining, bare LF, order', async () => {
