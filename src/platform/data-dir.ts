@@ -37,7 +37,7 @@ export interface DataDir {
 }
 
 /** How long an owner without its supervisor may take to end, and another one to take over. */
-const WAIT_MS = 3000;
+const WAIT_MS = 10_000;
 const LOOK_AGAIN_MS = 20;
 
 interface Process {

@@ -32,7 +32,8 @@ const PROGRAMS = ['redis-server', 'valkey-server'];
 const USUAL_FOLDERS = ['/usr/local/bin', '/usr/bin', '/usr/sbin'];
 /** Longest path a unix socket may have (sun_path, with its final NUL). */
 const MAX_SOCKET_PATH = 103;
-const START_TIMEOUT_MS = 10_000;
+/** Of the first answer; a large queue is loaded before that. */
+const START_TIMEOUT_MS = 60_000;
 /** What Redis says of files it cannot load. */
 const AOF_TEXT = /append.only|\baof\b/i;
 /** What it says when it can no longer append to them. */
