@@ -266,8 +266,11 @@ describe('status', { concurrency: 1 }, () => {
     assert.ok(deliver.restarts >= 3 && Date.parse(deliver.since) === Date.parse(told));
     assert.match(deliver.lastEnd.reason, /nonsense/);
     assert.match(facts.mail, /451/);
-    const reload = await runStsrelay(['reload', '--config', relay.configFile]);
-    assert.match(`${reload.code} ${reload.stderr}`, /^3 .*is away: deliver (DOWN|STARTING) since/);
+    await waitFor('a reload that says so', async () => {
+      const { code, stderr } = await runStsrelay(['reload', '--config', relay.configFile]);
+      assert.equal(code, 3);
+      return /is away: deliver (DOWN|STARTING) since/.test(stderr);
+    });
 
     relay.changeSettings({ nonsense: null });
     await waitFor('deliver', async () => (await status(relay)).code === 0);
