@@ -3,7 +3,7 @@
  * what was under way is kept. The rest of the threads is in unit/session-threads.test.ts.
  */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { type PretendInternet, startPretendInternet } from '../support/pretend-internet.ts';
 import { onVerb, openSession } from '../support/relay-mail.ts';
@@ -37,6 +37,11 @@ after(() => net?.close());
 test('an error that nobody caught ends the thread, and nothing else', async () => {
   using dir = tempDir();
   const orders = dir.file('orders');
+  /** Whole at once: the thread looks again and again. */
+  const give = (order: string) => {
+    writeFileSync(dir.file('next'), order);
+    renameSync(dir.file('next'), orders);
+  };
   await using relay = await startRelay({
     settings: net.relaySettings(),
     env: {
@@ -52,14 +57,14 @@ test('an error that nobody caught ends the thread, and nothing else', async () =
   const pid = relay.rolePid('deliver');
   const connectionsOpen = () => relay.metric('stsrelay_connections_open');
 
-  writeFileSync(orders, 'warn');
+  give('warn');
   const warned = await relay.waitForEvent('relay.node_warning');
   assert.equal(warned['warning'], 'Warning: injected warning');
 
   for (const [nth, how] of ['throw', 'reject'].entries()) {
     const { id } = await client.deliver({ ...MESSAGE, to: `b${nth}@hanging.test` });
     await waitFor('the content', () => hanging.mx[0]?.received.length === nth + 1);
-    writeFileSync(orders, how);
+    give(how);
     const ended = (await relay.waitForEvents('delivery.thread_ended', nth + 1))[nth];
     assert.equal(ended?.['error'], 'injected error');
     assert.match(String(ended?.['stack']), /injected error\n +at /);
