@@ -89,9 +89,13 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
 }
 
 function setQueueGauges(metrics: Metrics, engine: Engine): void {
-  const { inFlight, due, delayed, overdue, oldestDueSeconds } = engine.summary();
+  const { inFlight, due, parked, delayed, overdue, oldestDueSeconds } = engine.summary();
+  const breakers = engine.breakers();
+  metrics.breakerState.set({ state: 'open' }, breakers.open);
+  metrics.breakerState.set({ state: 'half-open' }, breakers.halfOpen);
   metrics.queueMessages.set({ state: 'active' }, inFlight);
   metrics.queueMessages.set({ state: 'due' }, due);
+  metrics.queueMessages.set({ state: 'parked' }, parked);
   metrics.queueMessages.set({ state: 'delayed' }, delayed);
   metrics.queueOverdue.set(overdue);
   metrics.queueOldestDeliverable.set(oldestDueSeconds);

@@ -6,10 +6,13 @@
  * that a message is known before its job can run; Redis is never waited for.
  */
 import type { Settings } from './config/settings.ts';
+import { messageIdTimeMs } from './mail/message-id.ts';
+import { hostsOf } from './mail/route.ts';
 import { destinationOf, type Outbound } from './outbound.ts';
 import { createFinisher } from './outcome/finish.ts';
+import { heardFrom } from './outcome/heard.ts';
 import { policyToCheck, settle } from './outcome/settle.ts';
-import { attemptDelivery, type Stages } from './pipeline.ts';
+import { attemptDelivery, expireDelivery, type Stages } from './pipeline.ts';
 import type { Clock } from './platform/clock.ts';
 import { withDeadline } from './platform/deadline.ts';
 import { connectRedis, type RedisTarget } from './platform/redis.ts';
@@ -24,7 +27,9 @@ import { Ledger, type LedgerSummary } from './queue/ledger.ts';
 import { Outbox } from './queue/outbox.ts';
 import { Reconciler } from './queue/reconciler.ts';
 import { Recovery } from './queue/recovery.ts';
-import { longestWaitMs, type RetrySettings } from './queue/retry-schedule.ts';
+import { expiry, longestWaitMs, type RetrySettings } from './queue/retry-schedule.ts';
+import { Sites } from './queue/site.ts';
+import { SiteWatch } from './queue/site-watch.ts';
 import { createSubmit } from './queue/submit.ts';
 import type { Submit } from './queue/submit-port.ts';
 import { AFTER_CRASH_MS, type AttemptEnd, DeliveryWorker } from './queue/worker.ts';
@@ -56,6 +61,8 @@ export interface Engine {
   /** Redis is back: see at once whether it still has everything. */
   redisIsBack(): void;
   summary(): LedgerSummary & { readonly messages: number };
+  /** How many groups of hosts are closed. */
+  breakers(): ReturnType<SiteWatch['counts']>;
   /** Take no more jobs; attempts under way get `graceMs`, then are cut short and stay queued. */
   drain(graceMs: number): Promise<void>;
   /** Let go of Redis. */
@@ -72,7 +79,11 @@ const CUT_SHORT_MS = 2000;
 /** Make everything ready to take mail, to read the queue, and then to begin. */
 export function createEngine(parts: EngineParts): Engine {
   const { clock, spool, queueEvents, outcomeEvents } = parts;
-  const ledger = new Ledger(longestWait(() => parts.settings().retry));
+  const sites = new Sites(() => parts.settings().destinations.breaker);
+  const ledger = new Ledger(
+    longestWait(() => parts.settings().retry),
+    sites,
+  );
   const connections = connectionLimits(() => parts.settings().destinations);
   const gate = new Gate({ ledger, connections, slots: SLOTS });
   const ending = new AbortController();
@@ -83,6 +94,13 @@ export function createEngine(parts: EngineParts): Engine {
   const jobs = new JobQueue(producer, names, onRedisError);
   const outbox = new Outbox({ jobs, clock, events: queueEvents });
   const dispatcher = new Dispatcher({ ledger, gate, outbox, clock });
+  const watch = new SiteWatch({
+    ...{ ledger, sites, clock },
+    events: queueEvents,
+    supply: (lane) => dispatcher.supply(lane),
+    isExpired: (delivery) => clock.now() >= expiryOf(delivery, retry()),
+    expire: (delivery, reason) => worker?.expire(delivery, reason),
+  });
   const reconciler = new Reconciler({
     ...{ ledger, gate, dispatcher, outbox, jobs, clock },
     events: queueEvents,
@@ -119,10 +137,20 @@ export function createEngine(parts: EngineParts): Engine {
         },
         signal,
       ),
+    isExpired: ({ envelope }, destination) => {
+      const { receivedAtMs, reversePath } = envelope;
+      const question = { destination, receivedAtMs, nullReversePath: reversePath === '' };
+      return clock.now() >= expiry(retry(), question);
+    },
     settle: (attempt) => settle(attempt, { spool, clock, retry, events: outcomeEvents }),
     finish,
     onFirstAttempt: ({ envelope }) =>
       outcomeEvents.firstAttempt(clock.now() - envelope.receivedAtMs),
+    onRoute: (route) => watch.place(route.destination, hostsOf(route)),
+    onSessions: (destination, results) => {
+      const heard = heardFrom(results);
+      if (heard) watch.heard(destination, heard);
+    },
     onSession: (id, destination, result) => {
       outcomeEvents.session(id, result);
       parts.detector.session(destination, result);
@@ -133,9 +161,11 @@ export function createEngine(parts: EngineParts): Engine {
     withDeadline({ clock, waitMs: ATTEMPT_MS }, ending.signal, (signal) =>
       attemptDelivery(delivery, { ...ownStages, ...parts.outbound() }, signal),
     );
+  const expire = (delivery: Delivery, reason: string): Promise<AttemptEnd> =>
+    expireDelivery(delivery, { ...ownStages, ...parts.outbound() }, reason);
   function startWorker(): void {
     const options = { connection: consumer, names, slots: SLOTS, ledger, dispatcher, clock };
-    worker = new DeliveryWorker({ ...options, events: queueEvents, attempt });
+    worker = new DeliveryWorker({ ...options, events: queueEvents, attempt, expire });
   }
   return {
     submit,
@@ -143,15 +173,18 @@ export function createEngine(parts: EngineParts): Engine {
     begin: () => reconciler.start(),
     redisIsBack: () => reconciler.wake(),
     summary: () => ({ messages: ledger.messageCount, ...ledger.summary(clock.now()) }),
+    breakers: () => watch.counts(),
     async drain(graceMs) {
       await reconciler.stop();
       dispatcher.stop();
+      watch.stop();
       await worker?.drain(graceMs);
       ending.abort();
     },
     async stop() {
       await reconciler.stop();
       dispatcher.stop();
+      watch.stop();
       ending.abort();
       await worker?.close(CUT_SHORT_MS);
       await jobs.close();
@@ -171,4 +204,10 @@ function longestWait(retry: () => RetrySettings): () => number {
     seen = now;
     return mostMs;
   };
+}
+
+/** When a delivery is given up; known without reading the message. */
+function expiryOf({ id, destination, nullReversePath }: Delivery, retry: RetrySettings): number {
+  const receivedAtMs = messageIdTimeMs(id);
+  return expiry(retry, { destination, receivedAtMs, nullReversePath });
 }

@@ -13,6 +13,7 @@
  */
 import { deliver, type WalkSteps } from './delivery/deliver.ts';
 import type { Consignment } from './delivery/session.ts';
+import { localFailure } from './mail/failure.ts';
 import type { MessageId } from './mail/message-id.ts';
 import type { Outcome } from './mail/outcome.ts';
 import type { Destination, MxCandidate, Route } from './mail/route.ts';
@@ -50,10 +51,15 @@ export interface Stages {
   policyToCheck(attempt: AttemptOutcomes): PolicyUsed | undefined;
   /** See whether a policy that holds a message back is still the latest. */
   recheckPolicy(used: PolicyUsed, signal: AbortSignal): Promise<PolicyCheck>;
+  /** Whether a message's time for this destination is over now. */
+  isExpired(message: StoredMessage, destination: Destination): boolean;
   settle(attempt: AttemptOutcomes): Promise<AttemptRecord>;
   finish(id: MessageId): Promise<void>;
   onFirstAttempt(message: StoredMessage): void;
+  onRoute(route: Route): void;
   onSession(id: MessageId, destination: Destination, result: SessionResult): void;
+  /** All sessions of an attempt. */
+  onSessions(destination: Destination, results: readonly SessionResult[]): void;
 }
 
 /**
@@ -78,9 +84,37 @@ export async function attemptDelivery(
   const record = await attemptAndSettle(message, delivery, { stages, signal });
   if (record === 'cut-short') return { kind: 'again', atMs: delivery.nextAttemptMs };
   await stages.finish(id);
-  return record.nextAttemptMs === undefined
-    ? { kind: 'closed' }
-    : { kind: 'again', atMs: record.nextAttemptMs };
+  return endAfter(record.nextAttemptMs);
+}
+
+/**
+ * Give up what is left of a message for a destination that is not attempted, where its time is over:
+ * `reason` says what keeps it from being attempted.
+ */
+export async function expireDelivery(
+  {
+    id,
+    destination,
+    nextAttemptMs,
+  }: { id: MessageId; destination: Destination; nextAttemptMs: number },
+  stages: Stages,
+  reason: string,
+): Promise<AttemptEnd> {
+  const message = await stages.spool.read(id);
+  if (!message) return { kind: 'closed' };
+  if (!stages.isExpired(message, destination)) return { kind: 'again', atMs: nextAttemptMs };
+  const state = foldRecords(message.envelope, message.records, stages.destinationOf);
+  const delivery = state.pending.find((pending) => pending.destination === destination);
+  const failure = localFailure('destination-closed', reason);
+  const outcomes = concludeWithoutSession(failure, delivery?.pending ?? []);
+  const attempts = delivery?.attempts ?? 0;
+  const record = delivery && (await stages.settle({ message, destination, attempts, outcomes }));
+  await stages.finish(id);
+  return endAfter(record?.nextAttemptMs);
+}
+
+function endAfter(nextAttemptMs: number | undefined): AttemptEnd {
+  return nextAttemptMs === undefined ? { kind: 'closed' } : { kind: 'again', atMs: nextAttemptMs };
 }
 
 /** The attempt and its record, which is durable. */
@@ -145,6 +179,8 @@ async function attemptOutcomes(
   if (isStopping(signal)) return 'cut-short';
   if (routed.kind === 'failed') return concludeWithoutSession(routed.failure, pending);
 
+  stages.onRoute(routed.route);
+
   const policy = await stages.tlsPolicy(routed.route, signal);
   if (isStopping(signal)) return 'cut-short';
   if (policy.kind === 'undecided') return concludeWithoutSession(policy.failure, pending);
@@ -166,6 +202,7 @@ async function attemptOutcomes(
     onResult: (result) => stages.onSession(id, destination, result),
   };
   const results = await deliver(routed.route, consignment, { steps, signal });
+  if (!isStopping(signal)) stages.onSessions(destination, results);
   const reached = results.some(({ kind }) => kind === 'transacted');
   return isStopping(signal) && !reached ? 'cut-short' : conclude(results, pending);
 }

@@ -70,7 +70,9 @@ export type LocalCause =
   /** The relay is stopping, or could not read its own spool. */
   | 'relay-stopping'
   | 'spool-unreadable'
-  | 'queue-lifetime-over';
+  | 'queue-lifetime-over'
+  /** Nothing was tried: the breaker of its hosts is open. */
+  | 'destination-closed';
 
 export interface LocalFailure {
   readonly kind: 'local';

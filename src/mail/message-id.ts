@@ -38,6 +38,13 @@ function someRandom(): Uint8Array {
   return pool.subarray(used - RANDOM_OCTETS, used);
 }
 
+/** When the message was begun, milliseconds since the epoch; it was acknowledged a little later. */
+export function messageIdTimeMs(id: MessageId): number {
+  let ms = 0;
+  for (let i = 0; i < 9; i++) ms = ms * 32 + ALPHABET.indexOf(id[i] ?? '');
+  return ms;
+}
+
 /** Whether `text` has the form of a message id; nothing else may become a file name in the spool. */
 export function isMessageId(text: string): text is MessageId {
   return PATTERN.test(text);

@@ -22,6 +22,18 @@ export interface MxCandidate {
   readonly trusted?: true;
 }
 
+/**
+ * The hosts of a route, whatever their order: destinations for which it is the same load the same
+ * hosts. For equality, and for people.
+ */
+export function hostsOf({ candidates }: Route): string {
+  const hosts = candidates.map(({ host, address, port }) => {
+    const name = host ?? `[${address}]`;
+    return port === 25 ? name : `${name}:${port}`;
+  });
+  return [...new Set(hosts)].sort().join(', ');
+}
+
 export interface Route {
   readonly destination: Destination;
   /**

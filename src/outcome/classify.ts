@@ -128,6 +128,7 @@ function classifyLocal(cause: LocalCause): Meaning {
       return temporary('4.4.4', 'connection');
     case 'connect-refused':
     case 'connect-unreachable':
+    case 'destination-closed':
       return temporary('4.4.1', 'connection');
     case 'timeout':
     case 'connection-lost':
@@ -149,6 +150,26 @@ function classifyLocal(cause: LocalCause): Meaning {
       return permanent('5.4.7');
     default:
       return unknownCause(cause);
+  }
+}
+
+/**
+ * Whether a session showed that its host is away, so that there is no use in trying it with the next
+ * message: no connection, or one that is over before MAIL, or 421 (RFC 5321 §3.8).
+ */
+export function isHostAway(failure: Failure): boolean {
+  if (failure.kind === 'reply') {
+    const { stage, reply } = failure;
+    return stage === 'greeting' || stage === 'ehlo' || reply.code === 421;
+  }
+  switch (failure.cause) {
+    case 'connect-refused':
+    case 'connect-unreachable':
+    case 'timeout':
+    case 'connection-lost':
+      return true;
+    default:
+      return false;
   }
 }
 

@@ -66,6 +66,9 @@ export class Dispatcher {
       resume(delivery);
     }
     for (const turn of this.#gate.ask(lane, now)) this.#outbox.put(turnJob(turn));
+    // Whoever rests on a connection of the site makes way.
+    const [end] = lane.site.refused.has(lane) ? lane.site.resting : [];
+    end?.();
     this.#setWake(lane);
   }
 
@@ -96,21 +99,25 @@ export class Dispatcher {
 
   /** The delivery to attempt next in this turn; undefined when the turn shall end. */
   async next({ lane }: Turn): Promise<Delivery | undefined> {
-    if (this.#isStopped || this.#gate.isOver(lane)) return undefined;
+    if (this.#isStopped || this.#gate.isOver(lane, this.#clock.now())) return undefined;
     return this.#ledger.claim(lane, this.#clock.now()) ?? this.#rest(lane);
   }
 
   async #rest(lane: Lane): Promise<Delivery | undefined> {
-    if (!this.#gate.mayRest) return undefined;
+    if (!this.#gate.mayRest(lane, this.#clock.now())) return undefined;
     const { promise, resolve } = Promise.withResolvers<Delivery | undefined>();
+    const { site } = lane;
+    const end = () => resume(undefined);
     const resume = (delivery: Delivery | undefined) => {
       lane.resting.delete(resume);
+      site.resting.delete(end);
       cancel();
       resolve(delivery);
     };
     const restMs = lane.resting.size === 0 ? this.#longRestMs : REST_MS;
-    const cancel = this.#clock.after(restMs, () => resume(undefined));
+    const cancel = this.#clock.after(restMs, end);
     lane.resting.add(resume);
+    site.resting.add(end);
     return promise;
   }
 
@@ -122,6 +129,13 @@ export class Dispatcher {
   /** The turn is over; another lane may have waited for it, and this one may go on. */
   end(turn: Turn): void {
     this.#gate.end(turn);
+    const { site } = turn.lane;
+    // One that waited may have enough by now; then it is the next one's.
+    for (let left = site.refused.size; left > 0; left--) {
+      const alike = this.#gate.nextOfSite(site, this.#clock.now());
+      if (alike) this.supply(alike);
+      else break;
+    }
     const other = this.#gate.nextRefused();
     if (other) this.supply(other);
     this.supply(turn.lane);

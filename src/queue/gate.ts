@@ -1,10 +1,11 @@
 /**
- * The gate: how many attempts each destination gets at once. Pure; times are handed in.
+ * The gate: how many attempts each destination, and each site, gets at once. Pure; times are handed in.
  *
  * A turn is the right to make attempts for one lane, one after the other. It is asked of Redis
  * (a job that waits in line with those of the other lanes), taken by a worker slot when it is
  * handed out, and ends with the slot's work. A lane has at most `connections` turns, and no more
- * turns asked than deliveries due.
+ * turns asked than deliveries due. All lanes of a site together have as many turns as the one that
+ * may have most; while its breaker is open none, and then one until that has been heard of.
  *
  * Half of the worker's slots are a reserve for lanes that have none: once the turns of all lanes
  * are that many, a lane gets no second one beside its first. So destinations that take
@@ -18,6 +19,7 @@ import { randomBytes } from 'node:crypto';
 import type { Destination } from '../mail/route.ts';
 import type { Lane } from './lane.ts';
 import type { Ledger } from './ledger.ts';
+import type { Site } from './site.ts';
 
 export interface Turn {
   /** The id of its job. */
@@ -35,6 +37,9 @@ export interface GateParts {
   /** Attempts at once for all destinations together. */
   readonly slots: number;
 }
+
+/** Lanes of a site whose limits are looked at; beyond these the first ones speak for all. */
+const LANES_ASKED = 20;
 
 export class Gate {
   readonly #ledger: Ledger;
@@ -65,24 +70,37 @@ export class Gate {
 
   /** New turns for what is due in the lane and was not asked for yet. */
   ask(lane: Lane, nowMs: number): readonly Turn[] {
+    const { site } = lane;
     const wanted = Math.min(
       lane.waiting.dueCount - lane.turnsAsked,
       this.#connections(lane.destination) - lane.turns,
     );
-    if (wanted <= 0) {
-      this.#refused.delete(lane);
-      return [];
-    }
+    const room = Math.max(0, Math.min(wanted, this.#most(site, nowMs) - site.turns));
+    note(site.refused, lane, room < wanted && site.breaker.state(nowMs) !== 'open');
     const free = Math.max(this.#shared - this.#turns.size, lane.turns === 0 ? 1 : 0);
-    if (free < wanted) this.#refused.add(lane);
-    else this.#refused.delete(lane);
-    return Array.from({ length: Math.min(wanted, free) }, () => this.#add(lane, nowMs));
+    note(this.#refused, lane, free < room);
+    const turns = Math.max(0, Math.min(room, free));
+    return Array.from({ length: turns }, () => this.#add(lane, nowMs));
+  }
+
+  /** Turns that all lanes of a site may have together. */
+  #most(site: Site, nowMs: number): number {
+    const state = site.breaker.state(nowMs);
+    if (state !== 'closed') return state === 'open' ? 0 : 1;
+    let most = 0;
+    let looked = 0;
+    for (const { destination } of site.lanes) {
+      most = Math.max(most, this.#connections(destination));
+      if (++looked >= LANES_ASKED) break;
+    }
+    return most;
   }
 
   #add(lane: Lane, seenAtMs: number): Turn {
     const turn: Turn = { jobId: this.newJobId(), lane, state: 'asked', seenAtMs };
     this.#turns.set(turn.jobId, turn);
     lane.turnsAsked++;
+    lane.site.turns++;
     return turn;
   }
 
@@ -101,6 +119,7 @@ export class Gate {
     if (turn.state === 'over') return;
     if (turn.state === 'asked') turn.lane.turnsAsked--;
     else turn.lane.turnsTaken--;
+    turn.lane.site.turns--;
     turn.state = 'over';
     this.#turns.delete(turn.jobId);
     this.#ledger.dropIfEmpty(turn.lane);
@@ -113,33 +132,52 @@ export class Gate {
     return next;
   }
 
-  /** Whether the lane has more turns than it may (the limit was lowered). */
-  isOver(lane: Lane): boolean {
-    return lane.turnsTaken > this.#connections(lane.destination);
+  /** Whether the lane or its site has more turns than it may: a limit was lowered, or a breaker opened. */
+  isOver(lane: Lane, nowMs: number): boolean {
+    if (lane.turnsTaken > this.#connections(lane.destination)) return true;
+    return lane.site.turns > this.#most(lane.site, nowMs);
   }
 
   /** Whether turns may rest: nobody waits for their slot, and there are enough for lanes that have none. */
-  get mayRest(): boolean {
+  mayRest({ site }: Lane, nowMs: number): boolean {
+    if (site.refused.size > 0 || site.breaker.state(nowMs) !== 'closed') return false;
     return this.#refused.size === 0 && this.#turns.size < this.#restful;
   }
 
   /** Whether another lane would gain by the end of one of this lane's turns. */
   isWaitedFor(lane: Lane): boolean {
     if (this.#turns.size >= this.#slots) return true;
-    const others = this.#refused.size - Number(this.#refused.has(lane));
-    return others > 0 && lane.turnsTaken > 1;
+    if (hasOthers(lane.site.refused, lane)) return true;
+    return hasOthers(this.#refused, lane) && lane.turnsTaken > 1;
   }
 
   /** A lane that was refused a turn and may ask again now. */
   nextRefused(): Lane | undefined {
-    if (this.#turns.size >= this.#shared) return undefined;
-    const [lane] = this.#refused;
-    if (lane) this.#refused.delete(lane);
-    return lane;
+    return this.#turns.size >= this.#shared ? undefined : takeFirst(this.#refused);
+  }
+
+  /** The same, of those that were refused one for their site's sake. */
+  nextOfSite(site: Site, nowMs: number): Lane | undefined {
+    return site.turns >= this.#most(site, nowMs) ? undefined : takeFirst(site.refused);
   }
 
   /** Turns asked, the longest asked first. */
   *asked(): Generator<Turn> {
     for (const turn of this.#turns.values()) if (turn.state === 'asked') yield turn;
   }
+}
+
+function note(refused: Set<Lane>, lane: Lane, is: boolean): void {
+  if (is) refused.add(lane);
+  else refused.delete(lane);
+}
+
+function hasOthers(refused: ReadonlySet<Lane>, lane: Lane): boolean {
+  return refused.size > Number(refused.has(lane));
+}
+
+function takeFirst(refused: Set<Lane>): Lane | undefined {
+  const [lane] = refused;
+  if (lane) refused.delete(lane);
+  return lane;
 }

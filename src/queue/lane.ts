@@ -5,6 +5,7 @@
  */
 import type { MessageId } from '../mail/message-id.ts';
 import type { Destination } from '../mail/route.ts';
+import type { Site } from './site.ts';
 import { WaitingLine } from './waiting-line.ts';
 
 /** A message x a destination with recipients left. Kept small: there may be a million of them. */
@@ -13,13 +14,20 @@ export class Delivery {
   readonly lane: Lane;
   /** Absolute, ms. */
   nextAttemptMs: number;
+  /** Its lifetime is that of bounces. */
+  readonly nullReversePath: boolean;
   /** Being attempted. If not, it waits in its lane or is closed. */
   inFlight = false;
 
-  constructor(id: MessageId, lane: Lane, nextAttemptMs: number) {
+  constructor(
+    id: MessageId,
+    lane: Lane,
+    { nextAttemptMs, nullReversePath }: { nextAttemptMs: number; nullReversePath: boolean },
+  ) {
     this.id = id;
     this.lane = lane;
     this.nextAttemptMs = nextAttemptMs;
+    this.nullReversePath = nullReversePath;
   }
 
   get destination(): Destination {
@@ -41,8 +49,12 @@ export class Lane {
   /** The job that tells when the next delivery falls due. */
   wake: { readonly jobId: string; readonly atMs: number } | undefined;
 
-  constructor(destination: Destination, mostMs: () => number) {
+  /** With which it shares its limits; changed by Sites. */
+  site: Site;
+
+  constructor(destination: Destination, site: Site, mostMs: () => number) {
     this.destination = destination;
+    this.site = site;
     this.waiting = new WaitingLine(mostMs);
   }
 

@@ -10,13 +10,19 @@ import type { MessageId } from '../mail/message-id.ts';
 import type { Destination } from '../mail/route.ts';
 import type { MessageState } from '../spool/message-state.ts';
 import { Delivery, Lane } from './lane.ts';
+import { Sites } from './site.ts';
 
 /** Due for longer than this counts as overdue. */
 const OVERDUE_MS = 60_000;
 
+/** A breaker that never opens. */
+const NEVER = { failures: Number.POSITIVE_INFINITY, probeEvery: 0 };
+
 export type LedgerSummary = {
   readonly inFlight: number;
   readonly due: number;
+  /** Due, but their hosts are away: they wait until a probe gets through. */
+  readonly parked: number;
   readonly delayed: number;
   /** Of those due. */
   readonly overdue: number;
@@ -28,10 +34,15 @@ export class Ledger {
   /** Deliveries left per message. */
   readonly #messages = new Map<MessageId, number>();
   readonly #mostMs: () => number;
+  readonly #sites: Sites;
 
   /** `mostMs`: a delivery that seems to wait for longer has a time from before the clock was set back. */
-  constructor(mostMs: () => number = () => Number.POSITIVE_INFINITY) {
+  constructor(
+    mostMs: () => number = () => Number.POSITIVE_INFINITY,
+    sites: Sites = new Sites(() => NEVER),
+  ) {
     this.#mostMs = mostMs;
+    this.#sites = sites;
   }
 
   /** Enter what is pending of a message that the ledger does not know yet; returns the deliveries. */
@@ -48,13 +59,16 @@ export class Ledger {
     }
   }
 
-  #deliveries({ envelope: { id }, pending }: MessageState, nowMs: number): Delivery[] {
+  #deliveries({ envelope, pending }: MessageState, nowMs: number): Delivery[] {
+    const { id } = envelope;
+    const nullReversePath = envelope.reversePath === '';
     if (pending.length === 0 || this.#messages.has(id)) return [];
     this.#messages.set(id, pending.length);
     return pending.map(({ destination, attempts, nextAttemptMs }) => {
       // Received by a clock that was ahead of this one: it is due all the same.
       const atMs = attempts === 0 ? Math.min(nextAttemptMs, nowMs) : nextAttemptMs;
-      return new Delivery(id, this.#open(destination), atMs);
+      const facts = { nextAttemptMs: atMs, nullReversePath };
+      return new Delivery(id, this.#open(destination), facts);
     });
   }
 
@@ -65,6 +79,14 @@ export class Ledger {
     delivery.inFlight = true;
     lane.inFlight++;
     return delivery;
+  }
+
+  /** Take those of the lane's due deliveries for which `is`, wherever they stand in the line. */
+  claimWhere(lane: Lane, is: (delivery: Delivery) => boolean): Delivery[] {
+    const claimed = lane.waiting.takeDueWhere(is);
+    for (const delivery of claimed) delivery.inFlight = true;
+    lane.inFlight += claimed.length;
+    return claimed;
   }
 
   /** The attempt ended and recipients are left: it waits until `nextAttemptMs`. */
@@ -110,7 +132,8 @@ export class Ledger {
   #open(destination: Destination): Lane {
     const known = this.#lanes.get(destination);
     if (known) return known;
-    const lane = new Lane(destination, this.#mostMs);
+    const lane = new Lane(destination, this.#sites.of(destination), this.#mostMs);
+    this.#sites.enter(lane);
     this.#lanes.set(destination, lane);
     return lane;
   }
@@ -119,17 +142,22 @@ export class Ledger {
   dropIfEmpty(lane: Lane): void {
     if (lane.isEmpty && this.#lanes.get(lane.destination) === lane) {
       this.#lanes.delete(lane.destination);
+      this.#sites.leave(lane);
     }
   }
 
   /** How many deliveries are being attempted, due, and waiting; O(lanes). */
   summary(nowMs: number): LedgerSummary {
-    const sum = { inFlight: 0, due: 0, delayed: 0, overdue: 0, oldestDueSeconds: 0 };
-    for (const { waiting, inFlight } of this.#lanes.values()) {
+    const sum = { inFlight: 0, due: 0, parked: 0, delayed: 0, overdue: 0, oldestDueSeconds: 0 };
+    for (const { waiting, inFlight, site } of this.#lanes.values()) {
       waiting.fallDue(nowMs);
       sum.inFlight += inFlight;
-      sum.due += waiting.dueCount;
       sum.delayed += waiting.laterCount;
+      if (site.breaker.state(nowMs) !== 'closed') {
+        sum.parked += waiting.dueCount;
+        continue;
+      }
+      sum.due += waiting.dueCount;
       sum.overdue += waiting.countDueBefore(nowMs - OVERDUE_MS);
       const oldestMs = nowMs - (waiting.oldestDue?.nextAttemptMs ?? nowMs);
       sum.oldestDueSeconds = Math.max(sum.oldestDueSeconds, oldestMs / 1000);

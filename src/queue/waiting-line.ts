@@ -74,6 +74,17 @@ export class WaitingLine<T extends Timed> {
     return first;
   }
 
+  /** Take out all due ones for which `is`; the others keep their order. O(n). */
+  takeDueWhere(is: (one: T) => boolean): T[] {
+    const due = this.#due.slice(this.#head) as T[];
+    const taken = due.filter(is);
+    if (taken.length === 0) return taken;
+    this.#due.length = 0;
+    this.#head = 0;
+    for (const one of due) if (!is(one)) this.#due.push(one);
+    return taken;
+  }
+
   /**
    * How many of the due ones were due before `ms`, in O(log n). They stand in the order of
    * their times, but for one whose time had long passed when it came in; then it is about right.

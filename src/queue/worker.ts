@@ -33,11 +33,15 @@ export interface WorkerOptions {
   readonly events: QueueEvents;
   /** Make one attempt. Must not throw for anything that is the mail's or the network's fault. */
   readonly attempt: (delivery: Delivery) => Promise<AttemptEnd>;
+  /** Give up one that is not attempted, for `reason`; the same holds. */
+  readonly expire: (delivery: Delivery, reason: string) => Promise<AttemptEnd>;
 }
 
 /** After this many attempts, or this long, a turn goes to the end of the line, if another lane gains by that. */
 const ATTEMPTS_PER_TURN = 50;
 const TURN_MS = 1000;
+/** Deliveries given up at the same time; thousands may come together. */
+const EXPIRED_AT_ONCE = 20;
 /** It goes there after this long in any case. */
 const LONGEST_TURN_MS = 30_000;
 /**
@@ -50,6 +54,8 @@ export class DeliveryWorker {
   readonly #options: WorkerOptions;
   readonly #worker: Worker<JobContent>;
   readonly #running = new Set<Promise<unknown>>();
+  readonly #expiring: { readonly delivery: Delivery; readonly reason: string }[] = [];
+  #expirers = 0;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -65,6 +71,24 @@ export class DeliveryWorker {
     });
     this.#worker.on('error', (error) => options.events.redisError('worker', error));
     this.#worker.on('stalled', (jobId) => options.events.stalled(jobId));
+  }
+
+  /** See to claimed deliveries that are to be given up, a few at a time. */
+  expire(delivery: Delivery, reason: string): void {
+    this.#expiring.push({ delivery, reason });
+    if (this.#expirers >= EXPIRED_AT_ONCE) return;
+    const work = this.#expireAll();
+    this.#running.add(work);
+    void work.then(() => this.#running.delete(work));
+  }
+
+  async #expireAll(): Promise<void> {
+    this.#expirers += 1;
+    for (let next = this.#expiring.shift(); next; next = this.#expiring.shift()) {
+      const { delivery, reason } = next;
+      await this.#settle(delivery, () => this.#options.expire(delivery, reason));
+    }
+    this.#expirers -= 1;
   }
 
   /** Take no more jobs and wait (the dispatcher is stopped), at most `graceMs`, for the attempts under way. */
@@ -108,10 +132,14 @@ export class DeliveryWorker {
     }
   }
 
-  async #attempt(delivery: Delivery): Promise<void> {
-    const { attempt, ledger, dispatcher, clock, events } = this.#options;
+  #attempt(delivery: Delivery): Promise<void> {
+    return this.#settle(delivery, () => this.#options.attempt(delivery));
+  }
+
+  async #settle(delivery: Delivery, attempt: () => Promise<AttemptEnd>): Promise<void> {
+    const { ledger, dispatcher, clock, events } = this.#options;
     try {
-      const end = await attempt(delivery);
+      const end = await attempt();
       if (end.kind === 'closed') ledger.close(delivery);
       else ledger.postpone(delivery, end.atMs, clock.now());
     } catch (error) {

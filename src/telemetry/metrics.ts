@@ -56,6 +56,11 @@ export function createMetrics() {
       'queue_overdue_messages',
       'Deliveries due for over a minute and not being attempted.',
     ),
+    breakerState: gauge(
+      'breaker_state',
+      'Groups of hosts whose mail waits because they do not answer: open, or half-open while a probe is due.',
+      ['state'],
+    ),
     firstAttemptDelay: histogram(
       'first_attempt_delay_seconds',
       'From acknowledgement to the first attempt.',

@@ -32,6 +32,13 @@ export function queueEvents(log: Log, metrics: Metrics) {
       metrics.requeued.inc({ reason: 'stalled' });
       log.write('warn', 'queue.stalled', { job });
     },
+    /** The hosts of a site are away: its mail waits, but for a probe now and then. */
+    breakerOpened(site: string, facts: { failures: number; failure: string }): void {
+      log.write('warn', 'queue.breaker_opened', { site, ...facts });
+    },
+    breakerClosed(site: string, afterMs: number): void {
+      log.write('info', 'queue.breaker_closed', { site, afterSeconds: Math.round(afterMs / 1000) });
+    },
     /** A bug: the attempt threw. The delivery stays queued. */
     attemptCrashed(delivery: { id: string; destination: string }, error: Error): void {
       log.write('error', 'queue.attempt_crashed', {

@@ -148,8 +148,11 @@ export class Sender implements AsyncDisposable {
           refreshPolicy(name, 'last-attempt', ending);
         return checkPolicy(used, { refresh, events }, signal);
       },
+      isExpired: () => false,
       finish: async () => {},
       onFirstAttempt: () => {},
+      onRoute: () => {},
+      onSessions: () => {},
     };
     this.#settle = (made) => settle(made, { spool, clock, retry, events: outcome });
     this.#onSession = (id, destination, result) => {

@@ -36,6 +36,7 @@ const LOCAL: { readonly [Cause in LocalCause]: Row } = {
   'refused-before-tls': ['defer', 'next', '4.7.0', 'tlsPolicy'],
   'connect-refused': ['defer', 'next', '4.4.1', 'connection'],
   'connect-unreachable': ['defer', 'next', '4.4.1', 'connection'],
+  'destination-closed': ['defer', 'next', '4.4.1', 'connection'],
   timeout: ['defer', 'next', '4.4.2', 'connection'],
   'connection-lost': ['defer', 'next', '4.4.2', 'connection'],
   'connection-lost-after-data': ['defer', 'stop', '4.4.2', 'connection'],

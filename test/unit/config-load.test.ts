@@ -359,10 +359,6 @@ describe('warnings', () => {
     ['retry: { delayWarning: off }', [/^2: retry\.delayWarning: is read but not in effect/]],
     ['retry: { delayWarning: 240m }', []],
     [
-      'destinations: { breaker: { failures: 3 } }',
-      [/^2: destinations\.breaker: is read but not in effect/],
-    ],
-    [
       'destinations: { default: { idle: 1s, rate: 5/1s } }',
       [/^2: destinations\.default\.rate: is read but not in effect/],
     ],
@@ -370,7 +366,7 @@ describe('warnings', () => {
       'destinations: { domains: [{ domain: a.example, messagesPerConnection: 1, rate: 5/1s }] }',
       [/^2: destinations\.domains\[0\]\.rate: is read but not in effect/],
     ],
-    ['destinations: { breaker: { failures: 10 } }', []],
+    ['destinations: { breaker: { failures: 3 } }', []],
     ['http: { address: 0.0.0.0 }', [/^2: http\.address: off loopback without TLS/]],
     ['http: { address: 127.0.0.2 }', []],
     [

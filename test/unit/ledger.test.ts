@@ -135,6 +135,7 @@ describe('the ledger', () => {
     assert.deepEqual(ledger.summary(now), {
       inFlight: 1,
       due: 4,
+      parked: 0,
       delayed: 2,
       overdue: 2,
       oldestDueSeconds: 120,
@@ -142,6 +143,7 @@ describe('the ledger', () => {
     assert.deepEqual(new Ledger().summary(now), {
       inFlight: 0,
       due: 0,
+      parked: 0,
       delayed: 0,
       overdue: 0,
       oldestDueSeconds: 0,

@@ -7,7 +7,7 @@ import type { MessageId } from '../../src/mail/message-id.ts';
 import type { Route } from '../../src/mail/route.ts';
 import type { SessionResult } from '../../src/mail/session-result.ts';
 import type { AttemptOutcomes } from '../../src/outcome/settle.ts';
-import { attemptDelivery, type Stages } from '../../src/pipeline.ts';
+import { attemptDelivery, expireDelivery, type Stages } from '../../src/pipeline.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { withDeadline } from '../../src/platform/deadline.ts';
 import type { PolicyCheck } from '../../src/policy/last-check.ts';
@@ -75,9 +75,12 @@ class Bench {
         const { nextAttemptMs } = this;
         return attempt(nextAttemptMs === undefined ? {} : { nextAttemptMs });
       },
+      isExpired: () => true,
       finish: async () => {},
       onFirstAttempt: () => {},
+      onRoute: () => {},
       onSession: () => {},
+      onSessions: () => {},
       ...change,
     });
   }
@@ -121,10 +124,12 @@ function message(records: readonly SpoolRecord[] = [], ...addresses: string[]): 
 const DELIVERS = [
   'onFirstAttempt',
   'findRoute',
+  'onRoute',
   'tlsPolicy',
   'addressesOf',
   'runSession',
   'onSession',
+  'onSessions',
 ];
 
 describe('an attempt', () => {
@@ -250,6 +255,34 @@ describe('an attempt', () => {
       read: () => Promise.reject(new SpoolError('failed', 'EIO')),
     } as unknown as Spool;
     await assert.rejects(new Bench(message(), { spool }).run(), SpoolError);
+  });
+});
+
+describe('a delivery that is given up without an attempt', () => {
+  const giveUp = (bench: Bench) => {
+    const delivery = { id: sampleEnvelope().id, destination: 'dest.example', nextAttemptMs: NEXT };
+    return expireDelivery(delivery, bench.stages, 'mx.dest.example does not answer');
+  };
+
+  test('is settled with the reason, and nobody is asked', async () => {
+    const bench = new Bench(message());
+    assert.deepEqual(await giveUp(bench), { kind: 'closed' });
+    assert.deepEqual(bench.calls, ['isExpired', 'settle', 'finish']);
+    assert.deepEqual(bench.outcomes, { 0: 'deferred destination-closed' });
+    assert.equal(bench.settled[0]?.attempts, 0, 'it is no attempt');
+  });
+
+  test('waits on when its time is not over after all', async () => {
+    const bench = new Bench(message(), { isExpired: () => false });
+    assert.deepEqual(await giveUp(bench), { kind: 'again', atMs: NEXT });
+    assert.deepEqual(bench.settled, []);
+  });
+
+  test('is closed when it is done, or gone, already', async () => {
+    const done = new Bench(message([attempt({ delivered: [0], deferred: [] })]));
+    assert.deepEqual(await giveUp(done), { kind: 'closed' });
+    assert.deepEqual(done.calls, ['isExpired', 'finish']);
+    assert.deepEqual(await giveUp(new Bench()), { kind: 'closed' });
   });
 });
 

@@ -5,80 +5,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { newMessageId } from '../../src/mail/message-id.ts';
 import { connectionLimits } from '../../src/queue/connection-limit.ts';
-import { Dispatcher } from '../../src/queue/dispatcher.ts';
-import { Gate, type Turn } from '../../src/queue/gate.ts';
-import type { QueueJob } from '../../src/queue/job-queue.ts';
+import type { Turn } from '../../src/queue/gate.ts';
 import type { Delivery } from '../../src/queue/lane.ts';
-import { Ledger } from '../../src/queue/ledger.ts';
-import { foldRecords, type MessageState } from '../../src/spool/message-state.ts';
-import { FakeClock } from '../support/fake-clock.ts';
-import { destinationOf, sampleEnvelope } from './sample-mail.ts';
+import { Bench } from './queue-bench.ts';
 
 const DOMAINS = ['a.example', 'b.example', 'c.example'];
-
-/** A ledger that remembers what was entered. */
-class WatchedLedger extends Ledger {
-  readonly entered: Delivery[] = [];
-
-  override enter(state: MessageState, nowMs: number): Delivery[] {
-    const entered = super.enter(state, nowMs);
-    this.entered.push(...entered);
-    return entered;
-  }
-}
-
-/** The middle of a relay over a Redis that is a Map. */
-class Bench {
-  readonly clock = new FakeClock();
-  readonly ledger = new WatchedLedger();
-  limit: number;
-  readonly gate: Gate;
-  readonly dispatcher: Dispatcher;
-  readonly jobs = new Map<string, QueueJob>();
-
-  constructor(limit = 3, slots = 1000) {
-    this.limit = limit;
-    const { ledger, clock, jobs } = this;
-    this.gate = new Gate({ ledger, connections: () => this.limit, slots });
-    const outbox = {
-      put: (job: QueueJob) => void jobs.set(job.jobId, job),
-      withdraw: (jobId: string) => void jobs.delete(jobId),
-      shut: () => {},
-    };
-    this.dispatcher = new Dispatcher({ ledger, gate: this.gate, outbox, clock });
-  }
-
-  enter(...domains: string[]): void {
-    const id = newMessageId(this.clock.now());
-    const recipients = domains.map((domain) => ({ address: `x@${domain}` }));
-    const envelope = sampleEnvelope({ id, recipients, receivedAtMs: this.clock.now() });
-    this.dispatcher.enter(foldRecords(envelope, [], destinationOf));
-  }
-
-  ofKind(kind: QueueJob['kind'], destination?: string): QueueJob[] {
-    const all = [...this.jobs.values()].filter((job) => job.kind === kind);
-    return all.filter((job) => destination === undefined || job.destination === destination);
-  }
-
-  /** Redis hands out the first turn (of a lane). */
-  take(destination?: string): Turn | undefined {
-    const [job] = this.ofKind('turn', destination);
-    if (!job) return undefined;
-    this.jobs.delete(job.jobId);
-    return this.dispatcher.take(job.jobId);
-  }
-
-  /** Take a turn and its first delivery. */
-  async begin(destination: string): Promise<{ turn: Turn; delivery: Delivery }> {
-    const turn = this.take(destination);
-    assert.ok(turn);
-    const delivery = await this.dispatcher.next(turn);
-    assert.ok(delivery);
-    return { turn, delivery };
-  }
-}
 
 describe('the gate', () => {
   test('a lane has as many turns as are due, and no more than its limit', () => {
@@ -414,7 +346,8 @@ class Play {
     const open = [...this.known].filter(([, state]) => state !== 'closed');
     const waits = open.filter(([, state]) => state === 'waits').map(([delivery]) => delivery);
     const due = waits.filter(({ nextAttemptMs }) => nextAttemptMs <= now).length;
-    const { overdue, oldestDueSeconds, ...counts } = ledger.summary(now);
+    const { overdue, oldestDueSeconds, parked, ...counts } = ledger.summary(now);
+    assert.equal(parked, 0);
     const expected = { inFlight: this.turns.length, due, delayed: waits.length - due };
     assert.deepEqual(counts, expected);
     assert.ok(overdue <= due && oldestDueSeconds >= 0);

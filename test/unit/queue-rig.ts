@@ -93,6 +93,7 @@ export class QueueRig {
       clock: this.clock,
       events: this.recorded.events,
       attempt: (delivery) => this.#attempt(delivery),
+      expire: async () => ({ kind: 'closed' }),
     });
   }
 

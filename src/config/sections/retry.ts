@@ -97,19 +97,17 @@ const destination = z.strictObject({
   rate: notYet(deliveryRate().optional()),
 });
 
-const breaker = notYet(
-  z
-    .strictObject({
-      failures: integer(1, 10_000)
-        .prefault(10)
-        .describe('Failed connections in a row that close a destination.'),
-      probeEvery: duration('100ms', '1d')
-        .prefault('1m')
-        .describe('How often a closed destination is tried with one message.'),
-    })
-    .prefault({})
-    .describe('The breaker for destinations that do not answer.'),
-);
+const breaker = z
+  .strictObject({
+    failures: integer(1, 10_000)
+      .prefault(10)
+      .describe('Failed attempts in a row, all its hosts away, that close a destination.'),
+    probeEvery: duration('100ms', '1d')
+      .prefault('1m')
+      .describe('How often a closed destination is tried with one message.'),
+  })
+  .prefault({})
+  .describe('The breaker for destinations whose hosts do not answer.');
 
 export const destinations = z
   .strictObject({

@@ -1,6 +1,6 @@
 /**
- * A relay with a backlog: messages for destinations that nobody can connect to, each of them tried
- * once. Its next attempts are hours away, as some hours into an outage.
+ * A relay with a backlog: messages for destinations that nobody can connect to. The first ones were
+ * tried and wait for hours, the others until a probe gets through, as some hours into an outage.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inject } from '../measure/injector.ts';
@@ -19,14 +19,14 @@ export function backlogScenario(name: string): Scenario {
   return { ...COMMON, name, summary: '', relay };
 }
 
-/** Hand over `count` messages and wait until each was tried. Throws when one was refused. */
+/** Hand over `count` messages and wait until all of them wait. Throws when one was refused. */
 export async function addBacklog(
   running: Running,
   bench: Bench,
   { count, octets = COMMON.octets }: { readonly count: number; readonly octets?: number },
 ): Promise<void> {
-  await allDelayed(running, 0); // it answers
-  const before = await delayed(running);
+  await allWaiting(running, 0); // it answers
+  const before = await waiting(running);
   for (let added = 0; added < count; added += AT_ONCE) {
     const messages = Math.min(AT_ONCE, count - added);
     const { accepted } = await inject({
@@ -41,15 +41,15 @@ export async function addBacklog(
     });
     if (accepted < messages) throw new Error(`${messages - accepted} messages were refused`);
   }
-  await allDelayed(running, before + count);
+  await allWaiting(running, before + count);
 }
 
-/** Wait until `count` deliveries wait for their next attempt. */
-export async function allDelayed(running: Running, count: number): Promise<void> {
+/** Wait until `count` deliveries wait. */
+export async function allWaiting(running: Running, count: number): Promise<void> {
   let most = -1;
   let lastMs = Date.now();
   for (;;) {
-    const now = await delayed(running).catch(() => -1);
+    const now = await waiting(running).catch(() => -1);
     if (now >= count) return;
     if (now > most) [most, lastMs] = [now, Date.now()];
     if (Date.now() - lastMs > STALLED_MS) throw new Error(`${now} of ${count} were tried`);
@@ -57,8 +57,9 @@ export async function allDelayed(running: Running, count: number): Promise<void>
   }
 }
 
-/** How many deliveries wait for their next attempt, as /metrics has it. */
-async function delayed({ sparePort }: Running): Promise<number> {
+/** How many deliveries wait: for their next attempt, or until their hosts are back, as /metrics has it. */
+async function waiting({ sparePort }: Running): Promise<number> {
   const metrics = await (await fetch(`http://127.0.0.1:${sparePort}/metrics`)).text();
-  return Number(/^stsrelay_queue_messages\{state="delayed"\} (\d+)/m.exec(metrics)?.[1] ?? 0);
+  const states = metrics.matchAll(/^stsrelay_queue_messages\{state="(?:delayed|parked)"\} (\d+)/gm);
+  return [...states].reduce((sum, [, count]) => sum + Number(count), 0);
 }

@@ -13,7 +13,7 @@ import { median } from '../result/median.ts';
 import { injection } from '../run.ts';
 import { type RestartTimes, type Running, withRunning } from '../running.ts';
 import type { Scenario } from '../scenarios.ts';
-import { addBacklog, allDelayed, backlogScenario } from './backlog.ts';
+import { addBacklog, allWaiting, backlogScenario } from './backlog.ts';
 import type { GrowthSite, GrowthTable } from './growth.ts';
 import { latencies, measureRates, type Rates, share } from './rates.ts';
 
@@ -142,10 +142,10 @@ interface Restarts {
 
 async function measureRestarts(running: Running, held: number): Promise<Restarts> {
   const afterStop = await running.restart('SIGTERM');
-  await allDelayed(running, held);
+  await allWaiting(running, held);
   const began = performance.now();
   const afterKill = await running.restart('SIGKILL');
-  await allDelayed(running, held);
+  await allWaiting(running, held);
   return { afterStop, afterKill, enteredMs: performance.now() - began - afterKill.stopMs };
 }
 

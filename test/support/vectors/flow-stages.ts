@@ -129,6 +129,9 @@ export async function flowStages(parts: FlowParts): Promise<FlowStages> {
       return record;
     },
     finish: async () => {},
+    isExpired: () => false,
+    onRoute: () => {},
+    onSessions: () => {},
     onFirstAttempt: () => {},
     onSession: (_id, _destination, result) => void sessions.push(result),
   };

@@ -1,0 +1,110 @@
+/**
+ * A site: destinations whose mail goes to the same hosts. They share the limit of connections and
+ * the breaker, since it is the hosts that suffer, or are away; the TLS policy is each one's own.
+ *
+ * Which site a destination belongs to is known after its first route; until then, and where there
+ * is no route, it is a site of its own.
+ */
+import { LRUCache } from 'lru-cache';
+import type { Destination } from '../mail/route.ts';
+import { Breaker, type BreakerSettings } from './breaker.ts';
+import type { Lane } from './lane.ts';
+
+/** Names of hosts, for people and for equality. */
+export type SiteKey = string;
+
+export class Site {
+  readonly key: SiteKey;
+  readonly breaker: Breaker;
+  /** Those that have mail. */
+  readonly lanes = new Set<Lane>();
+  /** Turns of all its lanes, asked or taken. */
+  turns = 0;
+  /** Lanes that want a turn and may not have one for the site's sake, the first refused first. */
+  readonly refused = new Set<Lane>();
+  /** Turns that wait a moment for the next delivery: called, they end. */
+  readonly resting = new Set<() => void>();
+  /** Ends the wait for its next probe. */
+  cancelProbe: (() => void) | undefined;
+  /** What the last failure was, for people. */
+  lastFailure = '';
+
+  constructor(key: SiteKey, breaker: Breaker) {
+    this.key = key;
+    this.breaker = breaker;
+  }
+
+  /** Nothing would be lost with it. */
+  get isIdle(): boolean {
+    return this.lanes.size === 0 && this.breaker.failures === 0;
+  }
+}
+
+/** Destinations whose site is remembered, with mail or without. */
+const MOST_KNOWN = 100_000;
+/** Sites that are remembered for their failures, though they have no mail. */
+const MOST_SITES = 20_000;
+
+export class Sites {
+  readonly #sites = new Map<SiteKey, Site>();
+  readonly #keys = new LRUCache<Destination, SiteKey>({ max: MOST_KNOWN });
+  readonly #settings: () => BreakerSettings;
+
+  constructor(settings: () => BreakerSettings) {
+    this.#settings = settings;
+  }
+
+  /** The site of a destination that gets a lane now; to be entered. */
+  of(destination: Destination): Site {
+    const key = this.#keys.get(destination) ?? `domain ${destination}`;
+    return this.#sites.get(key) ?? this.#open(key);
+  }
+
+  enter(lane: Lane): void {
+    lane.site.lanes.add(lane);
+    lane.site.turns += lane.turns;
+  }
+
+  /** The lane's mail goes to these hosts. True when it changed its site. */
+  move(lane: Lane, key: SiteKey): boolean {
+    this.#keys.set(lane.destination, key);
+    if (lane.site.key === key) return false;
+    this.leave(lane);
+    lane.site = this.#sites.get(key) ?? this.#open(key);
+    this.enter(lane);
+    return true;
+  }
+
+  /** The lane has no mail any more. */
+  leave(lane: Lane): void {
+    const { site } = lane;
+    site.lanes.delete(lane);
+    site.refused.delete(lane);
+    site.turns -= lane.turns;
+    if (site.isIdle) this.#forget(site);
+  }
+
+  #open(key: SiteKey): Site {
+    if (this.#sites.size >= MOST_SITES) this.#forgetOneWithoutMail();
+    const site = new Site(key, new Breaker(this.#settings));
+    this.#sites.set(key, site);
+    return site;
+  }
+
+  #forgetOneWithoutMail(): void {
+    for (const site of this.#sites.values()) {
+      if (site.lanes.size > 0) continue;
+      this.#forget(site);
+      return;
+    }
+  }
+
+  #forget(site: Site): void {
+    site.cancelProbe?.();
+    this.#sites.delete(site.key);
+  }
+
+  [Symbol.iterator](): IterableIterator<Site> {
+    return this.#sites.values();
+  }
+}
