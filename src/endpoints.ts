@@ -3,8 +3,10 @@
  * socket. Built by relay.ts.
  */
 import { join } from 'node:path';
+import type { AuditLog } from './admin/audit.ts';
 import { createControlServer } from './admin/control.ts';
 import { createHttpServer, type Readiness } from './admin/http.ts';
+import type { OverrideAdmin, OverrideView } from './admin/overrides.ts';
 import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.ts';
 import type { RelayStatus } from './admin/status.ts';
 import type { Settings } from './config/settings.ts';
@@ -32,8 +34,8 @@ export interface EndpointParts {
   readonly policies: PolicyCacheParts;
   readonly metrics: Metrics;
   readonly log: Log;
-  /** Of the settings in force. */
-  readonly overrides: () => Settings['overrides'];
+  readonly overrides: OverrideAdmin;
+  readonly audit: AuditLog;
   readonly reload: () => Promise<
     { readonly ok: true } | { readonly ok: false; readonly problems: readonly string[] }
   >;
@@ -57,7 +59,7 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
       contentType: metrics.registry.contentType,
       metrics: async () => {
         setQueueGauges(metrics, engine);
-        setOverrideGauges(metrics, parts.overrides());
+        setOverrideGauges(metrics, parts.overrides.list());
         setPolicyGauges(metrics, parts.policies);
         metrics.logLinesLost.set(parts.log.lostLines());
         return formatMetrics(metrics, await frontDoor.metrics());
@@ -74,6 +76,8 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
       status: () => status(parts, startedAt),
       reload: parts.reload,
       policies: createPolicyAdmin(parts.policies),
+      overrides: parts.overrides,
+      audit: parts.audit,
     });
     return {
       updateTls: http.updateTls,
@@ -108,11 +112,10 @@ function setPolicyGauges(metrics: Metrics, { refresher }: PolicyCacheParts): voi
   metrics.mtastsRefreshOverdue.set(refresher.overdueSeconds());
 }
 
-function setOverrideGauges(metrics: Metrics, overrides: Settings['overrides']): void {
-  const now = Date.now();
-  const active = overrides.filter(({ expires }) => expires === undefined || expires > now);
+function setOverrideGauges(metrics: Metrics, active: readonly OverrideView[]): void {
   metrics.overridesActive.set(active.length);
-  const next = Math.min(...active.map(({ expires }) => expires ?? Number.POSITIVE_INFINITY));
+  const ends = active.map(({ expires }) => (expires ? Date.parse(expires) : Infinity));
+  const next = ends.reduce((soonest, end) => Math.min(soonest, end), Infinity);
   metrics.overrideNextExpiry.set(Number.isFinite(next) ? next / 1000 : 0);
 }
 

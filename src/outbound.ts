@@ -15,7 +15,7 @@ import type { FetchResult } from './policy/sts-fetch.ts';
 import { createStsLookup } from './policy/sts-lookup.ts';
 import { type RefreshResult, refreshPolicy } from './policy/sts-refresh.ts';
 import type { StsStore } from './policy/sts-store.ts';
-import { createTlsPolicy } from './policy/tls-policy.ts';
+import { createTlsPolicy, type TlsPolicySettings } from './policy/tls-policy.ts';
 import type { DomainName } from './protocol/domain.ts';
 import { parseMailbox } from './protocol/mailbox.ts';
 import { longestWaitMs } from './queue/retry-schedule.ts';
@@ -28,6 +28,8 @@ export interface OutboundParts {
   readonly policies: StsStore;
   readonly detector: DowngradeDetector;
   readonly policyEvents: PolicyEvents;
+  /** Exceptions besides those of the settings; the same array until one changes. */
+  readonly addedOverrides: () => TlsPolicySettings['overrides'];
   /** Where sessions run. */
   readonly sessions: SessionHome;
 }
@@ -72,7 +74,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
     spellGapMs: () => Math.max(LEAST_SPELL_GAP_MS, 1.25 * longestWaitMs(settings.retry)),
   });
   const tlsPolicy = createTlsPolicy({
-    settings: () => tlsPolicySettings,
+    settings: withAdded(tlsPolicySettings, parts.addedOverrides),
     lookupSts,
     now: () => clock.now(),
   });
@@ -86,6 +88,22 @@ export function createOutbound(parts: OutboundParts): Outbound {
     refreshPolicy: (domain, cause, signal) =>
       refreshPolicy(domain, { ...policyParts, cause }, signal),
     close: () => sessions.close(),
+  };
+}
+
+/** The settings with the overrides that were added; those of the settings go before them. */
+function withAdded(
+  settings: TlsPolicySettings,
+  addedOverrides: OutboundParts['addedOverrides'],
+): () => TlsPolicySettings {
+  let seen: TlsPolicySettings['overrides'] = [];
+  let all = settings;
+  return () => {
+    const added = addedOverrides();
+    if (added === seen) return all;
+    seen = added;
+    all = { ...settings, overrides: [...settings.overrides, ...added] };
+    return all;
   };
 }
 

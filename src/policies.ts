@@ -7,6 +7,7 @@ import type { Settings } from './config/settings.ts';
 import type { Clock } from './platform/clock.ts';
 import type { RedisClient } from './platform/redis.ts';
 import { DowngradeDetector } from './policy/downgrade-detector.ts';
+import { OverrideStore } from './policy/override-store.ts';
 import type { RefreshResult } from './policy/sts-refresh.ts';
 import { StsRefresher } from './policy/sts-refresher.ts';
 import { StsStore } from './policy/sts-store.ts';
@@ -30,6 +31,8 @@ export interface Policies {
   readonly store: StsStore;
   readonly refresher: StsRefresher;
   readonly detector: DowngradeDetector;
+  /** Exceptions that were added while the relay ran. */
+  readonly overrides: OverrideStore;
   close(): Promise<void>;
 }
 
@@ -49,6 +52,12 @@ export async function openPolicies(parts: PolicyParts): Promise<Policies> {
     clock,
     onError: (error) => events.cacheError('disk', error),
   });
+  const overrides = await OverrideStore.open({
+    file: join(directory, 'overrides.json'),
+    configured: () => settings().overrides,
+    clock,
+    events,
+  });
   const refresher = new StsRefresher({
     store,
     refresh,
@@ -67,8 +76,10 @@ export async function openPolicies(parts: PolicyParts): Promise<Policies> {
   return {
     store,
     refresher,
+    overrides,
     detector: new DowngradeDetector({ store, memory, clock, events }),
     async close() {
+      overrides.close();
       await refresher.stop();
       await memory.save();
     },

@@ -11,6 +11,8 @@
  */
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { AuditLog } from './admin/audit.ts';
+import { Overrides } from './admin/overrides.ts';
 import type { Settings } from './config/settings.ts';
 import { SessionThreads } from './delivery/threads/session-threads.ts';
 import { type Door, STOP_GRACE_MS } from './door.ts';
@@ -201,7 +203,7 @@ class RunningRelay implements Relay {
     return this.#outbound;
   }
 
-  #buildOutbound(settings: Settings, { store, detector }: Policies): Outbound {
+  #buildOutbound(settings: Settings, { store, detector, overrides }: Policies): Outbound {
     const { clock, events } = this.#ground;
     return createOutbound({
       settings,
@@ -209,6 +211,7 @@ class RunningRelay implements Relay {
       policies: store,
       detector,
       policyEvents: events.policy,
+      addedOverrides: () => overrides.all,
       sessions: this.#threads,
     });
   }
@@ -240,6 +243,8 @@ class RunningRelay implements Relay {
   async #openEndpoints(parts: EndpointParts): Promise<void> {
     const ground = this.#ground;
     const { dataDir, door, policies } = parts;
+    const audit = await AuditLog.open(join(dataDir, 'state', 'audit.log'), ground.clock);
+    ground.undo(() => audit.close());
     const endpoints = await openEndpoints({
       ...parts,
       settings: ground.settings,
@@ -253,7 +258,13 @@ class RunningRelay implements Relay {
       },
       metrics: ground.metrics,
       log: this.log,
-      overrides: () => ground.settings.overrides,
+      audit,
+      overrides: new Overrides({
+        store: policies.overrides,
+        configured: () => ground.settings.overrides,
+        audit,
+        clock: ground.clock,
+      }),
       reload: async () =>
         this.#options.onReloadRequest?.() ?? { ok: false, problems: ['reload is not set up'] },
     });

@@ -3,7 +3,11 @@
  * relay's own user (and root) can open it.
  */
 import { chmod, lstat, rm } from 'node:fs/promises';
+import type { AuditLog } from './audit.ts';
+import { addAuditRoutes } from './audit-routes.ts';
 import { closeApp, newApp } from './http-app.ts';
+import { addOverrideRoutes } from './override-routes.ts';
+import type { OverrideAdmin } from './overrides.ts';
 import type { PolicyAdmin } from './policies.ts';
 import { addPolicyRoutes } from './policy-routes.ts';
 import { shortPath } from './socket-path.ts';
@@ -20,6 +24,8 @@ export interface ControlOptions {
   readonly status: () => Promise<RelayStatus>;
   readonly reload: () => Promise<ReloadResult>;
   readonly policies: PolicyAdmin;
+  readonly overrides: OverrideAdmin;
+  readonly audit: Pick<AuditLog, 'last'>;
 }
 
 /** Open the control socket, mode 0600. Rejects when its path cannot be used. */
@@ -35,6 +41,8 @@ export async function createControlServer(
     return reply.code(result.ok ? 200 : 422).send(result);
   });
   addPolicyRoutes(app, options.policies);
+  addOverrideRoutes(app, options.overrides);
+  addAuditRoutes(app, options.audit);
   await app.listen({ path });
   // Until here the mode of the data directory (0700) keeps others out.
   await chmod(path, 0o600);

@@ -9,7 +9,7 @@ import { type FastifyInstance, fastify } from 'fastify';
 export type HttpApp = FastifyInstance<Server>;
 
 const MAX_CONNECTIONS = 200;
-const MAX_BODY_BYTES = 1024;
+const MAX_BODY_BYTES = 8192;
 /** A domain in U-labels, percent-encoded, is that long at most; what is no domain gets its answer. */
 const MAX_PARAMETER_LENGTH = 4096;
 const REQUEST_TIMEOUT_MS = 10_000;

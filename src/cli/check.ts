@@ -2,6 +2,7 @@
  * `stsrelay check DOMAIN…`: the sender's view of a domain, with the delivery engine's own code. Needs
  * no running relay, writes nothing anywhere, and never gets as far as MAIL FROM.
  */
+import { join } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
 import type { CheckParts } from '../check/examine.ts';
 import type { Examination } from '../check/types.ts';
@@ -10,6 +11,7 @@ import { formatDuration, parseDuration } from '../config/units.ts';
 import { systemClock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
 import { chooseServers, formatServer } from '../platform/dns/servers.ts';
+import { readOverrides } from '../policy/override-store.ts';
 import { type DomainName, parseDomain } from '../protocol/domain.ts';
 import { parseMailbox } from '../protocol/mailbox.ts';
 import { formatExamination, notesOn } from './check-report.ts';
@@ -78,7 +80,9 @@ async function createExaminer(settings: Settings, connect: boolean): Promise<Exa
   const { examineDomain } = await import('../check/examine.ts');
   const { judgeDomain } = await import('../check/findings.ts');
   const clock = systemClock;
-  const outside = withFiles(() => createOutside(impatient(settings), clock));
+  const added = await readOverrides(join(settings.dataDir, 'state', 'overrides.json'), clock.now());
+  const all = { ...settings, overrides: [...settings.overrides, ...added] };
+  const outside = withFiles(() => createOutside(impatient(all), clock));
   const parts: Omit<CheckParts, 'onStep'> = {
     ...outside,
     sessionParts: sessionParts(outside.sessionSettings),

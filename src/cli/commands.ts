@@ -1,9 +1,11 @@
 /**
  * Every command of the command line.
  */
+import { audit } from './audit.ts';
 import { check } from './check.ts';
 import type { CliCommand } from './command.ts';
 import { configCheck, configSchema, configShow } from './config.ts';
+import { overrideAdd, overrideList, overrideRemove } from './override.ts';
 import { policyForget, policyList, policyRefresh, policyShow } from './policy.ts';
 import { reload } from './reload.ts';
 import { spoolCheck, spoolExport } from './spool.ts';
@@ -19,12 +21,17 @@ export interface CommandGroup {
   readonly commands: readonly CliCommand[];
 }
 
-export const COMMANDS: readonly CliCommand[] = [start, status, reload, check, version];
+export const COMMANDS: readonly CliCommand[] = [start, status, reload, check, audit, version];
 export const GROUPS: readonly CommandGroup[] = [
   {
     name: 'config',
     summary: 'look at the configuration',
     commands: [configCheck, configShow, configSchema],
+  },
+  {
+    name: 'override',
+    summary: 'exceptions from the TLS policy of single domains',
+    commands: [overrideList, overrideAdd, overrideRemove],
   },
   {
     name: 'policy',

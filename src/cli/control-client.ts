@@ -2,6 +2,7 @@
  * One request to the running relay over the control socket in its data directory.
  */
 import { request } from 'node:http';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { shortPath } from '../admin/socket-path.ts';
 import { askRoles, formatRole } from './ask-roles.ts';
@@ -13,8 +14,10 @@ export interface ControlAnswer {
 }
 
 export interface ControlRequest {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
+  /** Sent as JSON. */
+  readonly body?: unknown;
   /** How long the answer may take, milliseconds. */
   readonly timeoutMs: number;
 }
@@ -57,31 +60,46 @@ async function explain(
 
 function exchange(
   socketPath: string,
-  { method, path, timeoutMs }: ControlRequest,
+  { method, path, timeoutMs, body }: ControlRequest,
 ): Promise<ControlAnswer> {
+  const json = body === undefined ? '' : JSON.stringify(body);
+  const headers = {
+    'x-stsrelay-actor': actor(),
+    ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+  };
   const signal = AbortSignal.timeout(timeoutMs);
   return new Promise((resolve, reject) => {
     const fail = (error: Error) =>
       reject(signal.aborted ? new Error(`no answer in ${timeoutMs / 1000} s`) : error);
-    const asking = request({ socketPath, method, path, signal, agent: false }, (response) => {
-      const parts: Buffer[] = [];
-      let length = 0;
-      response.on('error', fail);
-      response.on('data', (part: Buffer) => {
-        length += part.length;
-        parts.push(part);
-        if (length > MAX_ANSWER_BYTES) response.destroy(new Error('the answer is too long'));
-      });
-      response.on('end', () => {
-        try {
-          const body: unknown = JSON.parse(Buffer.concat(parts).toString('utf8'));
-          resolve({ status: response.statusCode ?? 0, body });
-        } catch {
-          reject(new Error('the answer is not JSON'));
-        }
-      });
-    });
+    const asking = request(
+      { socketPath, method, path, headers, signal, agent: false },
+      (response) => {
+        const parts: Buffer[] = [];
+        let length = 0;
+        response.on('error', fail);
+        response.on('data', (part: Buffer) => {
+          length += part.length;
+          parts.push(part);
+          if (length > MAX_ANSWER_BYTES) response.destroy(new Error('the answer is too long'));
+        });
+        response.on('end', () => {
+          try {
+            const body: unknown = JSON.parse(Buffer.concat(parts).toString('utf8'));
+            resolve({ status: response.statusCode ?? 0, body });
+          } catch {
+            reject(new Error('the answer is not JSON'));
+          }
+        });
+      },
+    );
     asking.on('error', fail);
-    asking.end();
+    asking.end(json);
   });
+}
+
+/** Who asks, for the audit log: the account behind sudo, where there is one. */
+function actor(): string {
+  const { uid, username } = userInfo();
+  const name = process.env['SUDO_USER'] ?? username;
+  return `${name.replace(/[^\w.@-]/g, '').slice(0, 60) || 'unknown'} uid ${uid}`;
 }

@@ -28,6 +28,19 @@ export function policyEvents(log: Log, metrics: Metrics) {
     return 'warn';
   };
   return {
+    /** An exception ends soon; afterwards the domain's mail goes as its policy says, or waits. */
+    overrideExpiring(domain: string, expires: number): void {
+      log.write('warn', 'policy.override_expiring', {
+        domain,
+        expires: new Date(expires).toISOString(),
+      });
+    },
+    overrideExpired(domain: string): void {
+      log.write('info', 'policy.override_expired', { domain });
+    },
+    overridesUnreadable(file: string, reason: string): void {
+      log.write('error', 'policy.overrides_unreadable', { file, reason });
+    },
     lookedUp(domain: string, result: StsMode | 'absent' | 'unknown'): void {
       metrics.mtastsLookups.inc({ result });
       log.write('debug', 'policy.looked_up', { domain, result });

@@ -121,6 +121,7 @@ export class Sender implements AsyncDisposable {
       policies: kept.store,
       detector,
       policyEvents: events,
+      addedOverrides: () => [],
       sessions: sessionsHere({ clock, onConnection: outcome.connection }),
     });
     const { refreshPolicy } = this.#outbound;

@@ -12,7 +12,7 @@ import type { RelayStatus } from '../../src/admin/status.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { createCa } from '../support/ca.ts';
 import { tempDir } from '../support/temp-dir.ts';
-import { FakePolicies } from './fake-policies.ts';
+import { FakePolicies, NOTHING_ELSE } from './fake-policies.ts';
 
 const READY: Readiness = { ready: true, parts: { spool: { ok: true, reason: 'writable' } } };
 const STATUS: RelayStatus = {
@@ -213,6 +213,7 @@ describe('the control socket', () => {
     status: async () => STATUS,
     reload: async () => ({ ok: true }) as const,
     policies: new FakePolicies(),
+    ...NOTHING_ELSE,
   };
 
   test('status and reload, for the owner alone', async () => {

@@ -15,7 +15,7 @@ import { settingsFrom } from '../../src/config/load.ts';
 import { toJsonSchema } from '../../src/config/settings.ts';
 import { matchesPassword, parsePasswordHash } from '../../src/intake/password.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
-import { FakePolicies } from './fake-policies.ts';
+import { FakePolicies, NOTHING_ELSE } from './fake-policies.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const CONTRACT = fileURLToPath(new URL('../fixtures/config/contract.yaml', import.meta.url));
@@ -188,6 +188,7 @@ describe('status and reload', () => {
       status: async () => STATUS,
       reload: async () => result,
       policies: new FakePolicies(),
+      ...NOTHING_ELSE,
     });
   }
 

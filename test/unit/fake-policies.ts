@@ -1,10 +1,19 @@
 /** A policy cache that is a map, in the place of the engine's. */
+import type { OverrideAdmin } from '../../src/admin/overrides.ts';
 import type { PolicyAdmin, PolicyView, RefreshAnswer } from '../../src/admin/policies.ts';
 import { viewOf } from '../../src/admin/policies.ts';
 import type { StsEntry } from '../../src/policy/sts-entry.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
 import type { StsMode } from '../../src/protocol/mta-sts/policy.ts';
 import { domain, policy } from './policy-parts.ts';
+
+/** For servers that are asked about nothing else. */
+const overrides: OverrideAdmin = {
+  list: () => [],
+  add: () => Promise.reject(new Error('not here')),
+  remove: () => Promise.reject(new Error('not here')),
+};
+export const NOTHING_ELSE = { overrides, audit: { last: async () => [] } };
 
 /** 2026-01-10T12:00:00Z; the policies were fetched three hours before. */
 export const NOW_MS = Date.UTC(2026, 0, 10, 12);

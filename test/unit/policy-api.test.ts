@@ -7,7 +7,7 @@ import { createControlServer } from '../../src/admin/control.ts';
 import { listingOf, type PolicyListing } from '../../src/admin/policies.ts';
 import { UnreadableEntryError } from '../../src/policy/sts-files.ts';
 import { tempDir } from '../support/temp-dir.ts';
-import { FakePolicies, viewAt } from './fake-policies.ts';
+import { FakePolicies, NOTHING_ELSE, viewAt } from './fake-policies.ts';
 import { domain } from './policy-parts.ts';
 
 const VIEW = viewAt('a.example');
@@ -21,6 +21,7 @@ async function serve(policies = new FakePolicies()) {
     status: () => Promise.reject(new Error('nobody asks')),
     reload: () => Promise.reject(new Error('nobody asks')),
     policies,
+    ...NOTHING_ELSE,
   });
   return {
     policies,

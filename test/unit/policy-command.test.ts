@@ -9,7 +9,7 @@ import { createControlServer } from '../../src/admin/control.ts';
 import { listingOf, viewOf } from '../../src/admin/policies.ts';
 import { runStsrelay } from '../support/cli.ts';
 import { type TempDir, tempDir } from '../support/temp-dir.ts';
-import { FakePolicies, NOW_MS, viewAt } from './fake-policies.ts';
+import { FakePolicies, NOTHING_ELSE, NOW_MS, viewAt } from './fake-policies.ts';
 import { domain } from './policy-parts.ts';
 
 const A = viewAt('a.example');
@@ -35,6 +35,7 @@ before(async () => {
       refresh: (name, signal) => policies.refresh(name, signal),
       forget: (name) => policies.forget(name),
     },
+    ...NOTHING_ELSE,
   });
 });
 after(async () => {

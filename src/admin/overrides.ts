@@ -1,0 +1,129 @@
+/**
+ * Overrides as the API sees them: those of the configuration and those that were added, and the
+ * changes to the latter, each in the audit log.
+ */
+import type { TlsLevel } from '../mail/tls-requirement.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { OverrideStore } from '../policy/override-store.ts';
+import type { DomainName } from '../protocol/domain.ts';
+import type { AuditLog } from './audit.ts';
+
+export interface OverrideView {
+  readonly domain: string;
+  readonly tls: TlsLevel;
+  readonly owner: string;
+  readonly reason: string;
+  /** RFC 3339, UTC; absent: never. */
+  readonly expires?: string;
+  /** `file`: it can only be changed in the configuration. */
+  readonly source: 'file' | 'added';
+  readonly addedAt?: string;
+}
+
+export interface NewOverride {
+  readonly domain: DomainName;
+  readonly tls: TlsLevel;
+  readonly owner: string;
+  readonly reason: string;
+  /** Milliseconds since the epoch. */
+  readonly expires: number;
+}
+
+export type Change =
+  | { readonly ok: true; readonly result: 'added' | 'replaced' | 'removed' }
+  | { readonly ok: false; readonly status: 404 | 409 | 422; readonly error: string };
+
+/** One of the configuration. */
+interface Configured {
+  readonly domain: string;
+  readonly tls: TlsLevel;
+  readonly owner: string;
+  readonly reason: string;
+  readonly expires?: number | undefined;
+}
+
+export interface OverrideAdminParts {
+  readonly store: OverrideStore;
+  readonly configured: () => readonly Configured[];
+  readonly audit: AuditLog;
+  readonly clock: Clock;
+}
+
+export interface OverrideAdmin {
+  /** Those in force, by domain; where a domain has two, that of the file, which counts, alone. */
+  list(): readonly OverrideView[];
+  /** Make or change one. Rejects with the system's error when the disk does not take it. */
+  add(override: NewOverride, actor: string): Promise<Change>;
+  remove(domain: DomainName, actor: string): Promise<Change>;
+}
+
+export class Overrides implements OverrideAdmin {
+  readonly #parts: OverrideAdminParts;
+
+  constructor(parts: OverrideAdminParts) {
+    this.#parts = parts;
+  }
+
+  list(): readonly OverrideView[] {
+    const { store, clock } = this.#parts;
+    const now = clock.now();
+    const file = this.#parts
+      .configured()
+      .filter(({ expires }) => expires === undefined || expires > now);
+    const inFile = new Set(file.map(({ domain }) => domain));
+    const added = store.list().filter(({ domain }) => !inFile.has(domain));
+    const views: OverrideView[] = [
+      ...file.map((one) => ({ ...viewOf(one), source: 'file' as const })),
+      ...added.map((one) => ({
+        ...viewOf(one),
+        source: 'added' as const,
+        addedAt: new Date(one.addedAt).toISOString(),
+      })),
+    ];
+    return views.sort((a, b) => (a.domain < b.domain ? -1 : 1));
+  }
+
+  async add(override: NewOverride, actor: string): Promise<Change> {
+    const { store, clock, audit } = this.#parts;
+    const { domain, expires } = override;
+    const now = clock.now();
+    if (expires <= now) return refused(422, 'it would have ended already');
+    if (this.#isInFile(domain)) return refused(409, FILE_DECIDES(domain));
+    const { tls, owner, reason } = override;
+    const facts = { tls, owner, reason, expires: new Date(expires).toISOString() };
+    await audit.note({ actor, action: 'override.add', target: domain, facts });
+    const result = await store.add({ ...override, addedAt: now });
+    if (result === 'full') return refused(422, 'there are too many overrides; remove some first');
+    return { ok: true, result };
+  }
+
+  async remove(domain: DomainName, actor: string): Promise<Change> {
+    const { store, audit } = this.#parts;
+    if (!store.list().some((one) => one.domain === domain)) {
+      if (this.#isInFile(domain)) return refused(409, FILE_DECIDES(domain));
+      return refused(404, `there is no override for ${domain}`);
+    }
+    await audit.note({ actor, action: 'override.remove', target: domain });
+    await store.remove(domain);
+    return { ok: true, result: 'removed' };
+  }
+
+  #isInFile(name: DomainName): boolean {
+    const now = this.#parts.clock.now();
+    return this.#parts
+      .configured()
+      .some(({ domain, expires }) => domain === name && (expires ?? Infinity) > now);
+  }
+}
+
+const FILE_DECIDES = (domain: string) =>
+  `the configuration file has an override for ${domain}: change it there, then reload`;
+
+function viewOf({ domain, tls, owner, reason, expires }: Configured) {
+  const view = { domain, tls, owner, reason };
+  return expires === undefined ? view : { ...view, expires: new Date(expires).toISOString() };
+}
+
+function refused(status: 404 | 409 | 422, error: string): Change {
+  return { ok: false, status, error };
+}
