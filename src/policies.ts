@@ -7,7 +7,7 @@ import type { Settings } from './config/settings.ts';
 import type { Clock } from './platform/clock.ts';
 import type { RedisClient } from './platform/redis.ts';
 import { DowngradeDetector } from './policy/downgrade-detector.ts';
-import { OverrideStore } from './policy/override-store.ts';
+import { type OverrideStore, openOverrides, watchOverrides } from './policy/override-store.ts';
 import type { RefreshResult } from './policy/sts-refresh.ts';
 import { StsRefresher } from './policy/sts-refresher.ts';
 import { StsStore } from './policy/sts-store.ts';
@@ -52,9 +52,10 @@ export async function openPolicies(parts: PolicyParts): Promise<Policies> {
     clock,
     onError: (error) => events.cacheError('disk', error),
   });
-  const overrides = await OverrideStore.open({
-    file: join(directory, 'overrides.json'),
-    configured: () => settings().overrides,
+  const file = join(directory, 'overrides.json');
+  const overrides = await openOverrides({ file, clock, events });
+  const endWatch = watchOverrides({
+    overrides: () => [...settings().overrides, ...overrides.list()],
     clock,
     events,
   });
@@ -79,7 +80,8 @@ export async function openPolicies(parts: PolicyParts): Promise<Policies> {
     overrides,
     detector: new DowngradeDetector({ store, memory, clock, events }),
     async close() {
-      overrides.close();
+      endWatch();
+      await overrides.close();
       await refresher.stop();
       await memory.save();
     },

@@ -211,7 +211,7 @@ class RunningRelay implements Relay {
       policies: store,
       detector,
       policyEvents: events.policy,
-      addedOverrides: () => overrides.all,
+      addedOverrides: () => overrides.list(),
       sessions: this.#threads,
     });
   }

@@ -92,7 +92,7 @@ export class Overrides implements OverrideAdmin {
     const { tls, owner, reason } = override;
     const facts = { tls, owner, reason, expires: new Date(expires).toISOString() };
     await audit.note({ actor, action: 'override.add', target: domain, facts });
-    const result = await store.add({ ...override, addedAt: now });
+    const result = await store.put({ ...override, addedAt: now });
     if (result === 'full') return refused(422, 'there are too many overrides; remove some first');
     return { ok: true, result };
   }
