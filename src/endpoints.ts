@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import type { AuditLog } from './admin/audit.ts';
 import { createControlServer } from './admin/control.ts';
+import type { DomainAdmin } from './admin/domains.ts';
 import { createHttpServer, type Readiness } from './admin/http.ts';
 import type { OverrideAdmin, OverrideView } from './admin/overrides.ts';
 import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.ts';
@@ -36,6 +37,7 @@ export interface EndpointParts {
   readonly log: Log;
   readonly overrides: OverrideAdmin;
   readonly audit: AuditLog;
+  readonly domains: DomainAdmin;
   readonly reload: () => Promise<
     { readonly ok: true } | { readonly ok: false; readonly problems: readonly string[] }
   >;
@@ -78,6 +80,7 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
       policies: createPolicyAdmin(parts.policies),
       overrides: parts.overrides,
       audit: parts.audit,
+      domains: parts.domains,
     });
     return {
       updateTls: http.updateTls,

@@ -7,7 +7,7 @@
  */
 import type { Settings } from './config/settings.ts';
 import { messageIdTimeMs } from './mail/message-id.ts';
-import { hostsOf } from './mail/route.ts';
+import { type Destination, hostsOf } from './mail/route.ts';
 import { destinationOf, type Outbound } from './outbound.ts';
 import { createFinisher } from './outcome/finish.ts';
 import { heardFrom } from './outcome/heard.ts';
@@ -25,6 +25,7 @@ import { JobQueue, queueNames } from './queue/job-queue.ts';
 import type { Delivery } from './queue/lane.ts';
 import { Ledger, type LedgerSummary } from './queue/ledger.ts';
 import { Outbox } from './queue/outbox.ts';
+import type { Pauses } from './queue/pauses.ts';
 import { Reconciler } from './queue/reconciler.ts';
 import { Recovery } from './queue/recovery.ts';
 import { expiry, longestWaitMs, type RetrySettings } from './queue/retry-schedule.ts';
@@ -47,6 +48,7 @@ export interface EngineParts {
   /** The parts that look outwards, as the settings of the moment have them. */
   readonly outbound: () => Outbound;
   readonly detector: DowngradeDetector;
+  readonly pauses: Pick<Pauses, 'of' | 'list'>;
   readonly policyEvents: PolicyEvents;
   readonly queueEvents: QueueEvents;
   readonly outcomeEvents: OutcomeEvents;
@@ -61,6 +63,10 @@ export interface Engine {
   /** Redis is back: see at once whether it still has everything. */
   redisIsBack(): void;
   summary(): LedgerSummary & { readonly messages: number };
+  /** A destination is not paused any more. */
+  resumed(destination: Destination): void;
+  /** Deliveries that wait for a destination. */
+  waiting(destination: Destination): number;
   /** How many groups of hosts are closed. */
   breakers(): ReturnType<SiteWatch['counts']>;
   /** Take no more jobs; attempts under way get `graceMs`, then are cut short and stay queued. */
@@ -75,6 +81,8 @@ const SLOTS = 1000;
 const ATTEMPT_MS = 60 * 60_000;
 /** For attempts that were cut short to come to an end. */
 const CUT_SHORT_MS = 2000;
+/** How often what is paused is looked through for what has reached its lifetime. */
+const PAUSED_LOOK_MS = 60_000;
 
 /** Make everything ready to take mail, to read the queue, and then to begin. */
 export function createEngine(parts: EngineParts): Engine {
@@ -85,7 +93,8 @@ export function createEngine(parts: EngineParts): Engine {
     sites,
   );
   const connections = connectionLimits(() => parts.settings().destinations);
-  const gate = new Gate({ ledger, connections, slots: SLOTS });
+  const isPaused = (destination: Destination) => parts.pauses.of(destination) !== undefined;
+  const gate = new Gate({ ledger, connections, slots: SLOTS, isPaused });
   const ending = new AbortController();
   const names = queueNames(parts.settings().redis.keyPrefix, parts.node);
   const onRedisError = (error: Error) => queueEvents.redisError('connection', error);
@@ -99,7 +108,10 @@ export function createEngine(parts: EngineParts): Engine {
     events: queueEvents,
     supply: (lane) => dispatcher.supply(lane),
     isExpired: (delivery) => clock.now() >= expiryOf(delivery, retry()),
-    expire: (delivery, reason) => worker?.expire(delivery, reason),
+    expire: (delivery, reason) => {
+      if (worker) worker.expire(delivery, reason);
+      else ledger.postpone(delivery, delivery.nextAttemptMs, clock.now());
+    },
   });
   const reconciler = new Reconciler({
     ...{ ledger, gate, dispatcher, outbox, jobs, clock },
@@ -156,6 +168,15 @@ export function createEngine(parts: EngineParts): Engine {
       parts.detector.session(destination, result);
     },
   };
+  let cancelPausedLook = () => {};
+  function lookAtPaused(): void {
+    for (const { domain, reason } of parts.pauses.list()) {
+      const lane = ledger.lane(domain);
+      const why = `delivery to ${domain} is paused${reason === '' ? '' : `: ${reason}`}`;
+      if (lane) watch.expireOf(lane, why);
+    }
+    cancelPausedLook = clock.after(PAUSED_LOOK_MS, lookAtPaused);
+  }
   let worker: DeliveryWorker | undefined;
   const attempt = (delivery: Delivery): Promise<AttemptEnd> =>
     withDeadline({ clock, waitMs: ATTEMPT_MS }, ending.signal, (signal) =>
@@ -166,18 +187,28 @@ export function createEngine(parts: EngineParts): Engine {
   function startWorker(): void {
     const options = { connection: consumer, names, slots: SLOTS, ledger, dispatcher, clock };
     worker = new DeliveryWorker({ ...options, events: queueEvents, attempt, expire });
+    lookAtPaused();
   }
   return {
     submit,
     recover: () => recovery.run(finish),
     begin: () => reconciler.start(),
+    resumed(destination) {
+      const lane = ledger.lane(destination);
+      if (lane) dispatcher.supply(lane);
+    },
+    waiting(destination) {
+      const lane = ledger.lane(destination);
+      return lane ? lane.waiting.dueCount + lane.waiting.laterCount : 0;
+    },
     redisIsBack: () => reconciler.wake(),
-    summary: () => ({ messages: ledger.messageCount, ...ledger.summary(clock.now()) }),
+    summary: () => ({ messages: ledger.messageCount, ...ledger.summary(clock.now(), isPaused) }),
     breakers: () => watch.counts(),
     async drain(graceMs) {
       await reconciler.stop();
       dispatcher.stop();
       watch.stop();
+      cancelPausedLook();
       await worker?.drain(graceMs);
       ending.abort();
     },
@@ -185,6 +216,7 @@ export function createEngine(parts: EngineParts): Engine {
       await reconciler.stop();
       dispatcher.stop();
       watch.stop();
+      cancelPausedLook();
       ending.abort();
       await worker?.close(CUT_SHORT_MS);
       await jobs.close();

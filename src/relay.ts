@@ -12,6 +12,7 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { AuditLog } from './admin/audit.ts';
+import { Domains } from './admin/domains.ts';
 import { Overrides } from './admin/overrides.ts';
 import type { Settings } from './config/settings.ts';
 import { SessionThreads } from './delivery/threads/session-threads.ts';
@@ -25,6 +26,7 @@ import { nodeId, openDataDir } from './platform/data-dir.ts';
 import type { RedisClient, RedisTarget } from './platform/redis.ts';
 import type { RedisMonitor } from './platform/redis-monitor.ts';
 import { openPolicies, type Policies } from './policies.ts';
+import { Pauses } from './queue/pauses.ts';
 import { openRedis, watchRedis } from './redis-side.ts';
 import { openSegmentStore } from './spool/segment-store.ts';
 import type { Spool } from './spool/store.ts';
@@ -115,7 +117,8 @@ class RunningRelay implements Relay {
     const policies = await this.#openPolicies(dataDir, shared);
     this.#outbound = this.#buildOutbound(ground.settings, policies);
     ground.undo(() => this.#outbound?.close());
-    const engine = this.#createEngine({ node, target, spool, policies });
+    const pauses = await this.#openPauses(dataDir);
+    const engine = this.#createEngine({ node, target, spool, policies, pauses });
     const monitor = await watchRedis(ground, { client: shared, node, engine });
     const door = await openDoor(ground, {
       dataDir,
@@ -127,7 +130,7 @@ class RunningRelay implements Relay {
       },
     });
     const recovered = await engine.recover();
-    await this.#openEndpoints({ dataDir, node, engine, spool, monitor, door, policies });
+    await this.#openEndpoints({ dataDir, node, engine, spool, monitor, door, policies, pauses });
     policies.refresher.start();
     engine.begin();
     const pid = supervisor || process.pid;
@@ -198,6 +201,18 @@ class RunningRelay implements Relay {
     return policies;
   }
 
+  async #openPauses(dataDir: string): Promise<Pauses> {
+    const ground = this.#ground;
+    const pauses = await Pauses.open({
+      file: join(dataDir, 'state', 'pauses.json'),
+      clock: ground.clock,
+      events: ground.events.queue,
+      onOver: (destination) => this.#engine?.resumed(destination),
+    });
+    ground.undo(() => pauses.close());
+    return pauses;
+  }
+
   #wayOut(): Outbound {
     if (!this.#outbound) throw new Error('an attempt before the way out was built');
     return this.#outbound;
@@ -221,6 +236,7 @@ class RunningRelay implements Relay {
     target: RedisTarget;
     spool: Spool;
     policies: Policies;
+    pauses: Pauses;
   }): Engine {
     const ground = this.#ground;
     const engine = createEngine({
@@ -231,6 +247,7 @@ class RunningRelay implements Relay {
       redis: parts.target,
       outbound: () => this.#wayOut(),
       detector: parts.policies.detector,
+      pauses: parts.pauses,
       policyEvents: ground.events.policy,
       queueEvents: ground.events.queue,
       outcomeEvents: ground.events.outcome,
@@ -259,6 +276,13 @@ class RunningRelay implements Relay {
       metrics: ground.metrics,
       log: this.log,
       audit,
+      domains: new Domains({
+        pauses: parts.pauses,
+        audit,
+        clock: ground.clock,
+        waiting: (domain) => parts.engine.waiting(domain),
+        resumed: (domain) => parts.engine.resumed(domain),
+      }),
       overrides: new Overrides({
         store: policies.overrides,
         configured: () => ground.settings.overrides,
@@ -281,6 +305,7 @@ interface EndpointParts {
   readonly monitor: RedisMonitor;
   readonly door: Door;
   readonly policies: Policies;
+  readonly pauses: Pauses;
 }
 
 async function openSpool(ground: Ground, dataDir: string): Promise<Spool> {

@@ -5,6 +5,8 @@
 import { chmod, lstat, rm } from 'node:fs/promises';
 import type { AuditLog } from './audit.ts';
 import { addAuditRoutes } from './audit-routes.ts';
+import { addDomainRoutes } from './domain-routes.ts';
+import type { DomainAdmin } from './domains.ts';
 import { closeApp, newApp } from './http-app.ts';
 import { addOverrideRoutes } from './override-routes.ts';
 import type { OverrideAdmin } from './overrides.ts';
@@ -25,6 +27,7 @@ export interface ControlOptions {
   readonly reload: () => Promise<ReloadResult>;
   readonly policies: PolicyAdmin;
   readonly overrides: OverrideAdmin;
+  readonly domains: DomainAdmin;
   readonly audit: Pick<AuditLog, 'last'>;
 }
 
@@ -42,6 +45,7 @@ export async function createControlServer(
   });
   addPolicyRoutes(app, options.policies);
   addOverrideRoutes(app, options.overrides);
+  addDomainRoutes(app, options.domains);
   addAuditRoutes(app, options.audit);
   await app.listen({ path });
   // Until here the mode of the data directory (0700) keeps others out.

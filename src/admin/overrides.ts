@@ -7,6 +7,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { OverrideStore } from '../policy/override-store.ts';
 import type { DomainName } from '../protocol/domain.ts';
 import type { AuditLog } from './audit.ts';
+import type { Change } from './requests.ts';
 
 export interface OverrideView {
   readonly domain: string;
@@ -28,10 +29,6 @@ export interface NewOverride {
   /** Milliseconds since the epoch. */
   readonly expires: number;
 }
-
-export type Change =
-  | { readonly ok: true; readonly result: 'added' | 'replaced' | 'removed' }
-  | { readonly ok: false; readonly status: 404 | 409 | 422; readonly error: string };
 
 /** One of the configuration. */
 interface Configured {

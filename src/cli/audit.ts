@@ -4,13 +4,13 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
 import { MOST_ENTRIES } from '../admin/audit-routes.ts';
-import { type CliCommand, CliError, EXIT } from './command.ts';
+import { readAnswer, TIMEOUT_MS } from './answers.ts';
+import { type CliCommand, EXIT } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import { askRelay } from './control-client.ts';
 import { formatTable } from './table.ts';
 import { print, printError, printJson } from './terminal.ts';
 
-const TIMEOUT_MS = 30_000;
 const HEADING = ['when', 'who', 'what', 'to', 'how'];
 
 const schema = z.object({
@@ -37,16 +37,8 @@ Changes of the configuration file are not in it: the log has them (config.reload
     const { options, json } = invocation;
     const path = `/api/v1/audit?limit=${String(options['limit'])}`;
     const dataDir = requireDataDir(invocation);
-    const { status, body } = await askRelay(dataDir, {
-      method: 'GET',
-      path,
-      timeoutMs: TIMEOUT_MS,
-    });
-    const read = schema.safeParse(body);
-    if (status !== 200 || !read.success) {
-      throw new CliError(EXIT.no, `the relay answered ${status}, which is not understood here`);
-    }
-    const { entries } = read.data;
+    const asked = { method: 'GET', path, timeoutMs: TIMEOUT_MS } as const;
+    const { entries } = readAnswer(await askRelay(dataDir, asked), schema);
     if (json) printJson(entries);
     else if (entries.length === 0) printError('nothing was changed yet');
     else {

@@ -5,6 +5,7 @@ import { audit } from './audit.ts';
 import { check } from './check.ts';
 import type { CliCommand } from './command.ts';
 import { configCheck, configSchema, configShow } from './config.ts';
+import { domainList, domainPause, domainResume } from './domain.ts';
 import { overrideAdd, overrideList, overrideRemove } from './override.ts';
 import { policyForget, policyList, policyRefresh, policyShow } from './policy.ts';
 import { reload } from './reload.ts';
@@ -27,6 +28,11 @@ export const GROUPS: readonly CommandGroup[] = [
     name: 'config',
     summary: 'look at the configuration',
     commands: [configCheck, configShow, configSchema],
+  },
+  {
+    name: 'domain',
+    summary: 'stop and restart delivery to a destination',
+    commands: [domainPause, domainResume, domainList],
   },
   {
     name: 'override',

@@ -2,19 +2,24 @@
  * `stsrelay override list | add | remove`: exceptions from the TLS policy of single domains. Those of
  * the configuration file are listed and can only be changed there.
  */
-import { InvalidArgumentError, Option } from 'commander';
+import { Option } from 'commander';
 import { z } from 'zod';
-import { parseDuration, parseExpiry } from '../config/units.ts';
 import { LONGEST_TEXT } from '../policy/override-store.ts';
-import { type DomainName, parseDomain } from '../protocol/domain.ts';
-import { quoted } from '../protocol/quote.ts';
+import {
+  changeSchema,
+  EXIT_CODES,
+  parseEnd,
+  parseSpan,
+  parseText,
+  readAnswer,
+  requireDomain,
+  TIMEOUT_MS,
+} from './answers.ts';
 import { type CliCommand, CliError, EXIT, type Invocation } from './command.ts';
 import { requireDataDir } from './configuration.ts';
-import { askRelay, type ControlAnswer } from './control-client.ts';
+import { askRelay } from './control-client.ts';
 import { formatTable } from './table.ts';
 import { print, printable, printError, printJson } from './terminal.ts';
-
-const TIMEOUT_MS = 30_000;
 
 const viewSchema = z.looseObject({
   domain: z.string(),
@@ -25,15 +30,6 @@ const viewSchema = z.looseObject({
   source: z.string(),
 });
 const listSchema = z.object({ overrides: z.array(viewSchema) });
-const changeSchema = z.looseObject({ domain: z.string(), result: z.string() });
-const refusalSchema = z.object({ error: z.string() });
-
-const EXIT_CODES = `
-Exit codes:
-  0  done
-  1  the answer is no
-  2  wrong usage or configuration
-  3  the relay cannot be reached`;
 
 export const overrideList: CliCommand = {
   usage: 'list',
@@ -43,7 +39,7 @@ export const overrideList: CliCommand = {
     const path = '/api/v1/overrides';
     const dataDir = requireDataDir(invocation);
     const answer = await askRelay(dataDir, { method: 'GET', path, timeoutMs: TIMEOUT_MS });
-    const { overrides } = read(answer, listSchema);
+    const { overrides } = readAnswer(answer, listSchema);
     if (invocation.json) printJson(overrides);
     else if (overrides.length === 0) printError('no override is in force');
     else print(formatTable(HEADING, overrides.map(rowOf)));
@@ -64,8 +60,12 @@ export const overrideAdd: CliCommand = {
     new Option('--tls <level>', 'what is asked of its TLS instead of what it publishes')
       .choices(['none', 'opportunistic', 'encrypt', 'verify'])
       .makeOptionMandatory(),
-    new Option('--reason <text>', 'why, e.g. a ticket').argParser(parseText).makeOptionMandatory(),
-    new Option('--owner <who>', 'who answers for it').argParser(parseText).default(''),
+    new Option('--reason <text>', 'why, e.g. a ticket')
+      .argParser(parseText(LONGEST_TEXT))
+      .makeOptionMandatory(),
+    new Option('--owner <who>', 'who answers for it')
+      .argParser(parseText(LONGEST_TEXT))
+      .default(''),
     new Option('--expires <when>', 'when it ends: 2027-01-31 or 2027-01-31T12:00:00Z').argParser(
       parseEnd,
     ),
@@ -107,44 +107,9 @@ async function change(
   const domain = requireDomain(invocation.args[0] ?? '');
   const path = `/api/v1/overrides/${domain}`;
   const dataDir = requireDataDir(invocation);
-  const made = read(
-    await askRelay(dataDir, { ...asked, path, timeoutMs: TIMEOUT_MS }),
-    changeSchema,
-  );
+  const answer = await askRelay(dataDir, { ...asked, path, timeoutMs: TIMEOUT_MS });
+  const made = readAnswer(answer, changeSchema);
   if (invocation.json) printJson({ ok: true, ...made });
   else print(`${domain}: ${printable(made.result)}`);
   return EXIT.done;
-}
-
-function requireDomain(text: string): DomainName {
-  const domain = parseDomain(text);
-  if (domain !== undefined) return domain;
-  throw new CliError(EXIT.wrong, `${quoted(text)} is no domain name`);
-}
-
-/** The body as `schema` wants it. Throws CliError for every other answer. */
-function read<T>({ status, body }: ControlAnswer, schema: z.ZodType<T>): T {
-  const parsed = schema.safeParse(body);
-  if (status === 200 && parsed.success) return parsed.data;
-  const refusal = refusalSchema.safeParse(body);
-  const why = refusal.success ? refusal.data.error : `the relay answered ${status}`;
-  throw new CliError(EXIT.no, printable(why), { status });
-}
-
-function parseText(text: string): string {
-  const trimmed = text.trim();
-  if (trimmed !== '' && trimmed.length <= LONGEST_TEXT) return trimmed;
-  throw new InvalidArgumentError(`It has 1 to ${LONGEST_TEXT} characters.`);
-}
-
-function parseEnd(text: string): number {
-  const at = parseExpiry(text);
-  if (at !== undefined && at > Date.now()) return at;
-  throw new InvalidArgumentError('It is a day such as 2027-01-31, or a time, to come.');
-}
-
-function parseSpan(text: string): number {
-  const span = parseDuration(text);
-  if (span !== undefined && span > 0) return span;
-  throw new InvalidArgumentError('It is a duration: 30m, 2h, 7d.');
 }

@@ -80,7 +80,7 @@ const QUEUE_WORDS: Readonly<Record<string, (count: number) => string>> = {
   messages: (count) => `${count} messages`,
   inFlight: (count) => `${count} deliveries under way`,
   due: (count) => `${count} due`,
-  parked: (count) => `${count} due, but their hosts are away`,
+  parked: (count) => `${count} parked: their hosts are away, or they are paused`,
   delayed: (count) => `${count} waiting for their time`,
   overdue: (count) => `${count} overdue`,
   oldestDueSeconds: (count) => `oldest due for ${Math.round(count)} s`,

@@ -36,6 +36,8 @@ export interface GateParts {
   readonly connections: (destination: Destination) => number;
   /** Attempts at once for all destinations together. */
   readonly slots: number;
+  /** Whether an administrator has paused it: then it gets none. */
+  readonly isPaused?: (destination: Destination) => boolean;
 }
 
 /** Lanes of a site whose limits are looked at; beyond these the first ones speak for all. */
@@ -44,6 +46,7 @@ const LANES_ASKED = 20;
 export class Gate {
   readonly #ledger: Ledger;
   readonly #connections: (destination: Destination) => number;
+  readonly #isPaused: (destination: Destination) => boolean;
   readonly #slots: number;
   readonly #shared: number;
   readonly #restful: number;
@@ -55,8 +58,9 @@ export class Gate {
   readonly #run = randomBytes(6).toString('hex');
   #named = 0;
 
-  constructor({ ledger, connections, slots }: GateParts) {
+  constructor({ ledger, connections, slots, isPaused = () => false }: GateParts) {
     this.#ledger = ledger;
+    this.#isPaused = isPaused;
     this.#connections = connections;
     this.#slots = slots;
     this.#shared = Math.ceil(slots / 2);
@@ -68,12 +72,17 @@ export class Gate {
     return `${this.#run}-${this.#named++}`;
   }
 
+  /** How many turns a destination may have for its own sake. */
+  #limit(destination: Destination): number {
+    return this.#isPaused(destination) ? 0 : this.#connections(destination);
+  }
+
   /** New turns for what is due in the lane and was not asked for yet. */
   ask(lane: Lane, nowMs: number): readonly Turn[] {
     const { site } = lane;
     const wanted = Math.min(
       lane.waiting.dueCount - lane.turnsAsked,
-      this.#connections(lane.destination) - lane.turns,
+      this.#limit(lane.destination) - lane.turns,
     );
     const room = Math.max(0, Math.min(wanted, this.#most(site, nowMs) - site.turns));
     note(site.refused, lane, room < wanted && site.breaker.state(nowMs) !== 'open');
@@ -90,7 +99,7 @@ export class Gate {
     let most = 0;
     let looked = 0;
     for (const { destination } of site.lanes) {
-      most = Math.max(most, this.#connections(destination));
+      most = Math.max(most, this.#limit(destination));
       if (++looked >= LANES_ASKED) break;
     }
     return most;
@@ -134,7 +143,7 @@ export class Gate {
 
   /** Whether the lane or its site has more turns than it may: a limit was lowered, or a breaker opened. */
   isOver(lane: Lane, nowMs: number): boolean {
-    if (lane.turnsTaken > this.#connections(lane.destination)) return true;
+    if (lane.turnsTaken > this.#limit(lane.destination)) return true;
     return lane.site.turns > this.#most(lane.site, nowMs);
   }
 

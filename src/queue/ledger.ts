@@ -21,7 +21,7 @@ const NEVER = { failures: Number.POSITIVE_INFINITY, probeEvery: 0 };
 export type LedgerSummary = {
   readonly inFlight: number;
   readonly due: number;
-  /** Due, but their hosts are away: they wait until a probe gets through. */
+  /** Due, but their hosts are away, or they are paused: they wait until a probe gets through, or they are resumed. */
   readonly parked: number;
   readonly delayed: number;
   /** Of those due. */
@@ -146,14 +146,17 @@ export class Ledger {
     }
   }
 
-  /** How many deliveries are being attempted, due, and waiting; O(lanes). */
-  summary(nowMs: number): LedgerSummary {
+  /** How many deliveries are being attempted, due, and waiting; O(lanes). `isPaused`: by an administrator. */
+  summary(
+    nowMs: number,
+    isPaused: (destination: Destination) => boolean = () => false,
+  ): LedgerSummary {
     const sum = { inFlight: 0, due: 0, parked: 0, delayed: 0, overdue: 0, oldestDueSeconds: 0 };
-    for (const { waiting, inFlight, site } of this.#lanes.values()) {
+    for (const { destination, waiting, inFlight, site } of this.#lanes.values()) {
       waiting.fallDue(nowMs);
       sum.inFlight += inFlight;
       sum.delayed += waiting.laterCount;
-      if (site.breaker.state(nowMs) !== 'closed') {
+      if (site.breaker.state(nowMs) !== 'closed' || isPaused(destination)) {
         sum.parked += waiting.dueCount;
         continue;
       }

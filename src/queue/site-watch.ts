@@ -75,7 +75,8 @@ export class SiteWatch {
   /** One delivery of the site is attempted; those whose time is over get their answer. */
   #probe(site: Site): void {
     if (this.#isStopped) return;
-    for (const lane of [...site.lanes]) this.#expireOf(lane);
+    const reason = `${site.key} does not answer, last: ${site.lastFailure}`;
+    for (const lane of [...site.lanes]) this.expireOf(lane, reason);
     for (const lane of [...site.lanes]) {
       if (site.turns > 0) return;
       // The next probe is another lane's.
@@ -85,11 +86,10 @@ export class SiteWatch {
     }
   }
 
-  #expireOf(lane: Lane): void {
+  /** Give an answer to what has reached the end of its lifetime in a lane that is not attempted, and why. */
+  expireOf(lane: Lane, reason: string): void {
     const { ledger, clock, isExpired, expire } = this.#parts;
     lane.waiting.fallDue(clock.now());
-    const { key, lastFailure } = lane.site;
-    const reason = `${key} does not answer, last: ${lastFailure}`;
     for (const delivery of ledger.claimWhere(lane, isExpired)) expire(delivery, reason);
   }
 

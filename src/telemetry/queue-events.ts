@@ -39,6 +39,12 @@ export function queueEvents(log: Log, metrics: Metrics) {
     breakerClosed(site: string, afterMs: number): void {
       log.write('info', 'queue.breaker_closed', { site, afterSeconds: Math.round(afterMs / 1000) });
     },
+    pauseOver(domain: string): void {
+      log.write('info', 'queue.pause_over', { domain });
+    },
+    pausesUnreadable(file: string, reason: string): void {
+      log.write('error', 'queue.pauses_unreadable', { file, reason });
+    },
     /** A bug: the attempt threw. The delivery stays queued. */
     attemptCrashed(delivery: { id: string; destination: string }, error: Error): void {
       log.write('error', 'queue.attempt_crashed', {

@@ -1,4 +1,5 @@
 /** A policy cache that is a map, in the place of the engine's. */
+import type { DomainAdmin } from '../../src/admin/domains.ts';
 import type { OverrideAdmin } from '../../src/admin/overrides.ts';
 import type { PolicyAdmin, PolicyView, RefreshAnswer } from '../../src/admin/policies.ts';
 import { viewOf } from '../../src/admin/policies.ts';
@@ -13,7 +14,12 @@ const overrides: OverrideAdmin = {
   add: () => Promise.reject(new Error('not here')),
   remove: () => Promise.reject(new Error('not here')),
 };
-export const NOTHING_ELSE = { overrides, audit: { last: async () => [] } };
+const domains: DomainAdmin = {
+  list: () => [],
+  pause: () => Promise.reject(new Error('not here')),
+  resume: () => Promise.reject(new Error('not here')),
+};
+export const NOTHING_ELSE = { overrides, domains, audit: { last: async () => [] } };
 
 /** 2026-01-10T12:00:00Z; the policies were fetched three hours before. */
 export const NOW_MS = Date.UTC(2026, 0, 10, 12);

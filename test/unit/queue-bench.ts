@@ -32,6 +32,7 @@ export class Bench {
   readonly sites = new Sites(() => this.breaker);
   readonly ledger = new WatchedLedger(() => Number.POSITIVE_INFINITY, this.sites);
   readonly watch: SiteWatch;
+  readonly paused = new Set<string>();
   /** What the breakers did. */
   readonly told: string[] = [];
   /** Deliveries whose lifetime is over. */
@@ -55,6 +56,7 @@ export class Bench {
     this.gate = new Gate({
       ledger,
       connections: (destination) => this.limitOf(destination),
+      isPaused: (destination) => this.paused.has(destination),
       slots,
     });
     this.outbox = {

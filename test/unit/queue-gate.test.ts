@@ -130,6 +130,35 @@ describe('the gate', () => {
   });
 });
 
+describe('a destination that is paused', () => {
+  test('gets no turn, and those it has end after the attempt they are at', async () => {
+    const bench = new Bench(3);
+    for (let n = 0; n < 5; n += 1) bench.enter('a.example');
+    const one = await bench.begin('a.example');
+    bench.paused.add('a.example');
+    bench.attempted(one, 'answered');
+    assert.equal(await bench.dispatcher.next(one.turn), undefined);
+    bench.dispatcher.end(one.turn);
+    for (let turn = bench.take('a.example'); turn; turn = bench.take('a.example')) {
+      assert.equal(await bench.dispatcher.next(turn), undefined, 'one that was asked before');
+      bench.dispatcher.end(turn);
+    }
+    bench.enter('a.example', 'b.example');
+    assert.deepEqual(
+      bench.ofKind('turn').map(({ destination }) => destination),
+      ['b.example'],
+    );
+    const isPaused = (destination: string) => bench.paused.has(destination);
+    const { parked, due } = bench.ledger.summary(bench.clock.now(), isPaused);
+    assert.deepEqual([parked, due], [5, 1]);
+    bench.paused.clear();
+    const lane = bench.ledger.lane('a.example');
+    assert.ok(lane);
+    bench.dispatcher.supply(lane);
+    assert.equal(bench.ofKind('turn', 'a.example').length, 3);
+  });
+});
+
 describe('the dispatcher', () => {
   test('a turn with nothing left to do rests, and gets what comes in meanwhile', async () => {
     const bench = new Bench();

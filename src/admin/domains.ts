@@ -1,0 +1,87 @@
+/**
+ * Pauses of destinations as the API sees them; each change is in the audit log.
+ */
+import type { Clock } from '../platform/clock.ts';
+import type { DomainName } from '../protocol/domain.ts';
+import type { Pause, Pauses } from '../queue/pauses.ts';
+import type { AuditLog } from './audit.ts';
+import type { Change } from './requests.ts';
+
+export interface PauseView {
+  readonly domain: string;
+  readonly reason: string;
+  /** RFC 3339, UTC. */
+  readonly pausedAt: string;
+  /** When it is over by itself; absent: never. */
+  readonly expires?: string;
+  /** Deliveries that wait. */
+  readonly waiting: number;
+}
+
+export interface DomainAdmin {
+  /** By domain. */
+  list(): readonly PauseView[];
+  /** Rejects with the system's error when the disk does not take it. */
+  pause(pause: Omit<Pause, 'pausedAt'>, actor: string): Promise<Change>;
+  resume(domain: DomainName, actor: string): Promise<Change>;
+}
+
+export interface DomainAdminParts {
+  readonly pauses: Pauses;
+  readonly audit: AuditLog;
+  readonly clock: Clock;
+  /** Deliveries that wait for a destination. */
+  readonly waiting: (domain: DomainName) => number;
+  /** Its mail may go again. */
+  readonly resumed: (domain: DomainName) => void;
+}
+
+export class Domains implements DomainAdmin {
+  readonly #parts: DomainAdminParts;
+
+  constructor(parts: DomainAdminParts) {
+    this.#parts = parts;
+  }
+
+  list(): readonly PauseView[] {
+    const { pauses, waiting } = this.#parts;
+    return pauses.list().map(({ domain, reason, pausedAt, expires }) => ({
+      ...{ domain, reason },
+      pausedAt: new Date(pausedAt).toISOString(),
+      ...(expires === undefined ? {} : { expires: new Date(expires).toISOString() }),
+      waiting: waiting(domain),
+    }));
+  }
+
+  async pause(pause: Omit<Pause, 'pausedAt'>, actor: string): Promise<Change> {
+    const { pauses, clock, audit } = this.#parts;
+    const { domain, reason, expires } = pause;
+    const now = clock.now();
+    if (expires !== undefined && expires <= now) {
+      return { ok: false, status: 422, error: 'it would be over already' };
+    }
+    const until = expires === undefined ? {} : { expires: new Date(expires).toISOString() };
+    await audit.note({
+      actor,
+      action: 'domain.pause',
+      target: domain,
+      facts: { reason, ...until },
+    });
+    const made = await pauses.put({ ...pause, pausedAt: now });
+    if (made === 'full') {
+      return { ok: false, status: 422, error: 'there are too many pauses; resume some first' };
+    }
+    return { ok: true, result: made === 'added' ? 'paused' : 'paused anew' };
+  }
+
+  async resume(domain: DomainName, actor: string): Promise<Change> {
+    const { pauses, audit, resumed } = this.#parts;
+    if (pauses.of(domain) === undefined) {
+      return { ok: false, status: 404, error: `${domain} is not paused` };
+    }
+    await audit.note({ actor, action: 'domain.resume', target: domain });
+    await pauses.remove(domain);
+    resumed(domain);
+    return { ok: true, result: 'resumed' };
+  }
+}
