@@ -1,15 +1,16 @@
 /**
  * Handing a message over in a session that was admitted: what the server must offer for it, the
- * transaction, and a result for every recipient from the replies in the order of the commands.
+ * transaction, with as many recipients as the server takes in one, and how the session stands
+ * afterwards. What became of each recipient: transaction-result.ts.
  */
 import type { Readable } from 'node:stream';
 import { type Failure, type LocalFailure, localFailure } from '../mail/failure.ts';
-import type { RecipientReply, SessionFacts, SessionResult } from '../mail/session-result.ts';
+import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
 import { toAsciiDomain } from '../protocol/mailbox.ts';
 import { refusesSession } from './admission.ts';
 import type { Consignment } from './session.ts';
-import { connectionFailure } from './session-failure.ts';
 import type { TransactionReplies, WireMessage } from './transaction.ts';
+import { transactionResult } from './transaction-result.ts';
 import type { Wire } from './wire.ts';
 
 /** How the session stands after a message. */
@@ -44,8 +45,11 @@ export async function handOver(
     // The session may have been opened for another message: the requirement is this one's.
     const refused = refusesSession(facts.requirement, facts.tls);
     if (refused) return { ...notSent(refused), ending: 'broken' };
-    const replies = await wire.transact(wireMessage(consignment), body, signal);
-    const result = transacted(wire, consignment, { facts, replies });
+    // RFC 9422 §4.2: no more recipients than the server announced; the others are left.
+    const named = consignment.recipients.slice(0, wire.limits.rcptMax);
+    const replies = await wire.transact(wireMessage(consignment, named), body, signal);
+    const left = consignment.recipients.slice(named.length);
+    const result = transactionResult(wire, replies, { facts, named, left });
     return { result, ending: await endingOf(wire, replies, signal) };
   } finally {
     if (!Buffer.isBuffer(body)) body.destroy();
@@ -107,7 +111,10 @@ function missingExtension(
   return undefined;
 }
 
-function wireMessage({ envelope, sizeBytes, recipients }: Consignment): WireMessage {
+function wireMessage(
+  { envelope, sizeBytes }: Consignment,
+  recipients: readonly number[],
+): WireMessage {
   return {
     reversePath: toAsciiDomain(envelope.reversePath),
     recipients: recipients.flatMap((index) => {
@@ -120,51 +127,4 @@ function wireMessage({ envelope, sizeBytes, recipients }: Consignment): WireMess
     ret: envelope.ret,
     envid: envelope.envid,
   };
-}
-
-/** Every recipient's reply, from the replies in the order of the commands. */
-function transacted(
-  wire: Wire,
-  consignment: Consignment,
-  { facts, replies }: { facts: SessionFacts; replies: TransactionReplies },
-): SessionResult {
-  const { mail, error } = replies;
-  if (!mail) {
-    const failure = error ? connectionFailure(wire, error) : lost(replies);
-    return { kind: 'ended-early', facts, failure };
-  }
-  if (mail.code >= 300) {
-    // Refused before anybody was named: about host or message, so the walk decides how it goes on.
-    return { kind: 'ended-early', facts, failure: { kind: 'reply', stage: 'mail', reply: mail } };
-  }
-  const dsnOffered = wire.offers('DSN');
-  const recipients = new Map<number, RecipientReply>();
-  consignment.recipients.forEach((recipient, position) => {
-    recipients.set(recipient, recipientReply(replies, { position, dsnOffered, wire }));
-  });
-  return { kind: 'transacted', facts, recipients };
-}
-
-function recipientReply(
-  replies: TransactionReplies,
-  { position, dsnOffered, wire }: { position: number; dsnOffered: boolean; wire: Wire },
-): RecipientReply {
-  const { data, final, error } = replies;
-  const rcpt = replies.rcpt[position];
-  const failed = (failure: Failure): RecipientReply => ({ kind: 'failed', failure });
-  if (rcpt && rcpt.code >= 300) return failed({ kind: 'reply', stage: 'rcpt', reply: rcpt });
-  if (rcpt && final && final.code < 300 && replies.messageSent) {
-    return { kind: 'accepted', reply: final, dsnOffered };
-  }
-  if (rcpt && final) return failed({ kind: 'reply', stage: 'end-of-data', reply: final });
-  if (rcpt && data && data.code >= 400)
-    return failed({ kind: 'reply', stage: 'data', reply: data });
-  if (replies.messageSent) return failed(lost(replies));
-  return failed(error ? connectionFailure(wire, error) : lost(replies));
-}
-
-function lost({ messageSent }: TransactionReplies): LocalFailure {
-  return messageSent
-    ? localFailure('connection-lost-after-data', 'no reply to the end of the message')
-    : localFailure('connection-lost', 'the connection ended within the transaction');
 }

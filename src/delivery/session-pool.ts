@@ -51,10 +51,9 @@ export class SessionPool {
   /** A session that was opened under `key`, for one message to `destination`; it is the caller's until `put`. */
   take(key: string, destination: Destination): OpenSession | undefined {
     for (;;) {
-      const session = this.#byKey.get(key)?.at(-1);
       // One that has had enough for this destination may do for others on the same host.
-      const { messagesPerConnection } = this.#parts.limitsFor(destination);
-      if (!session || session.messages >= messagesPerConnection) return undefined;
+      const session = this.#byKey.get(key)?.findLast((one) => this.#hasRoom(one, destination));
+      if (!session) return undefined;
       this.#remove(session);
       if (this.#isFit(session, destination) && session.wire.wake()) return session;
       session.wire.finish();
@@ -97,11 +96,20 @@ export class SessionPool {
   /** Whether it may carry another message, as far as its age and limits go. */
   #isFit(session: OpenSession, destination: Destination): boolean {
     const now = this.#parts.clock.now();
-    const { messagesPerConnection } = this.#parts.limitsFor(destination);
     const ageMs = now - session.openedAtMs;
     // A clock that was set back says nothing about the age.
     if (ageMs < 0 || ageMs >= LONGEST_USE_MS) return false;
-    return session.messages < messagesPerConnection && !hasExpired(session, now);
+    return this.#hasRoom(session, destination) && !hasExpired(session, now);
+  }
+
+  /** Whether our limits and those of the server let it carry another message to `destination`. */
+  #hasRoom({ messages, destinations, wire }: OpenSession, destination: Destination): boolean {
+    const { messagesPerConnection } = this.#parts.limitsFor(destination);
+    const { mailMax = Infinity, rcptDomainMax = Infinity } = wire.limits;
+    // RFC 9422 §4.1: beyond it the server would refuse MAIL.
+    if (messages >= Math.min(messagesPerConnection, mailMax)) return false;
+    // RFC 9422 §4.3: all recipients of a delivery are in one domain.
+    return destinations.has(destination) || destinations.size < rcptDomainMax;
   }
 
   #leave(session: OpenSession): void {

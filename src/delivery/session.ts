@@ -82,8 +82,10 @@ export interface OpenSession {
   /** As they were at the handshake. */
   readonly facts: SessionFacts;
   readonly openedAtMs: number;
-  /** How many messages went over it. */
+  /** How many transactions it had. */
   messages: number;
+  /** Whose mail went over it. */
+  readonly destinations: Set<Destination>;
 }
 
 type Parts = SessionParts & { readonly signal: AbortSignal };
@@ -110,7 +112,8 @@ export async function runSession(
     wire?.finish();
     return { kind: 'ended-early', facts, failure };
   }
-  const session = { key, wire, facts, openedAtMs: reuse?.clock.now() ?? 0, messages: 0 };
+  const opened = { key, wire, facts, openedAtMs: reuse?.clock.now() ?? 0 };
+  const session = { ...opened, messages: 0, destinations: new Set<Destination>() };
   wire.once('end', () => reuse?.pool.forget(session));
   return (await overOpen(session, { ...delivery, isReused: false })).result;
 }
@@ -147,6 +150,7 @@ async function overOpen(
     ? { ...session.facts, candidate, requirement, reused: true }
     : session.facts;
   session.messages += 1;
+  session.destinations.add(plan.destination);
   let handed: HandedOver | undefined;
   try {
     handed = await handOver(wire, consignment, { facts, signal });

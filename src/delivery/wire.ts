@@ -18,6 +18,7 @@ import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { Recipient } from '../mail/envelope.ts';
+import { parseLimits, type SmtpLimits } from '../protocol/smtp/limits.ts';
 import { Connection } from './connection.ts';
 import { ContentStream, wholeContent } from './content.ts';
 import type { SendStream } from './nodemailer-internals.ts';
@@ -57,6 +58,7 @@ export class Wire extends Connection {
   /** The content, where it is sent in one piece. */
   #content: Buffer | undefined;
   #keywords: { readonly lines: readonly string[]; readonly all: ReadonlySet<string> } | undefined;
+  #limits: { readonly lines: readonly string[]; readonly limits: SmtpLimits } | undefined;
   /** As asked for. */
   readonly startTls: WireOptions['startTls'];
   /** STARTTLS stood in the EHLO reply in clear text. */
@@ -105,6 +107,13 @@ export class Wire extends Connection {
       this.#keywords = { lines, all: new Set(all) };
     }
     return this.#keywords.all.has(keyword.toUpperCase());
+  }
+
+  /** What a session and a transaction may hold, by the last EHLO reply (RFC 9422 §3.6). */
+  get limits(): SmtpLimits {
+    const lines = this._ehloLines ?? [];
+    if (this.#limits?.lines !== lines) this.#limits = { lines, limits: parseLimits(lines) };
+    return this.#limits.limits;
   }
 
   /** The size limit of RFC 1870 §4; undefined when none was declared. */

@@ -55,4 +55,6 @@ export type SessionResult =
       readonly facts: SessionFacts;
       /** By recipient index in the envelope. */
       readonly recipients: ReadonlyMap<number, RecipientReply>;
+      /** Those who were too many for this transaction: their turn is in another one. */
+      readonly left?: readonly number[];
     };

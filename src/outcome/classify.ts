@@ -8,6 +8,7 @@
  */
 import type { Failure, LocalCause, RemoteReply } from '../mail/failure.ts';
 import type { CauseClass } from '../mail/outcome.ts';
+import { takesNoMoreRecipients } from '../protocol/smtp/reply.ts';
 
 export interface Meaning {
   readonly permanent: boolean;
@@ -24,31 +25,22 @@ export function classify(failure: Failure): Meaning {
 /** RFC 5321 §4.2.1: the first digit decides; the enhanced status refines the cause. */
 function classifyReply(failure: RemoteReply): Meaning {
   const { stage, reply } = failure;
-  const permanent = reply.code >= 500 && !isTooManyRecipients(failure);
+  const isForNow = stage === 'rcpt' && takesNoMoreRecipients(reply);
+  const permanent = reply.code >= 500 && !isForNow;
   // Before MAIL a reply is about the host (RFC 5321 §3.1: a 554 greeting: try the next one), and so
   // is 421 at any point (RFC 5321 §3.8); a 4xx to MAIL is too often about the host to stop at.
   const aboutHost =
     stage === 'greeting' || stage === 'ehlo' || stage === 'starttls' || stage === 'auth';
   const tryNextHost = aboutHost || reply.code === 421 || (stage === 'mail' && !permanent);
-  const status =
-    withoutLeadingZeros(reply.enhanced) ??
-    (permanent ? `5.${SUBJECTS[stage]}` : `4.${SUBJECTS[stage]}`);
+  // RFC 3463 §2: the class is that of what is done; a 552 may be for now.
+  const detail = withoutLeadingZeros(reply.enhanced)?.slice(1) ?? `.${SUBJECTS[stage]}`;
+  const status = `${permanent ? 5 : 4}${detail}`;
   return { permanent, tryNextHost, status, causeClass: replyCauseClass(status, reply.text) };
 }
 
 /** RFC 3463 §2: `5.1.1`, never `5.01.001`. */
 function withoutLeadingZeros(enhanced: string | undefined): string | undefined {
   return enhanced?.replace(/\.0+(?=\d)/g, '.');
-}
-
-/**
- * The server takes no more recipients in this transaction: 452, or 552 as some say it (RFC 5321
- * §4.5.3.1.10). Those it refused go in another one at once.
- */
-export function isTooManyRecipients(failure: Failure): boolean {
-  if (failure.kind !== 'reply' || failure.stage !== 'rcpt') return false;
-  const { code, enhanced } = failure.reply;
-  return (code === 452 || code === 552) && (enhanced === undefined || enhanced.endsWith('.5.3'));
 }
 
 /**

@@ -30,6 +30,21 @@ function replied(reply: RecipientReply, facts: SessionFacts): Outcome {
   return { kind: 'delivered', facts, reply: reply.reply, dsnOffered: reply.dsnOffered };
 }
 
+/**
+ * Why those who were too many for a transaction wait like the others, instead of having their own at
+ * once: the server, or the way to it, failed for now. Refusals of single recipients say nothing
+ * about them, except for a 421 (RFC 5321 §3.8).
+ */
+export function whyNotOn(outcomes: ReadonlyMap<number, Outcome>): Outcome | undefined {
+  for (const outcome of outcomes.values()) {
+    if (outcome.kind !== 'deferred') continue;
+    const { failure } = outcome.diagnosis;
+    const isOwn = failure.kind === 'reply' && failure.stage === 'rcpt';
+    if (!isOwn || failure.reply.code === 421) return outcome;
+  }
+  return undefined;
+}
+
 /** The outcome of a failure before any host was chosen. */
 export function concludeWithoutSession(
   failure: Failure,

@@ -18,7 +18,6 @@ import { nextAttempt, type RetrySettings } from '../queue/retry-schedule.ts';
 import type { AttemptRecord, RecordedFailure } from '../spool/message-state.ts';
 import { type Spool, SpoolError, type StoredMessage } from '../spool/store.ts';
 import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
-import { isTooManyRecipients } from './classify.ts';
 import { owesDsn } from './dsn-duty.ts';
 
 export interface SettleParts {
@@ -34,6 +33,8 @@ export interface AttemptOutcomes {
   /** Attempts made, this one included. */
   readonly attempts: number;
   readonly outcomes: ReadonlyMap<number, Outcome>;
+  /** More transactions of this attempt follow: those who were delivered are recorded before them. */
+  readonly more?: true;
   /** Whether the policy that holds recipients back is still the latest; absent: nobody looked. */
   readonly policyCheck?: PolicyCheck;
 }
@@ -78,6 +79,7 @@ function decide(attempt: AttemptOutcomes, { clock, retry }: SettleParts): Attemp
     destination: attempt.destination,
     delivered,
     relayed,
+    ...(attempt.more ? { more: true as const } : {}),
   };
   const next = deferred.length === 0 ? undefined : whenNext(attempt, { atMs, retry: retry() });
   const record: AttemptRecord =
@@ -92,7 +94,6 @@ function whenNext(
   { message, destination, attempts, outcomes, policyCheck }: AttemptOutcomes,
   { atMs, retry }: { atMs: number; retry: RetrySettings },
 ): number | 'expired' {
-  if (restGoesAtOnce(outcomes)) return atMs;
   const { receivedAtMs, reversePath } = message.envelope;
   const question = {
     destination,
@@ -141,15 +142,6 @@ function causeClassOf(outcomes: AttemptOutcomes['outcomes']) {
     if (outcome.kind === 'deferred') return outcome.diagnosis.causeClass;
   }
   return 'other';
-}
-
-/** Some were delivered and all others only were too many for one transaction: no reason to wait. */
-function restGoesAtOnce(outcomes: AttemptOutcomes['outcomes']): boolean {
-  const all = [...outcomes.values()];
-  return (
-    all.some(({ kind }) => kind === 'delivered') &&
-    all.every((o) => o.kind !== 'deferred' || isTooManyRecipients(o.diagnosis.failure))
-  );
 }
 
 /**

@@ -28,7 +28,10 @@ export interface RecordedFailure {
   readonly expired?: boolean;
 }
 
-/** An attempt for one destination ended; its recipients' fates, and when the rest is tried again. */
+/**
+ * An attempt for one destination ended, or one of its transactions; its recipients' fates, and when
+ * the rest is tried again.
+ */
 export interface AttemptRecord {
   readonly kind: 'attempt';
   readonly atMs: number;
@@ -45,6 +48,8 @@ export interface AttemptRecord {
   readonly deferred: readonly { readonly index: number; readonly failure: RecordedFailure }[];
   /** Absolute; present when `deferred` is not empty. */
   readonly nextAttemptMs?: number;
+  /** Other transactions of the same attempt follow: this is no attempt of its own. */
+  readonly more?: true;
   /** The id the DSN about this attempt gets, fixed before the DSN is made, so that it is made once. */
   readonly dsnId?: MessageId;
 }
@@ -126,7 +131,7 @@ export function foldRecords(
     pending.push({
       destination,
       pending: open,
-      attempts: made.length,
+      attempts: made.filter(({ more }) => !more).length,
       nextAttemptMs: last?.nextAttemptMs ?? envelope.receivedAtMs,
       lastFailure: last?.deferred[0]?.failure,
     });

@@ -45,6 +45,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   admin: 12,
   check: 12,
   roles: 12,
+  'transactions.ts': 11,
   'pipeline.ts': 12,
   [ROOT]: 13,
   cli: 14,

@@ -72,7 +72,7 @@ const REPLIES: readonly (readonly [SmtpStage, string, Row])[] = [
   ['rcpt', '452 4.2.2 over quota', ['defer', 'stop', '4.2.2', 'mailboxFull']],
   ['rcpt', '552 5.2.2 mailbox full', ['bounce', 'stop', '5.2.2', 'mailboxFull']],
   ['rcpt', '452 4.5.3 too many recipients', ['defer', 'stop', '4.5.3', 'rateLimited']],
-  ['rcpt', '552 5.5.3 too many recipients', ['defer', 'stop', '5.5.3', 'rateLimited']],
+  ['rcpt', '552 5.5.3 too many recipients', ['defer', 'stop', '4.5.3', 'rateLimited']],
   ['rcpt', '552 too many recipients', ['defer', 'stop', '4.0.0', 'rateLimited']],
   ['rcpt', '421 4.7.28 unusual rate', ['defer', 'next', '4.7.28', 'rateLimited']],
   ['rcpt', '451 4.4.5 congested', ['defer', 'stop', '4.4.5', 'rateLimited']],

@@ -44,6 +44,14 @@ describe('foldRecords', () => {
     assert.deepEqual(pendingOf(gone), { 'dest.example': [0, 2], 'other.example': [1] });
   });
 
+  test('a transaction that others were to follow is no attempt: the rest is due at once', () => {
+    const before = attempt({ deferred: failed(0, 2), nextAttemptMs: 5000 });
+    const part = attempt({ delivered: [0], more: true });
+    const [dest] = fold(before, part).pending;
+    assert.deepEqual(dest?.pending, [2]);
+    assert.deepEqual([dest?.attempts, dest?.nextAttemptMs], [1, RECEIVED_AT]);
+  });
+
   test('delivered and bounced recipients have their fate, deferred ones wait', () => {
     const first = attempt({ delivered: [0], deferred: failed(2), nextAttemptMs: 5000 });
     const { pending } = fold(first);

@@ -5,13 +5,13 @@ import type { SessionPlan } from '../../src/delivery/session.ts';
 import { type LocalCause, localFailure } from '../../src/mail/failure.ts';
 import type { MessageId } from '../../src/mail/message-id.ts';
 import type { Route } from '../../src/mail/route.ts';
-import type { SessionResult } from '../../src/mail/session-result.ts';
+import type { RecipientReply, SessionResult } from '../../src/mail/session-result.ts';
 import type { AttemptOutcomes } from '../../src/outcome/settle.ts';
 import { attemptDelivery, expireDelivery, type Stages } from '../../src/pipeline.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { withDeadline } from '../../src/platform/deadline.ts';
 import type { PolicyCheck } from '../../src/policy/last-check.ts';
-import { parseReply } from '../../src/protocol/smtp/reply.ts';
+import { parseReply, type Reply } from '../../src/protocol/smtp/reply.ts';
 import { NO_DESTINATION, type SpoolRecord } from '../../src/spool/message-state.ts';
 import { type Spool, SpoolError, type StoredMessage } from '../../src/spool/store.ts';
 import { domain } from './policy-parts.ts';
@@ -423,5 +423,154 @@ describe('the last attempt, when a policy holds the message back', () => {
     const { made, state } = bench('changed', 'fails', 'connect-refused');
     await made.run();
     assert.equal(state.checked, 0);
+  });
+});
+
+describe('an attempt at a server that takes two recipients in a transaction', () => {
+  const FIVE = ['a', 'b', 'c', 'd', 'e'].map((name) => `${name}@dest.example`);
+
+  interface Asked {
+    readonly host: string | undefined;
+    readonly address: string;
+    readonly recipients: readonly number[];
+    readonly settledBefore: number;
+  }
+
+  /** What it was asked for, and answers by `reply`, which says nothing where the recipient is taken. */
+  function limited(reply: (index: number) => string | undefined = () => undefined) {
+    const asked: Asked[] = [];
+    const bench: Bench = new Bench(message([], ...FIVE), {
+      addressesOf: async ({ address }) => ({
+        kind: 'addresses',
+        addresses: [address ?? '192.0.2.1', '192.0.2.2'],
+      }),
+      runSession: async (plan, { recipients }) => {
+        const { candidate, address } = plan;
+        const settledBefore = bench.settled.length;
+        asked.push({ host: candidate.host, address, recipients, settledBefore });
+        if (address === '192.0.2.1') {
+          const failure = localFailure('connect-refused', 'x');
+          return { kind: 'ended-early', facts: factsOf(plan), failure };
+        }
+        const named = recipients.slice(0, 2);
+        const replies = named.map((index): [number, RecipientReply] => {
+          const refusal = reply(index);
+          if (refusal === undefined) {
+            return [index, { kind: 'accepted', reply: OK as Reply, dsnOffered: false }];
+          }
+          const parsed = parseReply(refusal) as Reply;
+          const stage = refusal.includes('whole') ? 'end-of-data' : 'rcpt';
+          return [index, { kind: 'failed', failure: { kind: 'reply', stage, reply: parsed } }];
+        });
+        const left = recipients.slice(2);
+        const recipientsOf = { recipients: new Map(replies), ...(left.length > 0 ? { left } : {}) };
+        return { kind: 'transacted', facts: factsOf(plan), ...recipientsOf };
+      },
+    });
+    return { bench, asked };
+  }
+
+  const settledOutcomes = ({ settled }: Bench) =>
+    settled.map(({ outcomes, more = false, attempts }) => ({
+      more,
+      attempts,
+      outcomes: [...outcomes].map(([index, { kind }]) => `${index} ${kind}`),
+    }));
+
+  test('has one transaction after the other, each recorded before the next', async () => {
+    const { bench, asked } = limited();
+    assert.deepEqual(await bench.run(), { kind: 'closed' });
+    assert.deepEqual(settledOutcomes(bench), [
+      { more: true, attempts: 1, outcomes: ['0 delivered', '1 delivered'] },
+      { more: true, attempts: 1, outcomes: ['2 delivered', '3 delivered'] },
+      { more: false, attempts: 1, outcomes: ['4 delivered'] },
+    ]);
+    const sessions = asked.filter(({ address }) => address !== '192.0.2.1');
+    assert.deepEqual(
+      sessions.map(({ recipients, settledBefore }) => [recipients, settledBefore]),
+      [
+        [[0, 1, 2, 3, 4], 0],
+        [[2, 3], 1], // no more than it took before
+        [[4], 2],
+      ],
+    );
+    assert.equal(bench.calls.filter((name) => name === 'onFirstAttempt').length, 1);
+    assert.equal(bench.calls.filter((name) => name === 'finish').length, 1);
+  });
+
+  test('stays with the host and address that took the first, and asks route and policy anew', async () => {
+    const { bench, asked } = limited();
+    await bench.run();
+    assert.deepEqual(
+      asked.map(({ address }) => address),
+      ['192.0.2.1', '192.0.2.2', '192.0.2.2', '192.0.2.2'],
+    );
+    for (const name of ['findRoute', 'tlsPolicy']) {
+      assert.equal(bench.calls.filter((call) => call === name).length, 3, name);
+    }
+  });
+
+  test('refuses some: they are settled at the end, each with its own reply', async () => {
+    const { bench } = limited((index) =>
+      index === 1 ? '550 5.1.1 gone' : index === 2 ? '450 4.2.1 busy' : undefined,
+    );
+    await bench.run();
+    assert.deepEqual(settledOutcomes(bench), [
+      { more: true, attempts: 1, outcomes: ['0 delivered'] },
+      { more: true, attempts: 1, outcomes: ['3 delivered'] },
+      { more: false, attempts: 1, outcomes: ['1 bounced', '2 deferred', '4 delivered'] },
+    ]);
+  });
+
+  for (const [what, words] of [
+    ['the message for now', '451 4.3.0 whole message not now'],
+    ['everything (421)', '421 4.3.2 closing'],
+  ] as const) {
+    test(`refuses ${what}: those left wait with the others`, async () => {
+      const { bench, asked } = limited(() => words);
+      await bench.run();
+      assert.equal(asked.filter(({ address }) => address !== '192.0.2.1').length, 1);
+      const [only, ...rest] = settledOutcomes(bench);
+      assert.deepEqual(rest, []);
+      assert.deepEqual(only, {
+        more: false,
+        attempts: 1,
+        outcomes: [0, 1, 2, 3, 4].map((index) => `${index} deferred`),
+      });
+    });
+  }
+
+  test('refuses the message for good: everybody is asked about, and bounces', async () => {
+    const { bench, asked } = limited(() => '554 5.6.0 whole message never');
+    await bench.run();
+    assert.equal(asked.filter(({ address }) => address !== '192.0.2.1').length, 3);
+    assert.deepEqual(settledOutcomes(bench)[0]?.outcomes.length, 5);
+  });
+
+  test('ends with the relay after the first: made again, and the first is on record', async () => {
+    const { bench } = limited();
+    const { stages } = bench;
+    const stopping: Stages = {
+      ...stages,
+      runSession: async (plan, consignment, signal) => {
+        if (bench.settled.length > 0) bench.stopping.abort();
+        return stages.runSession(plan, consignment, signal);
+      },
+      findRoute: (destination, signal) => stages.findRoute(destination, signal),
+      settle: (made) => {
+        bench.stopping.abort();
+        return stages.settle(made);
+      },
+    };
+    const id = sampleEnvelope().id;
+    const end = await attemptDelivery(
+      { id, destination: 'dest.example' },
+      stopping,
+      bench.stopping.signal,
+    );
+    assert.deepEqual(end, { kind: 'again', atMs: RECEIVED_AT });
+    assert.deepEqual(settledOutcomes(bench), [
+      { more: true, attempts: 1, outcomes: ['0 delivered', '1 delivered'] },
+    ]);
   });
 });

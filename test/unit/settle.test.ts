@@ -86,14 +86,15 @@ interface Situation {
   readonly ageMs?: number;
   readonly refusals?: number;
   readonly policyCheck?: PolicyCheck;
+  readonly more?: true;
 }
 
-function run({ outcomes, envelope, ageMs = 0, refusals = 0, policyCheck }: Situation) {
+function run({ outcomes, envelope, ageMs = 0, refusals = 0, policyCheck, more }: Situation) {
   const clock = new FakeClock(RECEIVED_AT + ageMs);
   const { spool, records } = recordSpool(refusals);
   const recorded = recordEvents<OutcomeEvents>();
   const message = { envelope: sampleEnvelope(envelope), sizeBytes: 1, records: [] };
-  const check = policyCheck === undefined ? {} : { policyCheck };
+  const check = { ...(policyCheck ? { policyCheck } : {}), ...(more ? { more } : {}) };
   const attempt = { message, destination: 'dest.example', attempts: 3, outcomes, ...check };
   const parts = { spool, clock, retry: () => RETRY, events: recorded.events };
   return { settled: settle(attempt, parts), clock, records, recorded, envelope: message.envelope };
@@ -292,17 +293,11 @@ describe('settle', () => {
     assert.deepEqual(record.delivered, [0]);
   });
 
-  test('those who were too many for one transaction go in the next one at once', async () => {
-    const tooMany = outcome(rcpt('452 4.5.3 too many recipients'));
-    const busy = outcome(rcpt('450 4.2.0 busy'));
-    const waits = async (...outcomes: Outcome[]) => {
-      const { settled } = run({ outcomes: new Map(outcomes.entries()) });
-      return ((await settled).nextAttemptMs ?? 0) - RECEIVED_AT;
-    };
-    assert.equal(await waits(DELIVERED, tooMany), 0);
-    assert.ok((await waits(DELIVERED, tooMany, busy)) >= HOUR);
-    // When not even one was taken, there is no end in sight.
-    assert.ok((await waits(tooMany, tooMany)) >= HOUR);
+  test('a transaction that others follow is recorded as no attempt, with those it delivered', async () => {
+    const { settled, recorded } = run({ outcomes: one(DELIVERED), more: true });
+    const record = await settled;
+    assert.deepEqual([record.more, record.delivered, record.nextAttemptMs], [true, [0], undefined]);
+    assert.equal(recorded.of('delivered').length, 1);
   });
 
   test('every recipient is told of once', async () => {

@@ -57,5 +57,6 @@ export function wholeResult(
     const index = consignment.recipients[place];
     if (index !== undefined) recipients.set(index, reply);
   }
-  return { kind: 'transacted', facts: all, recipients };
+  const left = result.left?.flatMap((place) => consignment.recipients[place] ?? []);
+  return { kind: 'transacted', facts: all, recipients, ...(left ? { left } : {}) };
 }

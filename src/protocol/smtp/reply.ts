@@ -57,3 +57,11 @@ function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is being removed
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim();
 }
+
+/**
+ * Whether a reply to RCPT says that the transaction has enough recipients: 452, or 552 as some say
+ * it (RFC 5321 §4.5.3.1.10). Either means for now.
+ */
+export function takesNoMoreRecipients({ code, enhanced }: Reply): boolean {
+  return (code === 452 || code === 552) && (enhanced === undefined || enhanced.endsWith('.5.3'));
+}

@@ -1,0 +1,157 @@
+/**
+ * The transactions of one attempt: one as a rule, more where a server takes fewer recipients in one
+ * (RFC 5321 §4.5.3.1.10, RFC 9422 §4.2). For each:
+ *
+ *   route    MX hosts or a smart host, in order            (RFC 5321 §5.1)
+ *   policy   the TLS each of them must reach               (RFC 8461 §5)
+ *   deliver  sessions, until one gets to the transaction
+ *
+ * Those whom a transaction delivered are on disk before the next one begins, so that nobody gets
+ * the message twice however it ends. The outcomes of all others are the caller's to settle.
+ */
+import { type Course, courseOf, stayOn } from './delivery/course.ts';
+import { deliver, type WalkSteps } from './delivery/deliver.ts';
+import type { Consignment } from './delivery/session.ts';
+import type { Failure } from './mail/failure.ts';
+import type { MessageId } from './mail/message-id.ts';
+import type { Outcome } from './mail/outcome.ts';
+import type { Destination, MxCandidate, Route } from './mail/route.ts';
+import type { SessionResult } from './mail/session-result.ts';
+import { classify } from './outcome/classify.ts';
+import { conclude, concludeWithoutSession, whyNotOn } from './outcome/conclude.ts';
+import { type AttemptOutcomes, MALFORMED } from './outcome/settle.ts';
+import type { TlsPolicy } from './policy/tls-policy.ts';
+import type { CandidateAddresses } from './routing/addresses.ts';
+import type { RouteResult } from './routing/route.ts';
+import { type AttemptRecord, NO_DESTINATION } from './spool/message-state.ts';
+import type { Spool } from './spool/store.ts';
+
+/** The stages of a transaction, and what it is recorded with. */
+export interface TransactionStages {
+  readonly spool: Spool;
+  findRoute(destination: Destination, signal: AbortSignal): Promise<RouteResult>;
+  tlsPolicy(route: Route, signal: AbortSignal): Promise<TlsPolicy>;
+  addressesOf(
+    candidate: MxCandidate,
+    destination: Destination,
+    signal: AbortSignal,
+  ): Promise<CandidateAddresses>;
+  readonly runSession: WalkSteps['runSession'];
+  settle(attempt: AttemptOutcomes): Promise<AttemptRecord>;
+  onRoute(route: Route): void;
+  onSession(id: MessageId, destination: Destination, result: SessionResult): void;
+  /** All sessions of a transaction, or of the search for one. */
+  onSessions(destination: Destination, results: readonly SessionResult[]): void;
+}
+
+export type Attempt = Omit<AttemptOutcomes, 'outcomes'>;
+
+export interface AttemptParts {
+  readonly stages: TransactionStages;
+  readonly signal: AbortSignal;
+  /** What tells sessions that the outcome of their transaction is on disk, or came to nothing. */
+  readonly unrecorded: (() => void)[];
+}
+
+/** What is to be settled is on disk, or came to nothing. */
+export function release({ unrecorded }: AttemptParts): void {
+  for (const tell of unrecorded.splice(0)) tell();
+}
+
+/**
+ * Transaction after transaction, until everybody had a turn: an outcome for every recipient who is
+ * not recorded as delivered by then.
+ */
+export async function attemptOutcomes(
+  attempt: Attempt,
+  pending: readonly number[],
+  parts: AttemptParts,
+): Promise<ReadonlyMap<number, Outcome> | 'cut-short'> {
+  const all = new Map<number, Outcome>();
+  let left = pending;
+  for (let course: Course | undefined; ; ) {
+    const turn = await attemptTransaction(attempt, left, { ...parts, course });
+    if (turn === 'cut-short') return 'cut-short';
+    for (const [index, outcome] of turn.outcomes) all.set(index, outcome);
+    if (turn.left.length === 0) return all;
+    const stop = whyNotOn(turn.outcomes);
+    if (stop) {
+      for (const index of turn.left) all.set(index, stop);
+      return all;
+    }
+    const outcomes = new Map([...all].filter(([, { kind }]) => kind === 'delivered'));
+    if (outcomes.size > 0) await parts.stages.settle({ ...attempt, outcomes, more: true });
+    for (const index of outcomes.keys()) all.delete(index);
+    release(parts);
+    ({ left, course } = turn);
+  }
+}
+
+interface Turn {
+  readonly outcomes: ReadonlyMap<number, Outcome>;
+  /** Those who were too many for the transaction. */
+  readonly left: readonly number[];
+  readonly course: Course | undefined;
+}
+
+/** Route, policy, deliver: one transaction, with all of `pending` or as many as the server takes. */
+async function attemptTransaction(
+  { message, destination }: Attempt,
+  pending: readonly number[],
+  { stages, signal, unrecorded, course }: AttemptParts & { readonly course: Course | undefined },
+): Promise<Turn | 'cut-short'> {
+  const withoutSession = (failure: Failure): Turn => ({
+    outcomes: concludeWithoutSession(failure, pending),
+    left: [],
+    course,
+  });
+  if (destination === NO_DESTINATION) return withoutSession(MALFORMED);
+
+  const routed = await stages.findRoute(destination, signal);
+  if (isStopping(signal)) return 'cut-short';
+  if (routed.kind === 'failed') return withoutSession(routed.failure);
+  stages.onRoute(routed.route);
+  const route = stayOn(course, routed.route);
+
+  const policy = await stages.tlsPolicy(route, signal);
+  if (isStopping(signal)) return 'cut-short';
+  if (policy.kind === 'undecided') return withoutSession(policy.failure);
+
+  const { id } = message.envelope;
+  const recorded = Promise.withResolvers<void>();
+  unrecorded.push(recorded.resolve);
+  const recipients = pending.slice(0, course?.mostRecipients);
+  const consignment: Consignment = {
+    envelope: message.envelope,
+    sizeBytes: message.sizeBytes,
+    recipients,
+    openBody: () => stages.spool.openBody(id),
+    bodyInMemory: () => stages.spool.bodyInMemory(id),
+    recorded: recorded.promise,
+  };
+  const steps: WalkSteps = {
+    requirementFor: policy.requirementFor,
+    addressesOf: (candidate, ending) => stages.addressesOf(candidate, destination, ending),
+    runSession: stages.runSession,
+    triesNextHost: (failure) => classify(failure).tryNextHost,
+    onResult: (result) => stages.onSession(id, destination, result),
+  };
+  const results = await deliver(route, consignment, { steps, signal });
+  if (!isStopping(signal)) stages.onSessions(destination, results);
+  const transaction = results.find((result) => result.kind === 'transacted');
+  if (isStopping(signal) && !transaction) return 'cut-short';
+  // Without a transaction what is known is about all of them.
+  if (!transaction) return { outcomes: conclude(results, pending), left: [], course };
+  const unnamed = new Set([...(transaction.left ?? []), ...pending.slice(recipients.length)]);
+  const named = pending.filter((index) => !unnamed.has(index));
+  return {
+    outcomes: conclude(results, named),
+    left: pending.filter((index) => unnamed.has(index)),
+    course: courseOf(transaction),
+  };
+}
+
+/** The relay is stopping; the time of an attempt that is over is another matter (TimeoutError). */
+export function isStopping(signal: AbortSignal): boolean {
+  return signal.aborted && (signal.reason as Error | undefined)?.name !== 'TimeoutError';
+}
