@@ -4,6 +4,7 @@
  * configuration is reloaded; attempts under way keep the parts they began with.
  */
 import type { Settings } from './config/settings.ts';
+import { createLoginReader, type LoginEvents, pauseLogins } from './delivery/logins.ts';
 import type { SessionHome } from './delivery/sessions.ts';
 import type { Destination } from './mail/route.ts';
 import { createOutside } from './outside.ts';
@@ -32,10 +33,14 @@ export interface OutboundParts {
   readonly addedOverrides: () => TlsPolicySettings['overrides'];
   /** Where sessions run. */
   readonly sessions: SessionHome;
+  readonly loginEvents: LoginEvents;
 }
 
 /** The stages that look outwards. */
-type OutwardStages = Pick<Stages, 'findRoute' | 'tlsPolicy' | 'addressesOf' | 'runSession'>;
+type OutwardStages = Pick<
+  Stages,
+  'findRoute' | 'tlsPolicy' | 'addressesOf' | 'credentialsFor' | 'runSession'
+>;
 
 export interface Outbound extends OutwardStages {
   /** Fetch a policy without a delivery that needs it (policy/sts-refresh.ts). */
@@ -84,7 +89,10 @@ export function createOutbound(parts: OutboundParts): Outbound {
     tlsPolicy,
     addressesOf: (candidate, destination, signal) =>
       resolveCandidate(candidate, { resolver, families, guard, destination, signal, clock }),
-    runSession: (plan, consignment, signal) => sessions.run(plan, consignment, signal),
+    credentialsFor: createLoginReader({ clock, events: parts.loginEvents }),
+    runSession: pauseLogins({ clock, events: parts.loginEvents }, (plan, consignment, signal) =>
+      sessions.run(plan, consignment, signal),
+    ),
     refreshPolicy: (domain, cause, signal) =>
       refreshPolicy(domain, { ...policyParts, cause }, signal),
     close: () => sessions.close(),

@@ -228,6 +228,7 @@ class RunningRelay implements Relay {
       policyEvents: events.policy,
       addedOverrides: () => overrides.list(),
       sessions: this.#threads,
+      loginEvents: events.outcome,
     });
   }
 

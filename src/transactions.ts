@@ -10,6 +10,7 @@
  * the message twice however it ends. The outcomes of all others are the caller's to settle.
  */
 import { type Course, courseOf, stayOn } from './delivery/course.ts';
+import type { CredentialsRead } from './delivery/credentials.ts';
 import { deliver, type WalkSteps } from './delivery/deliver.ts';
 import type { Consignment } from './delivery/session.ts';
 import type { Failure } from './mail/failure.ts';
@@ -36,6 +37,8 @@ export interface TransactionStages {
     destination: Destination,
     signal: AbortSignal,
   ): Promise<CandidateAddresses>;
+  /** What AUTH to the hosts of the route is made with, as it is now. */
+  credentialsFor(route: Route): Promise<CredentialsRead>;
   readonly runSession: WalkSteps['runSession'];
   settle(attempt: AttemptOutcomes): Promise<AttemptRecord>;
   onRoute(route: Route): void;
@@ -117,6 +120,9 @@ async function attemptTransaction(
   if (isStopping(signal)) return 'cut-short';
   if (policy.kind === 'undecided') return withoutSession(policy.failure);
 
+  const read = await stages.credentialsFor(route);
+  if (read.kind === 'failed') return withoutSession(read.failure);
+
   const { id } = message.envelope;
   const recorded = Promise.withResolvers<void>();
   unrecorded.push(recorded.resolve);
@@ -133,6 +139,7 @@ async function attemptTransaction(
     requirementFor: policy.requirementFor,
     addressesOf: (candidate, ending) => stages.addressesOf(candidate, destination, ending),
     runSession: stages.runSession,
+    ...(read.kind === 'found' ? { credentials: read.credentials } : {}),
     triesNextHost: (failure) => classify(failure).tryNextHost,
     onResult: (result) => stages.onSession(id, destination, result),
   };

@@ -37,6 +37,8 @@ export function findConflicts(sections: Sections): readonly Conflict[] {
     ...doubleDomains('retry.domains', sections.retry?.domains),
     ...doubleDomains('destinations.domains', sections.destinations?.domains),
     ...halfRouteLogin(sections),
+    ...clearRoutes(sections),
+    ...circularPostmaster(sections),
   ];
 }
 
@@ -125,11 +127,29 @@ function halfRouteLogin({ routes = [] }: Sections): Conflict[] {
   });
 }
 
+/** A password is never sent in clear text, and TLS from the first octet is TLS. */
+function clearRoutes({ routes = [] }: Sections): Conflict[] {
+  return routes.flatMap(({ tls, user, wrapper }, i) => {
+    if (tls !== 'none' || (user === '' && wrapper !== 'implicit')) return [];
+    const because = user === '' ? 'wrapper is implicit' : 'AUTH is made over TLS alone';
+    const expected = `opportunistic, encrypt or verify, because ${because}`;
+    return [{ path: ['routes', i, 'tls'], expected }];
+  });
+}
+
+/** Mail for our postmaster would come back to us for ever. */
+function circularPostmaster({ postmaster, hostname }: Sections): Conflict[] {
+  if (!hostname || postmaster?.toLowerCase() !== `postmaster@${hostname}`) return [];
+  return [{ path: ['postmaster'], expected: 'a mailbox elsewhere, to which it goes on' }];
+}
+
 /** Values that are allowed and rarely meant; `nowMs` (since the epoch) tells what has expired. */
 export function findDoubts(sections: Sections, nowMs: number): readonly Doubt[] {
   return [
     ...listenerDoubts(sections),
     ...trustDoubts(sections),
+    ...postmasterDoubts(sections),
+    ...routeDoubts(sections),
     ...overrideDoubts(sections, nowMs),
     ...outboundDoubts(sections),
     ...httpDoubts(sections),
@@ -161,6 +181,22 @@ function trustDoubts({ listeners = [], access }: Sections): Doubt[] {
   if (listeners.some(({ auth }) => auth !== 'required')) return [];
   const text = 'they make no difference: every listener has auth: required, of these clients, too';
   return [{ path: ['access', 'trustedNetworks'], text }];
+}
+
+function postmasterDoubts({ postmaster }: Sections): Doubt[] {
+  if (postmaster !== '') return [];
+  const text =
+    'mail for <postmaster> is refused, which every mail system has to take (RFC 5321 §4.5.1); name a mailbox it goes to';
+  return [{ path: ['postmaster'], text }];
+}
+
+function routeDoubts({ routes = [] }: Sections): Doubt[] {
+  return routes.flatMap(({ user, tls }, i) => {
+    if (user === '' || tls === 'verify' || tls === 'none') return [];
+    const text =
+      'the password goes to whoever answers there; tls: verify makes sure that it is this host';
+    return [{ path: ['routes', i, 'tls'], text }];
+  });
 }
 
 function overrideDoubts({ overrides = [] }: Sections, nowMs: number): Doubt[] {

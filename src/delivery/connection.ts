@@ -17,6 +17,8 @@ type ConnectionOptions = ConstructorParameters<typeof OpenSmtpConnection>[0];
 export class Connection extends OpenSmtpConnection {
   /** The last command sent, for error texts. */
   stageReached: SmtpStage = 'greeting';
+  /** Within AUTH, whose lines are no commands. */
+  protected isLoggingIn = false;
   /** Within the content: anything but its end would become part of it. */
   protected isInContent = false;
   readonly #timeouts: SmtpTimeouts;
@@ -136,7 +138,7 @@ export class Connection extends OpenSmtpConnection {
   }
 
   override _sendCommand(command: string, logged?: string): void {
-    const verb = command.slice(0, 4).toUpperCase();
+    const verb = this.isLoggingIn ? 'AUTH' : command.slice(0, 4).toUpperCase();
     const timeouts = this.#timeouts;
     const [stage, timeoutMs] = COMMANDS[verb]?.(timeouts) ?? [this.stageReached, timeouts.helo];
     this.stageReached = stage;

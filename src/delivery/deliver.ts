@@ -13,6 +13,7 @@ import {
   type TlsRequirement,
 } from '../mail/tls-requirement.ts';
 import type { CandidateAddresses } from '../routing/addresses.ts';
+import type { Credentials } from './credentials.ts';
 import type { Consignment, SessionPlan, TlsMode } from './session.ts';
 
 /** The steps of a walk; handed in, so that it reads as the decision it is. */
@@ -26,6 +27,8 @@ export interface WalkSteps {
   ): Promise<SessionResult>;
   /** Whether another host may do better after this failure (outcome/classify.ts). */
   triesNextHost(failure: Failure): boolean;
+  /** For AUTH to the hosts of the route. */
+  readonly credentials?: Credentials;
   /** Told about every session and every skipped candidate, as it happens. */
   onResult(result: SessionResult): void;
 }
@@ -62,8 +65,12 @@ export async function deliver(
     }
     for (const address of found.addresses.slice(0, MOST_ADDRESSES)) {
       if (signal.aborted || sessions++ >= MOST_SESSIONS) return results;
-      const { destination } = route;
-      const plan = { destination, candidate, address, requirement: verdict.requirement };
+      const plan = {
+        ...{ destination: route.destination, candidate, address },
+        requirement: verdict.requirement,
+        ...(route.smartHost?.implicitTls ? { implicitTls: true } : {}),
+        ...(steps.credentials ? { credentials: steps.credentials } : {}),
+      };
       const result = note(await connectInModes(plan, consignment, { steps, signal }));
       if (result.kind === 'transacted' || !steps.triesNextHost(result.failure)) return results;
     }
@@ -76,7 +83,9 @@ export async function deliver(
  * without it (RFC 8461 §5); where nothing asks for it, any TLS is better than none (RFC 7435).
  * The small ClientHello is not weaker.
  */
-export function modesFor(requirement: TlsRequirement): readonly TlsMode[] {
+export function modesFor(requirement: TlsRequirement, implicitTls = false): readonly TlsMode[] {
+  // RFC 8314 §5.1: where TLS comes first there is nothing else to fall back to.
+  if (implicitTls) return ['full', 'small-hello'];
   if (requirement.level === 'none') return ['clear'];
   return allowsClearText(requirement) ? ['full', 'small-hello', 'clear'] : ['full', 'small-hello'];
 }
@@ -92,7 +101,7 @@ async function connectInModes(
 ): Promise<SessionResult> {
   let handshake: LocalFailure | undefined;
   let last: SessionResult | undefined;
-  for (const mode of modesFor(plan.requirement)) {
+  for (const mode of modesFor(plan.requirement, plan.implicitTls)) {
     const result = await steps.runSession({ ...plan, mode }, consignment, signal);
     last = handshake && mode === 'clear' ? withReason(result, handshake) : result;
     if (result.kind === 'transacted' || !isHandshakeFailure(result.failure)) return last;

@@ -18,6 +18,8 @@ interface Internals {
   _responsePartial: boolean;
   _remainder: string;
   _supportedExtensions: string[];
+  /** AUTH mechanisms of the last EHLO reply that it knows, the one it takes first. */
+  _supportedAuth: string[];
   _maxAllowedSize: number;
   _ehloLines?: string[];
   /** What is being sent: taken from the socket when that ends. */

@@ -1,6 +1,7 @@
 /**
  * Opening a session with one address of one candidate: connect, negotiate TLS as far as the
- * requirement asks, judge the peer, and say whether a message may go over it.
+ * requirement asks, judge the peer, prove who we are where that is wanted, and say whether a message
+ * may go over it.
  */
 import type { TLSSocket } from 'node:tls';
 import { type Failure, localFailure } from '../mail/failure.ts';
@@ -8,6 +9,7 @@ import type { SessionFacts, TlsFacts } from '../mail/session-result.ts';
 import { allowsClearText } from '../mail/tls-requirement.ts';
 import { type DialResult, dial } from '../platform/dial.ts';
 import { refusesSession } from './admission.ts';
+import { logIn } from './credentials.ts';
 import { describePeer } from './peer-verdict.ts';
 import type { SecureContexts } from './secure-contexts.ts';
 import type { SessionPlan } from './session.ts';
@@ -39,7 +41,7 @@ export type Opened =
 
 /** From connect to the verdict whether a message may go over this session. */
 export async function openSession(plan: SessionPlan, context: OpeningContext): Promise<Opened> {
-  if (plan.mode === 'clear' && !allowsClearText(plan.requirement)) {
+  if (plan.mode === 'clear' && (plan.implicitTls || !allowsClearText(plan.requirement))) {
     throw new Error('a session in clear text was planned where TLS is required');
   }
   const { candidate, address, requirement } = plan;
@@ -64,15 +66,23 @@ export async function openSession(plan: SessionPlan, context: OpeningContext): P
     timeouts: context.timeouts,
     startTls: startTlsFor(plan),
     tls: tlsOptions(plan, context),
+    ...(plan.implicitTls
+      ? { implicitTls: { mayGoOn: () => refusesSession(requirement, tls) === undefined } }
+      : {}),
   });
   try {
     await wire.open(context.signal);
   } catch (error) {
     const facts = { ...base, tls };
+    // RFC 8314 §3.3: the verdict came before the greeting, and nothing was said.
+    const refused = plan.implicitTls && tls ? refusesSession(requirement, tls) : undefined;
+    if (refused) return { facts, wire, failure: refused };
     return { facts, wire, failure: openingFailure(wire, error as WireError, facts) };
   }
   const facts = { ...base, tls, ...whyClearText(wire, plan) };
-  const failure = refusesSession(requirement, tls);
+  const failure =
+    refusesSession(requirement, tls) ??
+    (plan.credentials && (await logIn(wire, plan.credentials, context.signal)));
   return failure ? { facts, wire, failure } : { facts, wire };
 }
 
@@ -98,8 +108,8 @@ function whyClearText(wire: Wire, { mode, requirement }: SessionPlan): Partial<S
   return { clearTextBecause };
 }
 
-function startTlsFor({ mode, requirement }: SessionPlan): 'required' | 'offered' | 'never' {
-  if (mode === 'clear' || requirement.level === 'none') return 'never';
+function startTlsFor({ mode, requirement, implicitTls }: SessionPlan): Wire['startTls'] {
+  if (implicitTls || mode === 'clear' || requirement.level === 'none') return 'never';
   return requirement.level === 'opportunistic' ? 'offered' : 'required';
 }
 

@@ -5,6 +5,7 @@
  */
 import { hash } from 'node:crypto';
 import type { TlsRequirement } from '../mail/tls-requirement.ts';
+import { digestOf as identityOf } from './credentials.ts';
 import type { SessionPlan } from './session.ts';
 
 /**
@@ -14,14 +15,16 @@ import type { SessionPlan } from './session.ts';
  * The requirement is plain data; were its members in another order, there would be another key.
  */
 export function sessionKey(
-  { candidate, address, mode, requirement }: SessionPlan,
+  { candidate, address, mode, requirement, implicitTls, credentials }: SessionPlan,
   own: { readonly heloName: string; readonly localAddress: string | undefined },
 ): string {
   const { host, port } = candidate;
   const { heloName, localAddress } = own;
   const plan = [host, address, port, mode, digestOf(requirement), heloName, localAddress];
+  // Whose mail it is matters to a server that knows who we are.
+  const asWhom = [implicitTls, credentials && identityOf(credentials)];
   // JSON puts null for what is undefined, and keeps the rest apart.
-  return JSON.stringify(plan);
+  return JSON.stringify([...plan, ...asWhom]);
 }
 
 /** Requirements never change, and the same one is asked about for many messages. */

@@ -18,6 +18,7 @@ import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
 import type { TlsRequirement } from '../mail/tls-requirement.ts';
 import type { Clock } from '../platform/clock.ts';
 import { type CertificateFacts, describeCertificate } from './certificate.ts';
+import type { Credentials } from './credentials.ts';
 import { type HandedOver, handOver } from './hand-over.ts';
 import { type OpeningParts, openSession } from './open-session.ts';
 import { sessionKey } from './session-key.ts';
@@ -39,6 +40,10 @@ export interface SessionPlan {
   readonly address: string;
   readonly requirement: TlsRequirement;
   readonly mode: TlsMode;
+  /** TLS from the first octet; no other way is tried then. */
+  readonly implicitTls?: boolean;
+  /** For AUTH, before the first message. */
+  readonly credentials?: Credentials;
 }
 
 /** The same for every session of a relay. */

@@ -31,7 +31,9 @@ export function transactionResult(
   }
   if (mail.code >= 300) {
     // Refused before anybody was named: about host or message, so the walk decides how it goes on.
-    return { kind: 'ended-early', facts, failure: { kind: 'reply', stage: 'mail', reply: mail } };
+    // RFC 4954 §6: 530 from a smart host is about us, and the message is not to suffer from that.
+    const stage = mail.code === 530 && facts.candidate.trusted ? 'auth' : 'mail';
+    return { kind: 'ended-early', facts, failure: { kind: 'reply', stage, reply: mail } };
   }
   const dsnOffered = wire.offers('DSN');
   // Where replies are missing nobody was too many: the session broke off.

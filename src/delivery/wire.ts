@@ -12,6 +12,7 @@
  *   a 2xx to DATA (RFC 5321 §4.3.2), more replies than commands,
  * - paths as they are: nodemailer refuses quoted local parts with angle brackets,
  * - DSN parameters per recipient (RFC 3461 §4.1) and SMTPUTF8 when the message needs it,
+ * - AUTH as a stage of its own, and TLS from the first octet, judged before anything is said or heard,
  * - an end for sessions in which something follows the reply to STARTTLS in clear text (RFC 3207 §6).
  */
 import type { Socket } from 'node:net';
@@ -21,6 +22,7 @@ import type { Recipient } from '../mail/envelope.ts';
 import { parseLimits, type SmtpLimits } from '../protocol/smtp/limits.ts';
 import { Connection } from './connection.ts';
 import { ContentStream, wholeContent } from './content.ts';
+import type { Credentials } from './credentials.ts';
 import type { SendStream } from './nodemailer-internals.ts';
 import type { SmtpTimeouts } from './smtp-timeouts.ts';
 import {
@@ -45,6 +47,8 @@ export interface WireOptions {
   /** `required`: STARTTLS is sent even when it is not offered. `never`: it is not used. */
   readonly startTls: 'required' | 'offered' | 'never';
   readonly tls: ConnectionOptions;
+  /** TLS from the first octet (RFC 8314 §3.3); asked when the handshake is through. */
+  readonly implicitTls?: { readonly mayGoOn: () => boolean };
 }
 
 /** Longest reply taken, all lines together. */
@@ -73,7 +77,7 @@ export class Wire extends Connection {
       requireTLS: options.startTls === 'required',
       opportunisticTLS: options.startTls === 'offered',
       ignoreTLS: options.startTls === 'never',
-      secure: false,
+      secure: options.implicitTls !== undefined,
       tls: options.tls,
       connectionTimeout: timeouts.greeting + 2 * timeouts.helo + timeouts.tls,
       greetingTimeout: timeouts.greeting,
@@ -83,6 +87,7 @@ export class Wire extends Connection {
     super(sent, timeouts);
     this.#options = options;
     this.startTls = options.startTls;
+    this.secure = false; // not before the handshake
   }
 
   /** Greeting, EHLO, STARTTLS and EHLO again, as far as `startTls` asks. Rejects with a WireError. */
@@ -92,6 +97,24 @@ export class Wire extends Connection {
     }).then(() => {
       if (this._socket) this._socket.setTimeout(0); // from now on each reply has its own time
     });
+  }
+
+  /** AUTH (RFC 4954), by the first mechanism of both. Rejects with a WireError. */
+  async logIn({ user, password }: Credentials, signal: AbortSignal): Promise<void> {
+    this.isLoggingIn = true;
+    try {
+      await this.untilAborted<void>(signal, (resolve, reject) => {
+        const credentials = { user, pass: password };
+        this.login({ credentials }, (error) => (error ? reject(error) : resolve()));
+      });
+    } finally {
+      this.isLoggingIn = false;
+    }
+  }
+
+  /** What the server offers for AUTH, as far as it is of use. */
+  get authMechanisms(): readonly string[] {
+    return this._supportedAuth.filter((mechanism) => mechanism !== 'XOAUTH2');
   }
 
   /** The TLS socket, once the session is encrypted. */
@@ -202,7 +225,9 @@ export class Wire extends Connection {
         restoreLegacyCertificate(this.tlsSocket);
         this.#options.onSecured(this.tlsSocket);
       }
-      callback(error, secured);
+      const { implicitTls } = this.#options;
+      const isRefused = secured && implicitTls && !implicitTls.mayGoOn();
+      callback(isRefused ? new Error('the peer is not good enough') : error, secured);
     });
     if (!this.upgrading || !this._socket) return;
     this._socket.setTimeout(this.#options.timeouts.tls);

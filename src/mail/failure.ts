@@ -64,6 +64,10 @@ export type LocalCause =
   /** The connection ended between the end of the message and the reply: it may have arrived. */
   | 'connection-lost-after-data'
   | 'protocol-error'
+  /** The smart host wants to know who we are, and cannot be told. */
+  | 'auth-not-possible'
+  /** It refused to believe it a moment ago. */
+  | 'auth-paused'
   | 'smtputf8-not-offered'
   | 'eightbitmime-not-offered'
   | 'message-too-large'

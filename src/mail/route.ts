@@ -34,6 +34,14 @@ export function hostsOf({ candidates }: Route): string {
   return [...new Set(hosts)].sort().join(', ');
 }
 
+/** How an administrator's smart host is to be spoken to. */
+export interface SmartHost {
+  /** TLS from the first octet (RFC 8314 §3.3), instead of STARTTLS. */
+  readonly implicitTls: boolean;
+  /** AUTH (RFC 4954): who we are, and where the password lies. */
+  readonly login?: { readonly user: string; readonly passwordFile: string };
+}
+
 export interface Route {
   readonly destination: Destination;
   /**
@@ -43,6 +51,8 @@ export interface Route {
    */
   readonly policyDomain: DomainName | undefined;
   readonly kind: 'mx' | 'implicit-mx' | 'literal' | 'configured';
+  /** Of an administrator's route that says more than where. */
+  readonly smartHost?: SmartHost;
   /** In the order they are to be tried; equals are shuffled already. Never empty. */
   readonly candidates: readonly MxCandidate[];
 }

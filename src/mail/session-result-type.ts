@@ -25,7 +25,7 @@ export function sessionResultType(result: SessionResult): SessionResultType | un
   if (result.kind === 'ended-early' && isTlsFailure(result.failure)) {
     return tlsResultType(result.failure.cause);
   }
-  if (level === 'none') return result.kind === 'transacted' ? 'clear-text' : undefined;
+  if (level === 'none' && !tls) return result.kind === 'transacted' ? 'clear-text' : undefined;
   if (!tls && !clearTextBecause) return undefined;
   const isUnderSts = source.kind === 'mta-sts';
   if (isUnderSts && !source.listed) return tlsResultType('mx-outside-policy');

@@ -25,17 +25,27 @@ export function classify(failure: Failure): Meaning {
 /** RFC 5321 §4.2.1: the first digit decides; the enhanced status refines the cause. */
 function classifyReply(failure: RemoteReply): Meaning {
   const { stage, reply } = failure;
-  const isForNow = stage === 'rcpt' && takesNoMoreRecipients(reply);
+  // A password that is wrong is for an administrator to mend; it bounces nobody's mail.
+  const isForNow = stage === 'auth' || (stage === 'rcpt' && takesNoMoreRecipients(reply));
   const permanent = reply.code >= 500 && !isForNow;
   // Before MAIL a reply is about the host (RFC 5321 §3.1: a 554 greeting: try the next one), and so
   // is 421 at any point (RFC 5321 §3.8); a 4xx to MAIL is too often about the host to stop at.
   const aboutHost =
     stage === 'greeting' || stage === 'ehlo' || stage === 'starttls' || stage === 'auth';
-  const tryNextHost = aboutHost || reply.code === 421 || (stage === 'mail' && !permanent);
+  const tryNextHost =
+    (aboutHost && !isWrongPassword(failure)) ||
+    reply.code === 421 ||
+    (stage === 'mail' && !permanent);
   // RFC 3463 §2: the class is that of what is done; a 552 may be for now.
   const detail = withoutLeadingZeros(reply.enhanced)?.slice(1) ?? `.${SUBJECTS[stage]}`;
   const status = `${permanent ? 5 : 4}${detail}`;
-  return { permanent, tryNextHost, status, causeClass: replyCauseClass(status, reply.text) };
+  const causeClass = stage === 'auth' ? 'other' : replyCauseClass(status, reply.text);
+  return { permanent, tryNextHost, status, causeClass };
+}
+
+/** RFC 4954 §6: the same password would be as wrong at the next host, and attempts are counted there. */
+export function isWrongPassword(failure: Failure): boolean {
+  return failure.kind === 'reply' && failure.stage === 'auth' && failure.reply.code >= 500;
 }
 
 /** RFC 3463 §2: `5.1.1`, never `5.01.001`. */
@@ -129,6 +139,10 @@ function classifyLocal(cause: LocalCause): Meaning {
       return temporary('4.4.2', 'connection', false); // it may have arrived: not to another host at once
     case 'protocol-error':
       return temporary('4.5.0', 'other');
+    case 'auth-not-possible':
+      return temporary('4.7.0', 'other');
+    case 'auth-paused':
+      return temporary('4.7.0', 'other', false);
     case 'smtputf8-not-offered':
       return permanent('5.6.7', true); // RFC 6531 §3.2
     case 'eightbitmime-not-offered':

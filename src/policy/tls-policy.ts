@@ -23,7 +23,12 @@ export interface TlsPolicySettings {
     /** Milliseconds since the epoch; absent: never. */
     readonly expires?: number | undefined;
   }[];
-  readonly routes: readonly { readonly domain: string; readonly tls: TlsLevel }[];
+  readonly routes: readonly {
+    readonly domain: string;
+    readonly tls: TlsLevel;
+    /** For AUTH; a password needs TLS. */
+    readonly user?: string;
+  }[];
 }
 
 /** Patterns of a policy named in a refusal. */
@@ -106,7 +111,9 @@ function withoutPolicy(route: Route, settings: TlsPolicySettings): TlsRequiremen
   const { minVersion, defaultLevel, routes } = settings;
   const own = route.kind === 'configured' ? routeFor(route.destination, routes) : undefined;
   if (!own) return { level: defaultLevel, minVersion, source: { kind: 'default' } };
-  return { level: own.tls, minVersion, source: { kind: 'route', domain: own.domain } };
+  // RFC 8314 §5.1: whoever logs in never falls back to clear text.
+  const level = own.user && own.tls === 'opportunistic' ? 'encrypt' : own.tls;
+  return { level, minVersion, source: { kind: 'route', domain: own.domain } };
 }
 
 function routeFor(destination: Destination, routes: TlsPolicySettings['routes']) {

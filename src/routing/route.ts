@@ -10,7 +10,6 @@
  * not bounce everybody's mail.
  */
 import { type LocalCause, type LocalFailure, localFailure } from '../mail/failure.ts';
-import type { NextHop } from '../mail/next-hop.ts';
 import type { Destination, MxCandidate, Route } from '../mail/route.ts';
 import { type Clock, systemClock } from '../platform/clock.ts';
 import type { Resolver } from '../platform/resolver.ts';
@@ -19,7 +18,10 @@ import { quoted } from '../protocol/quote.ts';
 import { isAddressLiteral, parseAddressLiteral } from './address-literal.ts';
 import { decideMx, dropOwn, type MxDecision } from './mx.ts';
 import { createOwnHosts } from './own-hosts.ts';
-import { type ConfiguredRoute, createRouteTable } from './route-table.ts';
+import { type ConfiguredHop, type ConfiguredRoute, createRouteTable } from './route-table.ts';
+
+/** RFC 8314 §3.3, §7.3: `submissions`, TLS from the first octet. */
+const SUBMISSIONS_PORT = 465;
 
 export interface RouterOptions {
   readonly resolver: Resolver;
@@ -50,9 +52,9 @@ export function createRouter(options: RouterOptions): Router {
   const nextHopFor = createRouteTable(options.routes ?? []);
   const own = createOwnHosts({ ...options, clock });
 
-  async function lookupMx(domain: DomainName, signal: AbortSignal): Promise<MxDecision> {
+  async function lookupMx(domain: DomainName, signal: AbortSignal, at = port): Promise<MxDecision> {
     const answer = await resolver.lookupMx(domain, signal);
-    return decideMx({ domain, answer, isOwn: own.hasName, port, random });
+    return decideMx({ domain, answer, isOwn: own.hasName, port: at, random });
   }
 
   async function routeByMx(domain: DomainName, signal: AbortSignal): Promise<RouteResult> {
@@ -70,24 +72,24 @@ export function createRouter(options: RouterOptions): Router {
 
   async function routeByNextHop(
     destination: Destination,
-    nextHop: NextHop,
+    { nextHop, smartHost }: ConfiguredHop,
     signal: AbortSignal,
   ): Promise<RouteResult> {
+    const to = { destination, ...(smartHost && { smartHost }) };
+    const normalPort = smartHost?.implicitTls ? SUBMISSIONS_PORT : port;
     if (nextHop.kind === 'mx') {
-      const decision = await lookupMx(nextHop.domain, signal);
+      const decision = await lookupMx(nextHop.domain, signal, normalPort);
       if (decision.kind === 'failed') {
         return failed('dns-failed', `configured route: ${decision.failure.detail}`);
       }
       const candidates = decision.candidates.map((found) => ({ ...found, trusted: true as const }));
-      return configured(destination, nextHop.domain, candidates);
+      return configured(to, nextHop.domain, candidates);
     }
-    const at = { preference: 0, port: nextHop.port ?? port, trusted: true } as const;
+    const at = { preference: 0, port: nextHop.port ?? normalPort, trusted: true } as const;
     if (nextHop.kind === 'address') {
-      return configured(destination, undefined, [
-        { ...at, host: undefined, address: nextHop.address },
-      ]);
+      return configured(to, undefined, [{ ...at, host: undefined, address: nextHop.address }]);
     }
-    return configured(destination, nextHop.host, [{ ...at, host: nextHop.host }]);
+    return configured(to, nextHop.host, [{ ...at, host: nextHop.host }]);
   }
 
   function routeToLiteral(destination: Destination): RouteResult {
@@ -119,11 +121,11 @@ export function createRouter(options: RouterOptions): Router {
 
 /** RFC 8461 §3.4: the next hop is the policy domain; an address has none. */
 function configured(
-  destination: Destination,
+  to: Pick<Route, 'destination' | 'smartHost'>,
   policyDomain: DomainName | undefined,
   candidates: readonly MxCandidate[],
 ): RouteResult {
-  return routed({ destination, policyDomain, kind: 'configured', candidates });
+  return routed({ ...to, policyDomain, kind: 'configured', candidates });
 }
 
 function routed(route: Route): RouteResult {

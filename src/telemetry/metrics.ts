@@ -99,6 +99,10 @@ export function createMetrics() {
       'version',
       'cipher',
     ]),
+    smartHostLoginFailures: counter(
+      'smart_host_login_failures_total',
+      'AUTH to smart hosts of `routes` that was refused or not possible; any is worth an alert.',
+    ),
     plaintextDeliveries: counter('plaintext_deliveries_total', 'Messages delivered in clear text.'),
     dsn: counter('dsn_total', 'DSNs sent, by action.', ['action']),
     // policy

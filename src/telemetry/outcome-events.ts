@@ -37,6 +37,16 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
     threadEnded(facts: { error: string; stack: string | undefined; runs: number }): void {
       log.write('error', 'delivery.thread_ended', facts);
     },
+    /** A smart host cannot be told who we are, or does not believe it: its mail waits until somebody mends that. */
+    loginFailed(facts: {
+      user: string;
+      mx?: string | undefined;
+      address?: string;
+      reason: string;
+    }): void {
+      metrics.smartHostLoginFailures.inc();
+      log.write('error', 'delivery.login_failed', facts);
+    },
     /** Node.js warned in a session thread. */
     nodeWarning(warning: string): void {
       log.write('warn', 'relay.node_warning', { warning });

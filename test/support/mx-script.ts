@@ -62,8 +62,13 @@ export interface MxBehaviour {
   readonly keywords?: readonly string[];
   /** Those after STARTTLS, where they differ. */
   readonly keywordsOverTls?: readonly string[];
-  /** AUTH PLAIN is offered (over TLS) and needed for MAIL. */
-  readonly auth?: { readonly user: string; readonly password: string };
+  /** AUTH is offered (over TLS) and needed for MAIL. */
+  readonly auth?: {
+    readonly user: string;
+    readonly password: string;
+    /** Default: PLAIN. */
+    readonly mechanisms?: readonly ('PLAIN' | 'LOGIN' | 'CRAM-MD5')[];
+  };
   readonly script?: Script;
   /** Written in clear right behind the `220` of STARTTLS, in the same packet. */
   readonly injectAfterStartTls?: string;

@@ -3,6 +3,7 @@
  * command, ask the script, else answer as RFC 5321 does, record everything. Strict about what
  * a client may do; what it did wrong is in `violations`.
  */
+import { createHmac } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type SecureContext, TLSSocket } from 'node:tls';
@@ -204,22 +205,41 @@ class MxSession {
 
   async #auth(command: MxCommand): Promise<void> {
     const auth = this.#behaviour.auth;
-    const [mechanism = '', initial] = command.argument.split(' ');
     if (auth === undefined) return void (await this.#answer(command, '502 5.5.1 Not here'));
-    if (mechanism.toUpperCase() !== 'PLAIN') {
-      return void (await this.#answer(command, '504 5.5.4 PLAIN only'));
+    if (this.#record.authenticatedAs !== undefined) this.#violation('AUTH twice');
+    const [mechanism = '', initial] = command.argument.split(' ');
+    const mechanisms = auth.mechanisms ?? ['PLAIN'];
+    if (!mechanisms.some((known) => known === mechanism.toUpperCase())) {
+      return void (await this.#answer(command, '504 5.5.4 No such mechanism'));
     }
-    let response = initial;
-    if (response === undefined) {
-      await this.#reply('334 ');
-      response = (await this.#input.readLine())?.toString('latin1') ?? '';
-    }
-    const right = Buffer.from(`\0${auth.user}\0${auth.password}`).toString('base64');
+    const isRight = await this.#hasProof(mechanism.toUpperCase(), initial, auth);
     const reply = await this.#answer(
       command,
-      response === right ? '235 2.7.0 Welcome' : '535 5.7.8 Wrong user or password',
+      isRight ? '235 2.7.0 Welcome' : '535 5.7.8 Wrong user or password',
     );
     if (isPositive(reply)) this.#record.authenticatedAs = auth.user;
+  }
+
+  async #hasProof(
+    mechanism: string,
+    initial: string | undefined,
+    { user, password }: { readonly user: string; readonly password: string },
+  ): Promise<boolean> {
+    const base64 = (text: string) => Buffer.from(text).toString('base64');
+    const ask = async (challenge: string) => {
+      await this.#reply(`334 ${base64(challenge)}`);
+      return (await this.#input.readLine())?.toString('latin1') ?? '';
+    };
+    if (mechanism === 'LOGIN') {
+      const name = initial ?? (await ask('Username:'));
+      return (await ask('Password:')) === base64(password) && name === base64(user);
+    }
+    if (mechanism === 'CRAM-MD5') {
+      const challenge = `<1.2@${this.#parts.hostName}>`;
+      const digest = createHmac('md5', password).update(challenge).digest('hex');
+      return (await ask(challenge)) === base64(`${user} ${digest}`);
+    }
+    return (initial ?? (await ask(''))) === base64(`\0${user}\0${password}`);
   }
 
   async #mail(command: MxCommand): Promise<void> {
@@ -371,7 +391,9 @@ class MxSession {
       if (behaviour.keywordsOverTls !== undefined)
         list.splice(0, list.length, ...behaviour.keywordsOverTls);
     } else if (!['off', 'hidden'].includes(this.#startTlsMode())) list.push('STARTTLS');
-    if (behaviour.auth !== undefined && this.#secure) list.push('AUTH PLAIN');
+    if (behaviour.auth !== undefined && this.#secure) {
+      list.push(`AUTH ${(behaviour.auth.mechanisms ?? ['PLAIN']).join(' ')}`);
+    }
     return list;
   }
 

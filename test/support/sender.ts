@@ -123,6 +123,7 @@ export class Sender implements AsyncDisposable {
       policyEvents: events,
       addedOverrides: () => [],
       sessions: sessionsHere({ clock, onConnection: outcome.connection }),
+      loginEvents: outcome,
     });
     const { refreshPolicy } = this.#outbound;
     const { enabled, refreshEvery, forgetUnusedAfter, fetchTimeout } = settings.security.mtaSts;

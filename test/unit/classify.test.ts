@@ -41,6 +41,8 @@ const LOCAL: { readonly [Cause in LocalCause]: Row } = {
   'connection-lost': ['defer', 'next', '4.4.2', 'connection'],
   'connection-lost-after-data': ['defer', 'stop', '4.4.2', 'connection'],
   'protocol-error': ['defer', 'next', '4.5.0', 'other'],
+  'auth-not-possible': ['defer', 'next', '4.7.0', 'other'],
+  'auth-paused': ['defer', 'stop', '4.7.0', 'other'],
   'smtputf8-not-offered': ['bounce', 'next', '5.6.7', 'other'],
   'eightbitmime-not-offered': ['bounce', 'next', '5.6.3', 'other'],
   'message-too-large': ['bounce', 'next', '5.3.4', 'other'],
@@ -57,7 +59,7 @@ const REPLIES: readonly (readonly [SmtpStage, string, Row])[] = [
   ['greeting', '554 5.7.1 listed at RBL', ['bounce', 'next', '5.7.1', 'reputation']],
   ['ehlo', '501 bad name', ['bounce', 'next', '5.5.0', 'other']],
   ['starttls', '454 4.7.0 TLS not available', ['defer', 'next', '4.7.0', 'reputation']],
-  ['auth', '535 5.7.8 wrong password', ['bounce', 'next', '5.7.8', 'reputation']],
+  ['auth', '535 5.7.8 wrong password', ['defer', 'stop', '4.7.8', 'other']],
   // MAIL: a 4xx is too often about the host.
   ['mail', '451 4.3.0 later', ['defer', 'next', '4.3.0', 'other']],
   ['mail', '553 5.1.8 no such sender', ['bounce', 'stop', '5.1.8', 'other']],

@@ -32,7 +32,8 @@ function problemsOf(text: string): readonly string[] {
 
 /** The warnings of a text, those about this machine left out. */
 function warningsOf(text: string): readonly string[] {
-  const { file, result } = load(`hostname: relay.example.net\n${text}`);
+  const environment = { STSRELAY_POSTMASTER: 'ops@example.net' };
+  const { file, result } = load(`hostname: relay.example.net\n${text}`, { environment });
   return result.warnings.map((warning) => formatWarning(warning).replace(`${file}:`, ''));
 }
 
@@ -131,7 +132,7 @@ describe("the contract's example", () => {
   });
   test('warns of what this version does not do', () => {
     const keys = result.warnings.map(({ key }) => key);
-    assert.deepEqual(keys, ['listeners[2].proxyProtocol', 'dkim', 'tlsRpt']);
+    assert.deepEqual(keys, ['listeners[2].proxyProtocol', 'postmaster', 'dkim', 'tlsRpt']);
   });
 });
 
@@ -304,6 +305,27 @@ describe('problems', () => {
       'half a login',
     ],
     [
+      'routes:\n  - { domain: "*", nextHop: "a.example", tls: none, user: u, passwordFile: /p }',
+      [
+        '2: routes[0].tls: found "none", expected opportunistic, encrypt or verify, because AUTH is made over TLS alone',
+      ],
+      'a password in clear text',
+    ],
+    [
+      'routes:\n  - { domain: "*", nextHop: "a.example", tls: none, wrapper: implicit }',
+      [
+        '2: routes[0].tls: found "none", expected opportunistic, encrypt or verify, because wrapper is implicit',
+      ],
+      'TLS from the first octet, and none',
+    ],
+    [
+      'hostname: relay.example\npostmaster: Postmaster@relay.example',
+      [
+        '2: postmaster: found "Postmaster@relay.example", expected a mailbox elsewhere, to which it goes on',
+      ],
+      'a postmaster who is his own',
+    ],
+    [
       'http: { tls: "yes" }\nlog: { format: xml }',
       [
         '1: http.tls: found "yes", expected true or false',
@@ -393,6 +415,15 @@ describe('warnings', () => {
     ],
     ['overrides: [{ domain: a.example, tls: none, owner: o, reason: r, expires: 2026-06-01 }]', []],
     ['overrides: [{ domain: a.example, tls: none }]', [/never ends/, /says not who/]],
+    [
+      'routes: [{ domain: "*", nextHop: "a.example:587", user: u, passwordFile: /nowhere/p }]',
+      [/the password goes to whoever answers/, /p cannot be read/],
+    ],
+    [
+      'routes: [{ domain: "*", nextHop: "a.example:587", wrapper: implicit, tls: verify, user: u, passwordFile: /dev/null }]',
+      [/\/dev\/null holds a password and is open to other users \(mode 666\)/],
+    ],
+    ['routes: [{ domain: "*", nextHop: "a.example", wrapper: implicit }]', []],
   ];
   for (const [text, expected] of doubtful) {
     test(`${text}: ${expected.length}`, () => {
@@ -401,6 +432,11 @@ describe('warnings', () => {
       for (const [i, pattern] of expected.entries()) assert.match(found[i] ?? '', pattern);
     });
   }
+
+  test('a postmaster who is nobody (RFC 5321 §4.5.1)', () => {
+    const { result } = load('hostname: relay.example.net');
+    assert.match(result.warnings.map(formatWarning).join(), /postmaster: mail for <postmaster> is/);
+  });
 
   test('a host name that is not fully qualified', () => {
     const { result } = load('hostname: relay');

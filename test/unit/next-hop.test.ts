@@ -1,9 +1,13 @@
 /** What a configured next hop says, and which route is for whom. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type NextHop, parseNextHop } from '../../src/mail/next-hop.ts';
+import { parseNextHop } from '../../src/mail/next-hop.ts';
 import { parseAddressLiteral } from '../../src/routing/address-literal.ts';
-import { createRouteTable } from '../../src/routing/route-table.ts';
+import {
+  type ConfiguredHop,
+  type ConfiguredRoute,
+  createRouteTable,
+} from '../../src/routing/route-table.ts';
 
 describe('next hops', () => {
   const good: readonly [string, Record<string, unknown>][] = [
@@ -43,7 +47,8 @@ describe('next hops', () => {
 });
 
 describe('the route table', () => {
-  const port = (hop: NextHop | undefined) => (hop?.kind === 'host' ? hop.port : undefined);
+  const port = (hop: ConfiguredHop | undefined) =>
+    hop?.nextHop.kind === 'host' ? hop.nextHop.port : undefined;
 
   test('its own entry, else *, the first of several', () => {
     const table = createRouteTable([
@@ -54,6 +59,17 @@ describe('the route table', () => {
     assert.equal(port(table('example.test')), 2);
     assert.equal(port(table('sub.example.test')), 1);
     assert.equal(port(table('[192.0.2.1]')), 1);
+  });
+
+  test('what a route says of its smart host, and nothing where it says nothing', () => {
+    const smartHostOf = (more: Partial<ConfiguredRoute>) =>
+      createRouteTable([{ domain: '*', nextHop: 'a.test', ...more }])('b.test')?.smartHost;
+    assert.equal(smartHostOf({ wrapper: 'starttls', user: '', passwordFile: '' }), undefined);
+    assert.deepEqual(smartHostOf({ wrapper: 'implicit' }), { implicitTls: true });
+    assert.deepEqual(smartHostOf({ user: 'u', passwordFile: '/p' }), {
+      implicitTls: false,
+      login: { user: 'u', passwordFile: '/p' },
+    });
   });
 
   test('none at all', () => assert.equal(createRouteTable([])('example.test'), undefined));

@@ -187,6 +187,18 @@ describe("administrators' routes", () => {
       { host: 'mx.hop.test', preference: 10, port: 25, trusted: true },
     ]);
   });
+  test('TLS from the first octet: port 465 where none is named (RFC 8314 §3.3)', async () => {
+    const ports = async (nextHop: string) => {
+      const routes = [{ domain: '*', nextHop, wrapper: 'implicit' as const }];
+      const { candidates, smartHost } = await route('example.test', { routes, port: 2525 });
+      assert.deepEqual(smartHost, { implicitTls: true });
+      return candidates.map(({ port }) => port);
+    };
+    assert.deepEqual(await ports('hop.test'), [465]);
+    assert.deepEqual(await ports('hop.test:1465'), [1465]);
+    assert.deepEqual(await ports('192.0.2.1'), [465]);
+    assert.deepEqual(await ports('mx:hop.test'), [465]);
+  });
   test('an address has no policy domain', async () => {
     const { policyDomain, candidates } = await route('us.test', { routes });
     assert.equal(policyDomain, undefined);

@@ -136,6 +136,14 @@ const ROWS: readonly (readonly [why: string, situation: Situation, answer: strin
     'verify override',
   ],
   ['a route', { route: routed, settings: routes('encrypt') }, 'encrypt route'],
+  [
+    'a route with a login: never less than TLS (RFC 8314 §5.1)',
+    {
+      route: routed,
+      settings: { routes: [{ domain: 'w.example', tls: 'opportunistic', user: 'ann' }] },
+    },
+    'encrypt route',
+  ],
   ['a route for all', { route: routed, settings: routes('verify', '*') }, 'verify route'],
   [
     'a route of its own before the one for all',

@@ -6,7 +6,6 @@ import { z } from 'zod';
 import { parseDomain } from '../../protocol/domain.ts';
 import { isNextHop } from '../addresses.ts';
 import { choice, domain, notation, path, text } from '../kinds.ts';
-import { notYet } from '../not-yet.ts';
 import { formatExpiry, parseExpiry } from '../units.ts';
 
 /** What is asked of a session's TLS, by an administrator. */
@@ -50,6 +49,9 @@ const routeDomain = notation({
   format: (value) => value,
 });
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is being refused
+const HAS_CONTROL = /[\u0000-\u001f\u007f]/;
+
 const route = z.strictObject({
   domain: routeDomain.describe(
     'The recipient domain; "*" for all that have no route of their own.',
@@ -60,17 +62,17 @@ const route = z.strictObject({
   tls: choice(TLS_LEVELS)
     .prefault('opportunistic')
     .describe('What is asked of the TLS; MTA-STS of the next hop binds besides (RFC 8461 §3.4).'),
-  wrapper: notYet(
-    choice(['starttls', 'implicit'])
-      .prefault('starttls')
-      .describe('STARTTLS, or TLS from the first octet (port 465).'),
-  ),
-  user: notYet(
-    text('text', (value) => value.length <= 255)
-      .prefault('')
-      .describe('User for AUTH.'),
-  ),
-  passwordFile: notYet(path().prefault('').describe('File with the password for AUTH.')),
+  wrapper: choice(['starttls', 'implicit'])
+    .prefault('starttls')
+    .describe('STARTTLS, or TLS from the first octet (port 465 where `nextHop` names none).'),
+  user: text('text', (value) => value.length <= 255 && !HAS_CONTROL.test(value))
+    .prefault('')
+    .describe(
+      'User for AUTH (PLAIN, LOGIN or CRAM-MD5), which is made over TLS alone: with it `opportunistic` means `encrypt`.',
+    ),
+  passwordFile: path()
+    .prefault('')
+    .describe('File with the password for AUTH on one line; read again when it changes.'),
 });
 
 export const routes = z.array(route).max(10_000).prefault([]).describe('Smart hosts.');

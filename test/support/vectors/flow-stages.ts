@@ -111,6 +111,7 @@ export async function flowStages(parts: FlowParts): Promise<FlowStages> {
         signal,
         clock,
       }),
+    credentialsFor: async () => ({ kind: 'none' }),
     runSession: parts.runSession,
     policyToCheck: (attempt) => policyToCheck(attempt, { clock, retry }),
     recheckPolicy: (used, signal) =>
