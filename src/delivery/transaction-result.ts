@@ -70,6 +70,7 @@ function recipientReply(
   if (rcpt && final) return failed({ kind: 'reply', stage: 'end-of-data', reply: final });
   if (rcpt && data && data.code >= 400)
     return failed({ kind: 'reply', stage: 'data', reply: data });
+  // RFC 5321 §4.2.5, §6.1: without a reply to its end the message is still ours.
   if (replies.messageSent) return failed(lost(replies));
   return failed(error ? connectionFailure(wire, error) : lost(replies));
 }

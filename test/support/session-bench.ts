@@ -17,6 +17,7 @@ import {
   type Sessions,
   sessionParts,
 } from '../../src/delivery/sessions.ts';
+import type { Envelope } from '../../src/mail/envelope.ts';
 import { newMessageId } from '../../src/mail/message-id.ts';
 import type { SessionResult } from '../../src/mail/session-result.ts';
 import type { TlsRequirement } from '../../src/mail/tls-requirement.ts';
@@ -55,6 +56,8 @@ export interface Handing {
   /** What the body is said to have. */
   readonly sizeBytes?: number;
   readonly recorded?: Promise<unknown>;
+  /** What MAIL is about, where it matters. */
+  readonly envelope?: Partial<Envelope>;
   /** Run it here in any case. */
   readonly here?: true;
 }
@@ -151,6 +154,7 @@ export class SessionBench implements AsyncDisposable {
         receivedAtMs: 0,
         eightBitMime: false,
         smtpUtf8: false,
+        ...handing.envelope,
       },
       sizeBytes,
       recipients: handing.only ?? recipients,
