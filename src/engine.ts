@@ -9,6 +9,7 @@ import type { Settings } from './config/settings.ts';
 import { messageIdTimeMs } from './mail/message-id.ts';
 import { type Destination, hostsOf } from './mail/route.ts';
 import { destinationOf, type Outbound } from './outbound.ts';
+import { DelayWarnings } from './outcome/delay-warnings.ts';
 import { createFinisher } from './outcome/finish.ts';
 import { heardFrom } from './outcome/heard.ts';
 import { policyToCheck, settle } from './outcome/settle.ts';
@@ -119,7 +120,10 @@ export function createEngine(parts: EngineParts): Engine {
     onEntered: () => startWorker(),
   });
   producer.on('ready', () => reconciler.wake());
-  const recovery = new Recovery({ spool, ledger, dispatcher, clock, destinationOf });
+  const recovery = new Recovery({
+    ...{ spool, ledger, dispatcher, clock, destinationOf },
+    onRecovered: (message) => delayWarnings.recovered(message),
+  });
   const submit = createSubmit({
     ...{ spool, clock, destinationOf },
     enter: (state) => recovery.enter(state),
@@ -136,6 +140,14 @@ export function createEngine(parts: EngineParts): Engine {
     commit: submit.commit,
   });
   const retry = () => parts.settings().retry;
+  const delayWarnings = new DelayWarnings({
+    ...{ spool, clock, destinationOf, retry, finish },
+    events: outcomeEvents,
+    afterMs: () => retry().delayWarning,
+    queued: () => ledger.messageIds(),
+    hasRoom: () =>
+      spool.health().ok && recovery.queuedMessages < parts.settings().limits.queuedMessages,
+  });
   const ownStages: Omit<Stages, keyof Outbound> = {
     spool,
     destinationOf,
@@ -192,7 +204,10 @@ export function createEngine(parts: EngineParts): Engine {
   return {
     submit,
     recover: () => recovery.run(finish),
-    begin: () => reconciler.start(),
+    begin() {
+      reconciler.start();
+      delayWarnings.start();
+    },
     resumed(destination) {
       const lane = ledger.lane(destination);
       if (lane) dispatcher.supply(lane);
@@ -205,7 +220,7 @@ export function createEngine(parts: EngineParts): Engine {
     summary: () => ({ messages: ledger.messageCount, ...ledger.summary(clock.now(), isPaused) }),
     breakers: () => watch.counts(),
     async drain(graceMs) {
-      await reconciler.stop();
+      await Promise.all([reconciler.stop(), delayWarnings.stop()]);
       dispatcher.stop();
       watch.stop();
       cancelPausedLook();
@@ -213,7 +228,7 @@ export function createEngine(parts: EngineParts): Engine {
       ending.abort();
     },
     async stop() {
-      await reconciler.stop();
+      await Promise.all([reconciler.stop(), delayWarnings.stop()]);
       dispatcher.stop();
       watch.stop();
       cancelPausedLook();

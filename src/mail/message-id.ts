@@ -15,13 +15,19 @@ const PATTERN = /^[0-9A-HJKMNP-TV-Z]{16}$/;
 
 /** A new id for a message accepted at `nowMs` (milliseconds since the epoch). */
 export function newMessageId(nowMs: number): MessageId {
-  let id = '';
-  for (let i = 0, rest = nowMs; i < 9; i++) {
-    id = ALPHABET[rest % 32] + id;
-    rest = Math.floor(rest / 32);
-  }
+  let id = idTime(nowMs);
   for (const byte of someRandom()) id += ALPHABET[byte % 32];
   return id as MessageId;
+}
+
+/** What ids given at `ms` or later are not less than, and earlier ones are: for comparing strings. */
+export function idTime(ms: number): string {
+  let time = '';
+  for (let i = 0, rest = Math.max(0, Math.floor(ms)); i < 9; i++) {
+    time = ALPHABET[rest % 32] + time;
+    rest = Math.floor(rest / 32);
+  }
+  return time;
 }
 
 const RANDOM_OCTETS = 7;

@@ -1,18 +1,29 @@
 /**
- * Whether somebody must be told about a recipient (RFC 3461 §4.1, §6). Pure.
+ * Whether somebody must, or may, be told about a recipient (RFC 3461 §4.1, §5, §6). Pure.
  */
 import type { Envelope, Notify } from '../mail/envelope.ts';
 import type { AttemptRecord } from '../spool/message-state.ts';
 
-/** Whether the sender wants to hear of `event` for a recipient: without NOTIFY, of failures alone. */
-export function wants(envelope: Envelope, index: number, event: 'FAILURE' | 'SUCCESS'): boolean {
-  const notify: readonly Notify[] = envelope.recipients[index]?.notify ?? ['FAILURE'];
-  return notify.includes(event);
+/** Without NOTIFY: of failures, and, as RFC 3461 §4.1 leaves to us, of delays. */
+const UNASKED: readonly Notify[] = ['FAILURE', 'DELAY'];
+
+/** Whether the sender wants to hear of `event` for a recipient. */
+export function wants(
+  envelope: Envelope,
+  index: number,
+  event: 'FAILURE' | 'SUCCESS' | 'DELAY',
+): boolean {
+  return (envelope.recipients[index]?.notify ?? UNASKED).includes(event);
 }
 
-/** Whether a DSN is owed for this attempt. RFC 3461 §6.1: never for the null reverse-path. */
+/** Whether anybody is ever told about a message. RFC 3461 §6.1: never for the null reverse-path. */
+export function hasSender({ reversePath }: Envelope): boolean {
+  return reversePath !== '';
+}
+
+/** Whether a DSN is owed for this attempt. */
 export function owesDsn(envelope: Envelope, record: AttemptRecord): boolean {
-  if (envelope.reversePath === '') return false;
+  if (!hasSender(envelope)) return false;
   return (
     record.bounced.some(({ index }) => wants(envelope, index, 'FAILURE')) ||
     record.relayed.some(({ index }) => wants(envelope, index, 'SUCCESS'))

@@ -1,37 +1,34 @@
 /**
  * A DSN as a message (RFC 6522, RFC 3464): multipart/report with an explanation, the delivery
- * status and the original or its header. MIME is nodemailer's; what is said is ours.
+ * status and the original or its header. MIME is nodemailer's; what is said is ours
+ * (outcome/dsn-entries.ts).
  *
  * RET=FULL returns the whole message in a failure report (RFC 3461 §5.3), up to a limit; in all
  * other cases the header is returned.
+ *
+ * Where an address or the returned header is not ASCII the parts are those of RFC 6533. Only a
+ * sender whose own address is not ASCII gets them by SMTPUTF8; for others they are encoded in
+ * ASCII, because a DSN that the next hop cannot take is lost: nobody is told about it.
  */
+
 import type { Readable } from 'node:stream';
 import MimeNode from 'nodemailer/lib/mime-node';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
-import {
-  type DeliveryStatus,
-  formatDeliveryStatus,
-  isAscii,
-  type RecipientStatus,
-} from '../protocol/dsn/delivery-status.ts';
+import { formatDeliveryStatus, isAscii } from '../protocol/dsn/delivery-status.ts';
 import { explain } from '../protocol/dsn/explanation.ts';
 import { formatRfc5322Date } from '../protocol/smtp/date.ts';
-import type { AttemptRecord, RecordedFailure } from '../spool/message-state.ts';
 import type { StoredMessage } from '../spool/store.ts';
-import { wants } from './dsn-duty.ts';
-
-/** The largest message that is returned whole. */
-const MAX_RETURNED_OCTETS = 1024 * 1024;
-/** The most of a header that is returned. */
-const MAX_HEADER_OCTETS = 64 * 1024;
+import { type DsnEntry, explanationOf, recipientStatus } from './dsn-entries.ts';
+import { type Returned, readReturned } from './returned-message.ts';
 
 export interface DsnRequest {
   readonly dsnId: MessageId;
   readonly original: StoredMessage;
-  readonly record: AttemptRecord;
-  /** Attempts made for the destination. */
-  readonly attempts: number;
+  /** When the DSN was decided on. */
+  readonly atMs: number;
+  /** Those it is about: at least one. */
+  readonly entries: readonly DsnEntry[];
   readonly hostname: string;
   readonly openBody: () => Promise<Buffer | Readable>;
 }
@@ -39,68 +36,67 @@ export interface DsnRequest {
 export interface DsnMessage {
   readonly envelope: Envelope;
   readonly body: Readable;
-  readonly failed: number;
-  readonly relayed: number;
 }
 
-/** Build the DSN about one attempt, with as much of the original as the spool can give. */
+/** How the parts of a report are written. */
+interface Form {
+  /** As RFC 6533 has them. */
+  readonly international: boolean;
+  /** It is sent with SMTPUTF8 (RFC 6531). */
+  readonly smtpUtf8: boolean;
+  /** It has octets above 127. */
+  readonly eightBit: boolean;
+}
+
+/** Build a DSN, with as much of the original as the spool can give. */
 export async function buildDsn(request: DsnRequest): Promise<DsnMessage> {
-  const { original, record, hostname, dsnId, attempts } = request;
-  const { envelope } = original;
-  const failed = record.bounced.filter(({ index }) => wants(envelope, index, 'FAILURE'));
-  const relayed = record.relayed.filter(({ index }) => wants(envelope, index, 'SUCCESS'));
-  const addressOf = (index: number) => envelope.recipients[index]?.address ?? '';
-  // RFC 6533 §4: only where an address asks for it; few senders' hosts could take the report.
-  const addresses = [envelope.reversePath, ...envelope.recipients.map(({ address }) => address)];
-  const international = envelope.smtpUtf8 && !addresses.every(isAscii);
-  const status: DeliveryStatus = {
-    international,
-    reportingMta: hostname,
-    envelopeId: envelope.envid,
-    arrivalDateMs: envelope.receivedAtMs,
-    recipients: [
-      ...relayed.map(({ index, host }) => relayedStatus(request, index, host)),
-      ...failed.map(({ index, failure }) => failedStatus(request, index, failure)),
-    ],
-  };
-  const text = explain({
-    reportingMta: hostname,
-    receivedAtMs: envelope.receivedAtMs,
-    failed: failed.map(({ index, failure }) => ({
-      recipient: addressOf(index),
-      host: failure.host,
-      text: failure.text,
-      source: failure.source,
-      attempts,
-      expired: failure.expired ?? false,
-      demand: failure.demand,
-    })),
-    relayed: relayed.map(({ index, host }) => ({ recipient: addressOf(index), host })),
-  });
-  const whole =
-    failed.length > 0 && envelope.ret === 'FULL' && original.sizeBytes <= MAX_RETURNED_OCTETS;
-  const returned = await readOriginal(request, whole);
-  const eightBit = international || (whole && returned !== undefined && !isSevenBit(returned));
-  const root = rootNode({ ...request, eightBit, anyFailed: failed.length > 0 });
-  root.createChild('text/plain; charset=utf-8').setContent(text);
-  const statusType = international ? 'message/global-delivery-status' : 'message/delivery-status';
-  appendPart(root, statusType, Buffer.from(formatDeliveryStatus(status)));
-  if (returned) appendPart(root, originalType(whole, international), returned);
-  return {
-    envelope: dsnEnvelope(dsnId, {
-      to: envelope.reversePath,
-      atMs: record.atMs,
-      eightBit,
-      international,
-    }),
-    body: root.createReadStream(),
-    failed: failed.length,
-    relayed: relayed.length,
-  };
+  const { original, entries } = request;
+  const { envelope, sizeBytes } = original;
+  // RFC 3461 §4.3: the whole message only where a failure is reported.
+  const wantsWhole = envelope.ret === 'FULL' && entries.some(({ action }) => action === 'failed');
+  const returned = await readReturned(request.openBody, wantsWhole ? sizeBytes : undefined);
+  const form = formOf(envelope, returned);
+  const root = rootNode(request, form);
+  root.createChild('text/plain; charset=utf-8').setContent(explanation(request));
+  const status = Buffer.from(deliveryStatus(request, form));
+  const { international } = form;
+  const type = international ? 'message/global-delivery-status' : 'message/delivery-status';
+  appendPart(root, { type, content: status }, form);
+  if (returned) {
+    appendPart(root, { type: returnedType(returned, form), content: returned.octets }, form);
+  }
+  return { envelope: dsnEnvelope(request, form), body: root.createReadStream() };
 }
 
-function rootNode(request: DsnRequest & { eightBit: boolean; anyFailed: boolean }): MimeNode {
-  const { hostname, dsnId, original, record, eightBit, anyFailed } = request;
+/** RFC 6533 §4: international parts where an address asks for them, or what is returned. */
+function formOf(envelope: Envelope, returned: Returned | undefined): Form {
+  const { reversePath, recipients } = envelope;
+  const addresses = [reversePath, ...recipients.map(({ address }) => address)];
+  const needsUtf8 = !addresses.every(isAscii) || returned?.headerIsSevenBit === false;
+  const international = envelope.smtpUtf8 && needsUtf8;
+  const smtpUtf8 = international && !isAscii(reversePath);
+  const wholeIsEightBit = returned?.isWhole === true && !returned.isSevenBit;
+  return { international, smtpUtf8, eightBit: smtpUtf8 || (wholeIsEightBit && !international) };
+}
+
+function explanation({ original, hostname, entries }: DsnRequest): string {
+  const { receivedAtMs } = original.envelope;
+  return explain({ reportingMta: hostname, receivedAtMs, ...explanationOf(entries) });
+}
+
+function deliveryStatus({ original, hostname, entries }: DsnRequest, form: Form): string {
+  const { id, envid, client, receivedAtMs } = original.envelope;
+  return formatDeliveryStatus({
+    international: form.international,
+    reportingMta: hostname,
+    envelopeId: envid,
+    receivedFrom: client?.helo,
+    arrivalDateMs: receivedAtMs,
+    recipients: entries.map((entry) => recipientStatus(entry, id)),
+  });
+}
+
+function rootNode({ hostname, dsnId, original, atMs, entries }: DsnRequest, form: Form): MimeNode {
   const root = new MimeNode('multipart/report; report-type=delivery-status', {
     hostname,
     disableFileAccess: true,
@@ -108,110 +104,66 @@ function rootNode(request: DsnRequest & { eightBit: boolean; anyFailed: boolean 
   });
   root.setHeader('From', { name: 'Mail Delivery System', address: `MAILER-DAEMON@${hostname}` });
   root.setHeader('To', { address: original.envelope.reversePath });
-  root.setHeader(
-    'Subject',
-    anyFailed ? 'Your message was not delivered' : 'Your message was relayed',
-  );
-  root.setHeader('Date', formatRfc5322Date(record.atMs));
+  root.setHeader('Subject', subjectOf(entries));
+  root.setHeader('Date', formatRfc5322Date(atMs));
   root.setHeader('Message-ID', `<${dsnId}@${hostname}>`);
   root.setHeader('Auto-Submitted', 'auto-replied'); // RFC 3834 §5.1
   root.setHeader('MIME-Version', '1.0');
-  if (eightBit) root.setHeader('Content-Transfer-Encoding', '8bit');
+  if (form.eightBit) root.setHeader('Content-Transfer-Encoding', '8bit');
   return root;
 }
 
-type PartType =
-  | 'message/delivery-status'
-  | 'message/global-delivery-status'
-  | 'message/rfc822'
-  | 'message/global'
-  | 'text/rfc822-headers'
-  | 'message/global-headers';
+function subjectOf(entries: readonly DsnEntry[]): string {
+  const has = (action: DsnEntry['action']) => entries.some((entry) => entry.action === action);
+  if (has('failed')) return 'Your message was not delivered';
+  return has('delayed') ? 'Your message is delayed' : 'Your message was relayed';
+}
 
-function originalType(whole: boolean, international: boolean): PartType {
-  if (whole) return international ? 'message/global' : 'message/rfc822';
+interface Part {
+  readonly type:
+    | 'message/delivery-status'
+    | 'message/global-delivery-status'
+    | 'message/rfc822'
+    | 'message/global'
+    | 'text/rfc822-headers'
+    | 'message/global-headers';
+  readonly content: Buffer;
+}
+
+function returnedType({ isWhole }: Returned, { international }: Form): Part['type'] {
+  if (isWhole) return international ? 'message/global' : 'message/rfc822';
   return international ? 'message/global-headers' : 'text/rfc822-headers';
 }
 
-/** A part with `content` as it is, octet for octet; only 8-bit headers in ASCII mail are encoded. */
-function appendPart(root: MimeNode, type: PartType, content: Buffer): void {
-  if (type === 'text/rfc822-headers' && !isSevenBit(content)) {
+/**
+ * A part with `content` as it is, octet for octet, or encoded where the report must be ASCII: only
+ * types of RFC 6533 and headers may be (RFC 2046 §5.2.1).
+ */
+function appendPart(root: MimeNode, { type, content }: Part, form: Form): void {
+  const isSevenBit = content.every((octet) => octet < 0x80);
+  if (type === 'text/rfc822-headers' && !isSevenBit) {
     root.createChild(type).setContent(content);
     return;
   }
-  const encoding = isSevenBit(content) ? '7bit' : '8bit';
+  const encoding = isSevenBit ? '7bit' : form.eightBit ? '8bit' : 'base64';
   const head = `Content-Type: ${type}\r\nContent-Transfer-Encoding: ${encoding}\r\n\r\n`;
-  root.createChild(type).setRaw(Buffer.concat([Buffer.from(head), content]));
+  const body = encoding === 'base64' ? base64Lines(content) : content;
+  root.createChild(type).setRaw(Buffer.concat([Buffer.from(head), body]));
 }
 
-/**
- * The original, or its header without the empty line that ends it. Undefined when the spool
- * cannot give it any more: a report without its third part (RFC 6522 §3) is better than none.
- */
-async function readOriginal(request: DsnRequest, whole: boolean): Promise<Buffer | undefined> {
-  const most = whole ? MAX_RETURNED_OCTETS : MAX_HEADER_OCTETS;
-  let seen = Buffer.alloc(0);
-  try {
-    const body = await request.openBody();
-    for await (const chunk of Buffer.isBuffer(body) ? [body] : body) {
-      seen = Buffer.concat([seen, chunk as Buffer]);
-      const end = whole ? -1 : seen.indexOf('\r\n\r\n');
-      if (end >= 0) return seen.subarray(0, end + 2);
-      if (seen.length > most) break;
-    }
-  } catch {
-    return undefined; // the spool told about it
-  }
-  return seen.subarray(0, most);
-}
-
-function isSevenBit(octets: Buffer): boolean {
-  return octets.every((octet) => octet < 0x80);
-}
-
-function failedStatus(
-  request: DsnRequest,
-  index: number,
-  failure: RecordedFailure,
-): RecipientStatus {
-  const { original, record } = request;
-  const remote = failure.source === 'remote';
-  return {
-    originalRecipient: original.envelope.recipients[index]?.orcpt,
-    finalRecipient: original.envelope.recipients[index]?.address ?? '',
-    action: 'failed',
-    status: failure.status,
-    remoteMta: remote ? (failure.host ?? failure.address) : undefined,
-    diagnostic: { type: remote ? 'smtp' : 'x-stsrelay', text: failure.text },
-    lastAttemptMs: record.atMs,
-    logId: original.envelope.id,
-  };
-}
-
-function relayedStatus(request: DsnRequest, index: number, host: string): RecipientStatus {
-  const { original, record } = request;
-  return {
-    originalRecipient: original.envelope.recipients[index]?.orcpt,
-    finalRecipient: original.envelope.recipients[index]?.address ?? '',
-    action: 'relayed',
-    status: '2.0.0',
-    remoteMta: host,
-    lastAttemptMs: record.atMs,
-    logId: original.envelope.id,
-  };
+/** RFC 2045 §6.8: lines of 76 characters. */
+function base64Lines(content: Buffer): Buffer {
+  return Buffer.from(content.toString('base64').replace(/.{76}(?=.)/g, '$&\r\n'));
 }
 
 /** RFC 3464 §2: from the null reverse-path to the sender, and nobody wants to hear of it again. */
-function dsnEnvelope(
-  id: MessageId,
-  facts: { to: string; atMs: number; eightBit: boolean; international: boolean },
-): Envelope {
+function dsnEnvelope({ dsnId, original, atMs }: DsnRequest, form: Form): Envelope {
   return {
-    id,
+    id: dsnId,
     reversePath: '',
-    recipients: [{ address: facts.to, notify: ['NEVER'] }],
-    receivedAtMs: facts.atMs,
-    eightBitMime: facts.eightBit,
-    smtpUtf8: facts.international,
+    recipients: [{ address: original.envelope.reversePath, notify: ['NEVER'] }],
+    receivedAtMs: atMs,
+    eightBitMime: form.eightBit,
+    smtpUtf8: form.smtpUtf8,
   };
 }

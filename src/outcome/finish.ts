@@ -8,7 +8,7 @@ import type { Clock } from '../platform/clock.ts';
 import { type DestinationOf, foldRecords } from '../spool/message-state.ts';
 import type { Spool } from '../spool/store.ts';
 import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
-import { type ReportMemory, type ReportParts, reportAttempt } from './report-failures.ts';
+import { type ReportMemory, type ReportParts, reportRecord } from './report.ts';
 
 const TRY_AGAIN_MS = 10_000;
 
@@ -56,7 +56,7 @@ async function finishNow(id: MessageId, parts: FinishParts & ReportMemory): Prom
   if (!message) return true;
   const { unreported } = foldRecords(message.envelope, message.records, destinationOf);
   for (const record of unreported) {
-    if (!(await reportAttempt(message, record, parts))) return false;
+    if (!(await reportRecord(message, record, parts))) return false;
   }
   const after = unreported.length > 0 ? await spool.read(id) : message;
   if (!after || !foldRecords(after.envelope, after.records, destinationOf).finished) return true;

@@ -117,6 +117,11 @@ export class Ledger {
     return this.#messages.size;
   }
 
+  /** Messages with deliveries left, in the order in which they were entered. */
+  messageIds(): IterableIterator<MessageId> {
+    return this.#messages.keys();
+  }
+
   get laneCount(): number {
     return this.#lanes.size;
   }

@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MessageId } from '../mail/message-id.ts';
 import type { Clock } from '../platform/clock.ts';
 import { type DestinationOf, foldRecords, type MessageState } from '../spool/message-state.ts';
-import type { Spool } from '../spool/store.ts';
+import type { Spool, StoredMessage } from '../spool/store.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Ledger } from './ledger.ts';
 
@@ -17,6 +17,8 @@ export interface RecoveryParts {
   readonly dispatcher: Pick<Dispatcher, 'enter'>;
   readonly clock: Clock;
   readonly destinationOf: DestinationOf;
+  /** Told of every message that was there at the start. */
+  readonly onRecovered?: (message: StoredMessage) => void;
 }
 
 /** After so long whatever else is to be done gets its turn. */
@@ -45,14 +47,16 @@ export class Recovery {
 
   /** Once. `finish` brings a message to its end whose recipients all have their fate. How many messages there were. */
   async run(finish: (id: MessageId) => Promise<void>): Promise<number> {
-    const { spool, ledger, clock, destinationOf } = this.#parts;
+    const { spool, ledger, clock, destinationOf, onRecovered } = this.#parts;
     let messages = 0;
     let turnBeganAtMs = performance.now();
     const ending: MessageId[] = [];
-    for await (const { envelope, records } of spool.list()) {
+    for await (const message of spool.list()) {
+      const { envelope, records } = message;
       const state = foldRecords(envelope, records, destinationOf);
       ledger.recover(state, clock.now());
       if (state.finished || state.unreported.length > 0) ending.push(envelope.id);
+      onRecovered?.(message);
       messages++;
       if (performance.now() - turnBeganAtMs < TURN_MS) continue;
       await nextTurn();

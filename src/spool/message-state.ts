@@ -3,7 +3,7 @@
  *
  * A recipient has no fate until a record says delivered or bounced; fates never change, so a
  * record that names a recipient twice (an append repeated after a crash) is harmless. The
- * message is finished when every recipient has a fate and every bounce was reported.
+ * message is finished when every recipient has a fate and every DSN that is owed was queued.
  */
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
@@ -54,6 +54,25 @@ export interface AttemptRecord {
   readonly dsnId?: MessageId;
 }
 
+/** The message has waited for so long that its sender is told: once, by one DSN about all who wait. */
+export interface DelayRecord {
+  readonly kind: 'delay';
+  readonly atMs: number;
+  /** The recipients the sender may be told about, by destination. */
+  readonly waiting: readonly {
+    readonly destination: Destination;
+    /** By recipient index. */
+    readonly recipients: readonly number[];
+    /** When they are given up; absolute. */
+    readonly untilMs: number;
+  }[];
+  /** As in an attempt's record. */
+  readonly dsnId: MessageId;
+}
+
+/** What a DSN may be about. */
+export type ReportedRecord = AttemptRecord | DelayRecord;
+
 /** The DSN with this id is in the spool: nothing more is owed for it. */
 export interface NotifiedRecord {
   readonly kind: 'notified';
@@ -61,12 +80,15 @@ export interface NotifiedRecord {
   readonly dsnId: MessageId;
 }
 
-export type SpoolRecord = AttemptRecord | NotifiedRecord;
+export type SpoolRecord = ReportedRecord | NotifiedRecord;
 
 /** Whether a line of a journal is a record that can be folded: another version may write others. */
 export function isSpoolRecord(value: unknown): value is SpoolRecord {
   const record = (value ?? {}) as Partial<Record<string, unknown>>;
   if (record['kind'] === 'notified') return typeof record['dsnId'] === 'string';
+  if (record['kind'] === 'delay') {
+    return typeof record['dsnId'] === 'string' && Array.isArray(record['waiting']);
+  }
   const lists = [record['delivered'], record['bounced'], record['deferred']];
   return record['kind'] === 'attempt' && lists.every(Array.isArray);
 }
@@ -87,8 +109,8 @@ export interface MessageState {
   readonly envelope: Envelope;
   /** Deliveries with recipients left. */
   readonly pending: readonly DeliveryState[];
-  /** Attempts whose DSN is still owed. */
-  readonly unreported: readonly AttemptRecord[];
+  /** Records whose DSN is still owed. */
+  readonly unreported: readonly ReportedRecord[];
   readonly finished: boolean;
 }
 
@@ -108,12 +130,11 @@ export function foldRecords(
   const reported = new Set<MessageId>();
   const attempts = new Map<Destination, AttemptRecord[]>();
   /** By the id of the DSN: an attempt recorded twice owes one. */
-  const owed = new Map<MessageId, AttemptRecord>();
+  const owed = new Map<MessageId, ReportedRecord>();
   for (const record of records) {
-    if (record.kind === 'notified') {
-      reported.add(record.dsnId);
-      continue;
-    }
+    if (record.kind === 'notified') reported.add(record.dsnId);
+    if (record.kind === 'delay') owed.set(record.dsnId, record);
+    if (record.kind !== 'attempt') continue;
     for (const index of record.delivered) settled.add(index);
     for (const { index } of record.bounced) settled.add(index);
     const made = attempts.get(record.destination);

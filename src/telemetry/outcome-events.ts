@@ -101,10 +101,13 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
       id: string;
       about: string;
       to: string;
+      /** Recipients it is about, by action. */
       failed: number;
+      delayed: number;
       relayed: number;
     }): void {
       if (facts.failed > 0) metrics.dsn.inc({ action: 'failed' });
+      if (facts.delayed > 0) metrics.dsn.inc({ action: 'delayed' });
       if (facts.relayed > 0) metrics.dsn.inc({ action: 'relayed' });
       log.write('info', 'outcome.dsn_queued', facts);
     },

@@ -378,8 +378,7 @@ describe('warnings', () => {
   const doubtful: readonly (readonly [string, readonly RegExp[]])[] = [
     ['security: { dane: auto }', []],
     ['security: { dane: off }', [/^2: security\.dane: is read but not in effect/]],
-    ['retry: { delayWarning: off }', [/^2: retry\.delayWarning: is read but not in effect/]],
-    ['retry: { delayWarning: 240m }', []],
+    ['retry: { delayWarning: off }', []],
     [
       'destinations: { default: { idle: 1s, rate: 5/1s } }',
       [/^2: destinations\.default\.rate: is read but not in effect/],

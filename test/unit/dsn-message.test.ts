@@ -7,8 +7,14 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import type { Envelope } from '../../src/mail/envelope.ts';
 import { type MessageId, newMessageId } from '../../src/mail/message-id.ts';
+import { dsnEntries } from '../../src/outcome/dsn-entries.ts';
 import { buildDsn, type DsnMessage } from '../../src/outcome/dsn-message.ts';
-import type { AttemptRecord, RecordedFailure } from '../../src/spool/message-state.ts';
+import type {
+  AttemptRecord,
+  RecordedFailure,
+  ReportedRecord,
+  SpoolRecord,
+} from '../../src/spool/message-state.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { findCommand } from '../support/tied-child.ts';
 import { parseReport, type Report } from './report-parser.ts';
@@ -25,17 +31,24 @@ const failure = (change: Partial<RecordedFailure>) => [
 interface Case {
   readonly envelope?: Partial<Envelope>;
   readonly record?: Partial<AttemptRecord>;
+  /** What it went through before; the record is the last of seven attempts where this is absent. */
+  readonly records?: readonly SpoolRecord[];
+  /** In the place of an attempt's. */
+  readonly about?: ReportedRecord;
   readonly body?: string | Buffer;
   readonly openBody?: () => Promise<Readable>;
 }
 
-async function build({ envelope, record, body = ORIGINAL, openBody }: Case): Promise<DsnMessage> {
+async function build({ envelope, body = ORIGINAL, openBody, ...one }: Case): Promise<DsnMessage> {
   const content = Buffer.from(body as string);
+  const record = one.about ?? attempt(one.record ?? { bounced: failed(0) });
+  const records = one.records ?? Array.from({ length: 7 }, () => attempt());
+  const original = { envelope: sampleEnvelope(envelope), sizeBytes: content.length, records };
   return buildDsn({
     dsnId: DSN,
-    original: { envelope: sampleEnvelope(envelope), sizeBytes: content.length, records: [] },
-    record: attempt(record ?? { bounced: failed(0) }),
-    attempts: 7,
+    original,
+    atMs: record.atMs,
+    entries: dsnEntries(original, record),
     hostname: 'relay.example.net',
     openBody:
       openBody ?? (async () => Readable.from([content.subarray(0, 30), content.subarray(30)])),
@@ -52,7 +65,7 @@ const third = ({ parts }: Report) => parts[2]?.content.toString('latin1');
 
 describe('a DSN', () => {
   test('goes from the null reverse-path to the sender, who wants to hear of it no more', async () => {
-    const { envelope, failed: count, relayed } = await build({});
+    const { envelope } = await build({});
     assert.deepEqual(envelope, {
       id: DSN,
       reversePath: '',
@@ -61,7 +74,6 @@ describe('a DSN', () => {
       eightBitMime: false,
       smtpUtf8: false,
     });
-    assert.deepEqual([count, relayed], [1, 0]);
   });
 
   test('has the header of a report', async () => {
@@ -168,8 +180,6 @@ describe('a DSN', () => {
       ],
     );
     assert.equal(read.recipients[0]?.has('diagnostic-code'), false);
-    const { failed: bad, relayed } = await build({ envelope: { recipients }, record });
-    assert.deepEqual([bad, relayed], [1, 1]);
     assert.match(human(read), /<a@dest\.example>[\s\S]*mx\.dest\.example/);
     assert.match(
       human(read),
@@ -192,6 +202,116 @@ describe('a DSN', () => {
     assert.match(text, /certificate names other\.example, not mx\.dest\.example/);
     assert.match(text, /The MTA-STS policy of dest\.example asks for TLS\./);
     assert.match(text, /Tried 7 times since Thu, 15 Jan 2026 12:00:00 GMT/);
+  });
+});
+
+describe('a DSN about a delay', () => {
+  const HOUR = 3_600_000;
+  const about: ReportedRecord = {
+    kind: 'delay',
+    atMs: RECEIVED_AT + 4 * HOUR,
+    waiting: [
+      { destination: 'dest.example', recipients: [0, 1], untilMs: RECEIVED_AT + 120 * HOUR },
+      { destination: 'other.example', recipients: [2], untilMs: RECEIVED_AT + 48 * HOUR },
+    ],
+    dsnId: DSN,
+  };
+  const envelope = {
+    ret: 'FULL' as const,
+    recipients: ['a@dest.example', 'b@dest.example', 'c@other.example'].map((address) => ({
+      address,
+    })),
+  };
+  const certificate: RecordedFailure = {
+    text: 'certificate names other.example, not mx.dest.example',
+    source: 'local',
+    cause: 'certificate-host-mismatch',
+    host: 'mx.dest.example',
+    address: '192.0.2.7',
+    status: '4.7.5',
+    causeClass: 'tlsPolicy',
+    demand: 'The MTA-STS policy of dest.example asks for TLS.',
+  };
+  const busy: RecordedFailure = { ...FAILURE, text: '552 5.5.3 too many', status: '5.5.3' };
+  const records = [
+    attempt({ deferred: failed(0, 1), nextAttemptMs: 1 }),
+    attempt({
+      atMs: RECEIVED_AT + HOUR,
+      deferred: [
+        { index: 0, failure: certificate },
+        { index: 1, failure: busy },
+      ],
+      nextAttemptMs: 1,
+    }),
+  ];
+
+  test('says what stood in the way, and until when it is tried', async () => {
+    const read = await report({ envelope, about, records });
+    assert.equal(read.fields.get('subject'), 'Your message is delayed');
+    assert.equal(read.fields.get('date'), 'Thu, 15 Jan 2026 16:00:00 +0000');
+    assert.equal(types(read)[2], 'text/rfc822-headers', 'no failure in it: RFC 3461 §4.3');
+    const blocks = read.recipients.map((block) => {
+      const { 'final-log-id': _id, 'final-recipient': to, ...fields } = Object.fromEntries(block);
+      return [to, fields] as const;
+    });
+    assert.deepEqual(Object.fromEntries(blocks), {
+      'rfc822; a@dest.example': {
+        action: 'delayed',
+        status: '4.7.5',
+        'diagnostic-code': 'x-stsrelay; certificate names other.example, not mx.dest.example',
+        'last-attempt-date': 'Thu, 15 Jan 2026 13:00:00 +0000',
+        'will-retry-until': 'Tue, 20 Jan 2026 12:00:00 +0000',
+      },
+      'rfc822; b@dest.example': {
+        action: 'delayed',
+        status: '4.5.3',
+        'remote-mta': 'dns; mx.dest.example',
+        'diagnostic-code': 'smtp; 552 5.5.3 too many',
+        'last-attempt-date': 'Thu, 15 Jan 2026 13:00:00 +0000',
+        'will-retry-until': 'Tue, 20 Jan 2026 12:00:00 +0000',
+      },
+      'rfc822; c@other.example': {
+        action: 'delayed',
+        status: '4.0.0',
+        'will-retry-until': 'Sat, 17 Jan 2026 12:00:00 +0000',
+      },
+    });
+    assert.equal(
+      human(read).replaceAll('\r\n', '\n'),
+      `This is the mail system at relay.example.net.
+
+Your message has not been delivered yet to the recipients below. There is
+nothing you need to do, and no need to send it again: it will be tried
+again. What stood in the way stands under each address.
+
+  <a@dest.example>
+    Mail server: mx.dest.example (192.0.2.7)
+    Reason:
+      certificate names other.example, not mx.dest.example
+    The MTA-STS policy of dest.example asks for TLS. The message was
+    not sent over anything less.
+    Tried 2 times since Thu, 15 Jan 2026 12:00:00 GMT.
+    To be tried again until Tue, 20 Jan 2026 12:00:00 GMT.
+
+  <b@dest.example>
+    mx.dest.example answered:
+      552 5.5.3 too many
+    Tried 2 times since Thu, 15 Jan 2026 12:00:00 GMT.
+    To be tried again until Tue, 20 Jan 2026 12:00:00 GMT.
+
+  <c@other.example>
+    Waiting since Thu, 15 Jan 2026 12:00:00 GMT; not tried yet.
+    To be tried again until Sat, 17 Jan 2026 12:00:00 GMT.
+
+`,
+    );
+  });
+
+  test('leaves out those who got a fate meanwhile', async () => {
+    const later = [...records, attempt({ delivered: [1], bounced: failed(2) })];
+    const read = await report({ envelope, about, records: later });
+    const names = read.recipients.map((block) => block.get('final-recipient'));
+    assert.deepEqual(names, ['rfc822; a@dest.example']);
   });
 });
 
@@ -278,9 +398,29 @@ describe('addresses that are not ASCII (RFC 6533)', () => {
     ]);
     assert.equal(read.recipients[0]?.get('final-recipient'), 'utf-8; 用户@dest.example');
     assert.match(human(read), /<用户@dest\.example>/);
-    const { envelope } = await build({ envelope: smtpUtf8 });
-    assert.deepEqual([envelope.smtpUtf8, envelope.eightBitMime], [true, true]);
     const whole = await report({ envelope: { ...smtpUtf8, ret: 'FULL' } });
+    assert.equal(types(whole)[2], 'message/global');
+  });
+
+  test('reach a sender with an ASCII address by any host: the report is ASCII', async () => {
+    for (const ret of ['HDRS', 'FULL'] as const) {
+      const what = { envelope: { ...smtpUtf8, ret }, body: 'Subject: é\r\n\r\né\r\n' };
+      const { envelope, body } = await build(what);
+      assert.deepEqual([envelope.smtpUtf8, envelope.eightBitMime], [false, false]);
+      const message = await octets(body);
+      assert.match(message.toString('latin1'), /^[\r\n -~]*$/);
+      const { parts } = parseReport(message);
+      const expected = ret === 'FULL' ? what.body : 'Subject: é\r\n';
+      assert.equal(parts[2]?.content.toString('utf8'), expected);
+    }
+  });
+
+  test('a header that is not ASCII makes the report an international one, too', async () => {
+    const body = 'Subject: é\r\n\r\nx\r\n';
+    const headers = await report({ envelope: { smtpUtf8: true }, body });
+    assert.equal(types(headers)[2], 'message/global-headers');
+    assert.equal(headers.parts[2]?.content.toString('utf8'), 'Subject: é\r\n');
+    const whole = await report({ envelope: { smtpUtf8: true, ret: 'FULL' }, body });
     assert.equal(types(whole)[2], 'message/global');
   });
 
@@ -288,7 +428,7 @@ describe('addresses that are not ASCII (RFC 6533)', () => {
     const { envelope } = await build({
       envelope: { smtpUtf8: true, reversePath: 'émile@sender.example' },
     });
-    assert.equal(envelope.smtpUtf8, true);
+    assert.deepEqual([envelope.smtpUtf8, envelope.eightBitMime], [true, true]);
     assert.equal(envelope.recipients[0]?.address, 'émile@sender.example');
   });
 
@@ -411,6 +551,21 @@ print(json.dumps(out))`;
         bounced: failed(1),
       },
     },
+    {
+      envelope: {
+        client: { address: '192.0.2.3', helo: 'app.sender.example', tls: true },
+        recipients: Array.from({ length: 500 }, (_, n) => ({ address: `r${n}@dest.example` })),
+      },
+      about: {
+        kind: 'delay',
+        atMs: RECEIVED_AT + 5000,
+        waiting: [
+          { destination: 'dest.example', recipients: [...Array(500).keys()], untilMs: 1.8e12 },
+        ],
+        dsnId: DSN,
+      },
+      records: [attempt({ deferred: failed(...Array(500).keys()), nextAttemptMs: 1 })],
+    },
   ];
   const files = cases.map((_, n) => dir.file(`${n}.eml`));
   for (const [n, one] of cases.entries()) {
@@ -446,4 +601,7 @@ print(json.dumps(out))`;
     read[2]?.blocks.slice(1).map((block) => block['Action']),
     ['relayed', 'failed'],
   );
+  assert.equal(read[3]?.blocks.length, 501);
+  assert.equal(read[3]?.blocks[0]?.['Received-From-MTA'], 'dns; app.sender.example');
+  assert.equal(read[3]?.blocks[500]?.['Will-Retry-Until'], 'Fri, 15 Jan 2027 08:00:00 +0000');
 });

@@ -96,6 +96,17 @@ async function bounced(bench: Bench) {
   return envelope;
 }
 
+async function delayed(bench: Bench) {
+  const envelope = sampleEnvelope();
+  await store(bench.spool, envelope);
+  const waiting = [{ destination: 'dest.example', recipients: [0], untilMs: 1e12 }];
+  await bench.spool.append(envelope.id, [
+    attempt({ deferred: [{ index: 0, failure: FAILURE }], nextAttemptMs: 1 }),
+    { kind: 'delay', atMs: 1, waiting, dsnId: DSN },
+  ]);
+  return envelope;
+}
+
 describe('finish', () => {
   test('removes a message when everybody has it', async () => {
     using bench = await Bench.open();
@@ -123,7 +134,7 @@ describe('finish', () => {
     );
     assert.match(String(await octets(await bench.spool.openBody(DSN))), /550 5\.1\.1 no such user/);
     assert.deepEqual(bench.recorded.of('dsnQueued'), [
-      [{ id: DSN, about: id, to: 'ann@sender.example', failed: 1, relayed: 0 }],
+      [{ id: DSN, about: id, to: 'ann@sender.example', failed: 1, delayed: 0, relayed: 0 }],
     ]);
   });
 
@@ -142,6 +153,28 @@ describe('finish', () => {
     assert.deepEqual([unreported, pending.length], [[], 1]);
     await bench.finish(envelope.id);
     assert.deepEqual(bench.queued, [DSN]);
+  });
+
+  test('pays for a delay, and keeps the message', async () => {
+    using bench = await Bench.open();
+    const { id } = await delayed(bench);
+    await bench.finish(id);
+    await bench.finish(id);
+    assert.deepEqual(bench.queued, [DSN]);
+    assert.ok(await bench.spool.read(id));
+    assert.match(String(await octets(await bench.spool.openBody(DSN))), /^Action: delayed\r$/m);
+    assert.deepEqual(bench.recorded.of('dsnQueued'), [
+      [{ id: DSN, about: id, to: 'ann@sender.example', failed: 0, delayed: 1, relayed: 0 }],
+    ]);
+  });
+
+  test('says nothing of a delay that is over when it could be told', async () => {
+    using bench = await Bench.open();
+    const { id } = await delayed(bench);
+    await bench.spool.append(id, [attempt({ delivered: [0] })]);
+    await bench.finish(id);
+    assert.deepEqual(bench.queued, []);
+    assert.equal(await bench.spool.read(id), undefined);
   });
 
   test('calls for one message go in turn: one DSN', async () => {

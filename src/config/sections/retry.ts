@@ -58,11 +58,9 @@ export const retry = z
     bounceLifetime: lifetime()
       .prefault('1d')
       .describe('The same for messages with the null reverse-path.'),
-    delayWarning: notYet(
-      delayWarning
-        .prefault('4h')
-        .describe('When the sender is told once that a message waits; `off` to never tell.'),
-    ),
+    delayWarning: delayWarning
+      .prefault('4h')
+      .describe('When the sender is told once that a message waits; `off` to never tell.'),
     classes,
     domains: z
       .array(retryDomain)

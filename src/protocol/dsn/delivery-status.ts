@@ -14,6 +14,8 @@ export interface DeliveryStatus {
   readonly reportingMta: string;
   /** ENVID, decoded (RFC 3464 §2.2.1). */
   readonly envelopeId?: string | undefined;
+  /** The name the client gave that handed the message over (RFC 3464 §2.2.4). */
+  readonly receivedFrom?: string | undefined;
   readonly arrivalDateMs: number;
   readonly recipients: readonly RecipientStatus[];
 }
@@ -29,9 +31,12 @@ export interface RecipientStatus {
   readonly remoteMta?: string | undefined;
   /** A reply of the remote host, or a reason of ours: only the former is of type smtp (RFC 3464 §2.3.6). */
   readonly diagnostic?: { readonly type: 'smtp' | 'x-stsrelay'; readonly text: string } | undefined;
-  readonly lastAttemptMs: number;
+  /** Undefined when there was none yet (RFC 3464 §2.3.7). */
+  readonly lastAttemptMs: number | undefined;
   /** Our id of the message (RFC 3464 §2.3.8). */
   readonly logId: string;
+  /** RFC 3464 §2.3.9: for those who are delayed. */
+  readonly retryUntilMs?: number | undefined;
 }
 
 /** The whole part, lines ended by CRLF; blocks separated by an empty line (RFC 3464 §2.1). */
@@ -50,16 +55,19 @@ function formatField([name, value]: Field, { international }: DeliveryStatus): s
   return `${cut(international ? line : escapeNonAscii(line))}\r\n`;
 }
 
-function messageFields({ reportingMta, envelopeId, arrivalDateMs }: DeliveryStatus): Field[] {
+function messageFields(status: DeliveryStatus): Field[] {
+  const { reportingMta, envelopeId, receivedFrom, arrivalDateMs } = status;
   return [
     ['Reporting-MTA', `dns; ${reportingMta}`],
     ['Original-Envelope-Id', envelopeId],
+    ['Received-From-MTA', receivedFrom && `dns; ${receivedFrom}`],
     ['Arrival-Date', formatRfc5322Date(arrivalDateMs)],
   ];
 }
 
 function recipientFields(recipient: RecipientStatus): Field[] {
   const { originalRecipient, finalRecipient, remoteMta, diagnostic } = recipient;
+  const { lastAttemptMs, retryUntilMs } = recipient;
   return [
     ['Original-Recipient', originalRecipient?.replace(';', '; ')],
     ['Final-Recipient', `${addressType(finalRecipient)}; ${finalRecipient}`],
@@ -67,9 +75,14 @@ function recipientFields(recipient: RecipientStatus): Field[] {
     ['Status', recipient.status],
     ['Remote-MTA', remoteMta && `dns; ${mtaName(remoteMta)}`],
     ['Diagnostic-Code', diagnostic && `${diagnostic.type}; ${diagnostic.text}`],
-    ['Last-Attempt-Date', formatRfc5322Date(recipient.lastAttemptMs)],
+    ['Last-Attempt-Date', dateOf(lastAttemptMs)],
     ['Final-Log-ID', recipient.logId],
+    ['Will-Retry-Until', dateOf(retryUntilMs)],
   ];
+}
+
+function dateOf(ms: number | undefined): string | undefined {
+  return ms === undefined ? undefined : formatRfc5322Date(ms);
 }
 
 /** RFC 6533 §3: addresses that are not ASCII have a type of their own. */

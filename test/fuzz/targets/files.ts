@@ -257,6 +257,12 @@ const ATTEMPT: SpoolRecord = {
   dsnId: '01ARZ3NDEKTSV4RS' as MessageId,
 };
 const NOTIFIED: SpoolRecord = { kind: 'notified', atMs: 3, dsnId: '01ARZ3NDEKTSV4RS' as MessageId };
+const DELAY: SpoolRecord = {
+  kind: 'delay',
+  atMs: 3,
+  waiting: [{ destination: DESTINATION, recipients: [0], untilMs: 4 }],
+  dsnId: '01ARZ3NDEKTSV4RT' as MessageId,
+};
 const MARK = Buffer.from('5a17e6c3b2f80d41', 'hex');
 const OTHER_MARK = Buffer.from('0102030405060708', 'hex');
 
@@ -317,7 +323,7 @@ const heads: FuzzTarget = {
   name: 'spool-heads',
   seeds: [
     formatHead(MESSAGE_HEAD),
-    formatHead({ ...MESSAGE_HEAD, records: [ATTEMPT, NOTIFIED], bodyCrc: 1 }),
+    formatHead({ ...MESSAGE_HEAD, records: [ATTEMPT, NOTIFIED, DELAY], bodyCrc: 1 }),
     RECORDS,
     Buffer.from('[]'),
   ],

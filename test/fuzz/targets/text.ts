@@ -61,6 +61,7 @@ const status: FuzzTarget = {
       remoteMta: host,
       diagnostic: { type: 'smtp', text: said },
       lastAttemptMs: 0,
+      retryUntilMs: 1,
       logId: '01ARZ3NDEKTSV4RR',
     } as const;
     for (const international of [false, true]) {
@@ -68,28 +69,25 @@ const status: FuzzTarget = {
         international,
         reportingMta: 'relay.example.net',
         envelopeId,
+        receivedFrom: host,
         arrivalDateMs: 0,
         recipients: [recipient, recipient],
       });
       if (!international) assert.match(text, /^[\r\n -~]*$/);
       checkFields(text);
     }
-    const failure = {
+    const undelivered = (source: 'remote' | 'local') => ({
       recipient: finalRecipient,
-      host,
-      text: said,
       attempts: 3,
-      expired: true,
-      demand,
-    };
-    const failed = [
-      { ...failure, source: 'remote' as const },
-      { ...failure, source: 'local' as const },
-    ];
+      reason: { host, address: host, text: said, source, demand },
+    });
+    const failed = [undelivered('remote'), undelivered('local')];
+    const delayed = [{ ...undelivered('remote'), retryUntilMs: 1 }];
     const relayed = [{ recipient: finalRecipient, host }];
-    const words = explain({ reportingMta: 'relay.example.net', receivedAtMs: 0, failed, relayed });
+    const told = { failed, delayed, relayed };
+    const words = explain({ reportingMta: 'relay.example.net', receivedAtMs: 0, ...told });
     assert.match(words, /^(?:[^\p{Cc}\u2028\u2029]*\r\n)+$/u);
-    assert.ok(words.split('\r\n').length < 150);
+    assert.ok(words.split('\r\n').length < 220);
     return /[^ -~]/.test(finalRecipient) ? 'not ASCII' : 'ASCII';
   },
 };
@@ -101,7 +99,9 @@ function checkFields(text: string): void {
   for (const [index, lines] of blocks.entries()) {
     const names = lines.map((line) => /^([A-Z][A-Za-z-]+): [^\r\n]/.exec(`${line} `)?.[1]);
     const expected =
-      index === 0 ? /^Reporting-MTA Original-Envelope-Id Arrival-Date$/ : RECIPIENT_FIELDS;
+      index === 0
+        ? /^Reporting-MTA Original-Envelope-Id (?:Received-From-MTA )?Arrival-Date$/
+        : RECIPIENT_FIELDS;
     assert.match(names.join(' '), expected);
     for (const line of lines) {
       assert.ok(Buffer.byteLength(line) <= 998);
@@ -111,7 +111,7 @@ function checkFields(text: string): void {
 }
 
 const RECIPIENT_FIELDS =
-  /^Original-Recipient Final-Recipient Action Status (?:Remote-MTA )?Diagnostic-Code Last-Attempt-Date Final-Log-ID$/;
+  /^Original-Recipient Final-Recipient Action Status (?:Remote-MTA )?Diagnostic-Code Last-Attempt-Date Final-Log-ID Will-Retry-Until$/;
 
 const foreign: FuzzTarget = {
   name: 'foreign-text',

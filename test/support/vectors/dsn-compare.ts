@@ -1,6 +1,7 @@
 /**
  * Comparison of DSNs: fields by name without case, their texts without regard to the blanks
- * behind a type's `;`, blocks and parameters in any order, fields that must not occur.
+ * behind a type's `;`, dates as moments, blocks and parameters in any order, fields that must not
+ * occur.
  */
 import { difference, differences, isObject } from './compare.ts';
 
@@ -46,8 +47,16 @@ function reportDifferences(ours: Dsn, wanted: ExpectedDsn): readonly string[] {
 function fieldDifferences(ours: Fields, wanted: Fields): readonly string[] {
   return Object.entries(wanted).flatMap(([name, value]) => {
     const text = ours[name.toLowerCase()];
-    return plainText(text) === plainText(value) ? [] : [difference(name, text, value)];
+    const isSame =
+      plainText(text) === plainText(value) || (DATES.test(name) && isSameMoment(text, value));
+    return isSame ? [] : [difference(name, text, value)];
   });
+}
+
+const DATES = /^(arrival-date|last-attempt-date|will-retry-until)$/i;
+
+function isSameMoment(text: string | undefined, value: string): boolean {
+  return text !== undefined && Date.parse(text) === Date.parse(value);
 }
 
 /** Each wanted block is compared with the one for the same recipient. */

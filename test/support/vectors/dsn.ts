@@ -3,15 +3,19 @@
  * outcome, which the relay's own code settles and reports, and the report is read back; with
  * `relay_to`, the parameters that a session on loopback passes on.
  */
+import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import type { Envelope } from '../../../src/mail/envelope.ts';
 import type { Outcome } from '../../../src/mail/outcome.ts';
+import { delayRecord } from '../../../src/outcome/delay-record.ts';
+import { dsnEntries } from '../../../src/outcome/dsn-entries.ts';
 import { buildDsn } from '../../../src/outcome/dsn-message.ts';
 import { settle } from '../../../src/outcome/settle.ts';
-import type { Spool } from '../../../src/spool/store.ts';
+import type { ReportedRecord } from '../../../src/spool/message-state.ts';
+import type { Spool, StoredMessage } from '../../../src/spool/store.ts';
 import type { OutcomeEvents } from '../../../src/telemetry/outcome-events.ts';
 import { parseReport } from '../../unit/report-parser.ts';
-import { octets, RECEIVED_AT, recordEvents } from '../../unit/sample-mail.ts';
+import { destinationOf, octets, RECEIVED_AT, recordEvents } from '../../unit/sample-mail.ts';
 import { FakeClock } from '../fake-clock.ts';
 import { dsnDifferences } from './dsn-compare.ts';
 import { type DsnEvent, outcomeOf } from './dsn-event.ts';
@@ -76,27 +80,45 @@ function envelopeOf({ message, recipients }: Input): Envelope {
   });
 }
 
-/** The report that the events lead to, taken apart; null when there is none. */
-async function reportOf(input: Input) {
-  const original = { envelope: envelopeOf(input), sizeBytes: BODY.length, records: [] };
+interface Owed {
+  readonly original: StoredMessage;
+  readonly record: ReportedRecord | undefined;
+}
+
+/** The message after the events, and the record that owes a DSN: of a delay, where it is about one. */
+async function settled(input: Input): Promise<Owed> {
+  const message = { envelope: envelopeOf(input), sizeBytes: BODY.length, records: [] };
   const outcomes = new Map<number, Outcome>();
   for (const [index, { event }] of input.recipients.entries()) {
     if (event) outcomes.set(index, outcomeOf(event, index));
   }
-  const record = await settle(
-    { message: original, destination: 'dest.example', attempts: 1, outcomes },
+  const { clock, retry } = timesOf(input.recipients.map(({ event }) => event));
+  const attempt = await settle(
+    { message, destination: 'dest.example', attempts: 1, outcomes },
     {
       spool: { append: async () => {} } as unknown as Spool,
-      ...timesOf(input.recipients.map(({ event }) => event)),
+      ...{ clock, retry },
       events: recordEvents<OutcomeEvents>().events,
     },
   );
-  if (record.dsnId === undefined) return null;
+  const original = { ...message, records: [attempt] };
+  if (!input.recipients.some(({ event }) => event?.kind === 'delay-warning')) {
+    return { original, record: attempt };
+  }
+  assert.equal(attempt.dsnId, undefined);
+  const parts = { nowMs: clock.now(), retry: retry(), destinationOf };
+  return { original, record: delayRecord(original, parts) };
+}
+
+/** The report that the events lead to, taken apart; null when there is none. */
+async function reportOf(input: Input) {
+  const { original, record } = await settled(input);
+  if (record?.dsnId === undefined) return null;
   const { envelope, body } = await buildDsn({
     dsnId: record.dsnId,
     original,
-    record,
-    attempts: 1,
+    atMs: record.atMs,
+    entries: dsnEntries(original, record),
     hostname: input.reporting_mta ?? 'relay.example',
     openBody: async () => Readable.from([BODY]),
   });

@@ -1,0 +1,86 @@
+/**
+ * Pays the DSNs that are owed: builds the one whose id stands in the record it is about, puts it
+ * into the queue by the one door, and notes that it is done. Each step can be cut off and
+ * done again: the id is fixed beforehand, so a DSN that is in the spool already is not made twice.
+ */
+import type { Envelope } from '../mail/envelope.ts';
+import type { MessageId } from '../mail/message-id.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { ReportedRecord } from '../spool/message-state.ts';
+import type { Draft, Spool, StoredMessage } from '../spool/store.ts';
+import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
+import { type DsnEntry, dsnEntries } from './dsn-entries.ts';
+import { buildDsn } from './dsn-message.ts';
+
+export interface ReportParts {
+  readonly spool: Spool;
+  readonly clock: Clock;
+  readonly hostname: () => string;
+  readonly events: OutcomeEvents;
+  /** The door for messages with an id of our own choosing (queue/submit.ts). */
+  readonly beginOwn: (id: MessageId) => Promise<Draft>;
+  readonly commit: (draft: Draft, envelope: Envelope) => Promise<void>;
+}
+
+/** What one process remembers of its reporting. */
+export interface ReportMemory {
+  /** DSNs in the spool whose note could not be made yet: they may be delivered and gone by now. */
+  readonly stored: Set<MessageId>;
+}
+
+/** Make the DSN of `record`. False when it could not be stored for now: it stays owed. */
+export async function reportRecord(
+  original: StoredMessage,
+  record: ReportedRecord,
+  parts: ReportParts & ReportMemory,
+): Promise<boolean> {
+  const { spool, clock, events, stored } = parts;
+  const { id } = original.envelope;
+  const { dsnId } = record;
+  if (dsnId === undefined) return true;
+  try {
+    const isStored = stored.has(dsnId) || (await spool.read(dsnId)) !== undefined;
+    const entries = isStored ? [] : dsnEntries(original, record);
+    // Nobody to tell about: who was delayed got a fate meanwhile.
+    if (entries.length > 0) await queueDsn({ ...parts, original, record, dsnId, entries });
+    stored.add(dsnId);
+    await spool.append(id, [{ kind: 'notified', atMs: clock.now(), dsnId }]);
+    stored.delete(dsnId);
+    return true;
+  } catch (error) {
+    events.dsnDelayed(id, error as Error);
+    return false;
+  }
+}
+
+interface OwedDsn extends ReportParts {
+  readonly original: StoredMessage;
+  readonly record: ReportedRecord;
+  readonly dsnId: MessageId;
+  readonly entries: readonly DsnEntry[];
+}
+
+async function queueDsn(owed: OwedDsn): Promise<void> {
+  const { original, record, dsnId, entries, spool, hostname } = owed;
+  const { id, reversePath } = original.envelope;
+  const draft = await owed.beginOwn(dsnId);
+  try {
+    const dsn = await buildDsn({
+      ...{ dsnId, original, entries },
+      atMs: record.atMs,
+      hostname: hostname(),
+      openBody: () => spool.openBody(id),
+    });
+    for await (const chunk of dsn.body) await draft.write(chunk as Buffer);
+    await owed.commit(draft, dsn.envelope);
+  } catch (error) {
+    await draft.discard();
+    throw error;
+  }
+  const count = (action: DsnEntry['action']) =>
+    entries.filter((entry) => entry.action === action).length;
+  owed.events.dsnQueued({
+    ...{ id: dsnId, about: id, to: reversePath },
+    ...{ failed: count('failed'), delayed: count('delayed'), relayed: count('relayed') },
+  });
+}
