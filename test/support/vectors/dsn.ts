@@ -3,15 +3,19 @@
  * outcome, which the relay's own code settles and reports, and the report is read back; with
  * `relay_to`, the parameters that a session on loopback passes on.
  */
-import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import type { Envelope } from '../../../src/mail/envelope.ts';
+import type { MessageId } from '../../../src/mail/message-id.ts';
 import type { Outcome } from '../../../src/mail/outcome.ts';
 import { delayRecord } from '../../../src/outcome/delay-record.ts';
 import { dsnEntries } from '../../../src/outcome/dsn-entries.ts';
-import { buildDsn } from '../../../src/outcome/dsn-message.ts';
+import { buildDsn, type DsnMessage } from '../../../src/outcome/dsn-message.ts';
 import { settle } from '../../../src/outcome/settle.ts';
-import type { ReportedRecord } from '../../../src/spool/message-state.ts';
+import {
+  type AttemptRecord,
+  groupByDestination,
+  type ReportedRecord,
+} from '../../../src/spool/message-state.ts';
 import type { Spool, StoredMessage } from '../../../src/spool/store.ts';
 import type { OutcomeEvents } from '../../../src/telemetry/outcome-events.ts';
 import { parseReport } from '../../unit/report-parser.ts';
@@ -23,7 +27,7 @@ import { intakeEnvelope } from './intake-envelope.ts';
 import { passedOn } from './loopback-mx.ts';
 import { onlyKeys, type VectorKind } from './vector.ts';
 
-interface Input {
+export interface Input {
   readonly reporting_mta?: string;
   /** The next hop, where it is about what is passed on. */
   readonly relay_to?: { readonly ehlo: readonly string[] };
@@ -80,48 +84,61 @@ function envelopeOf({ message, recipients }: Input): Envelope {
   });
 }
 
+/** The message after the events, and the records that owe a DSN: an attempt's for each destination, a delay's. */
+async function settled(input: Input): Promise<readonly Owed[]> {
+  const message = { envelope: envelopeOf(input), sizeBytes: BODY.length, records: [] };
+  const { clock, retry } = timesOf(input.recipients.map(({ event }) => event));
+  const records: AttemptRecord[] = [];
+  for (const [destination, indexes] of groupByDestination(message.envelope, destinationOf)) {
+    const outcomes = new Map<number, Outcome>();
+    for (const index of indexes) {
+      const event = input.recipients[index]?.event;
+      if (event) outcomes.set(index, outcomeOf(event, index));
+    }
+    const spool = { append: async () => {} } as unknown as Spool;
+    const { events } = recordEvents<OutcomeEvents>();
+    const attempt = { message, destination, attempts: 1, outcomes };
+    records.push(await settle(attempt, { ...{ spool, clock, retry }, events }));
+  }
+  const original = { ...message, records };
+  const isDelayed = input.recipients.some(({ event }) => event?.kind === 'delay-warning');
+  const parts = { nowMs: clock.now(), retry: retry(), destinationOf };
+  const delay = isDelayed ? delayRecord(original, parts) : undefined;
+  return [...records, ...(delay ? [delay] : [])].flatMap((record) =>
+    record.dsnId === undefined ? [] : [{ original, record, dsnId: record.dsnId }],
+  );
+}
+
 interface Owed {
   readonly original: StoredMessage;
-  readonly record: ReportedRecord | undefined;
+  readonly record: ReportedRecord;
+  readonly dsnId: MessageId;
 }
 
-/** The message after the events, and the record that owes a DSN: of a delay, where it is about one. */
-async function settled(input: Input): Promise<Owed> {
-  const message = { envelope: envelopeOf(input), sizeBytes: BODY.length, records: [] };
-  const outcomes = new Map<number, Outcome>();
-  for (const [index, { event }] of input.recipients.entries()) {
-    if (event) outcomes.set(index, outcomeOf(event, index));
-  }
-  const { clock, retry } = timesOf(input.recipients.map(({ event }) => event));
-  const attempt = await settle(
-    { message, destination: 'dest.example', attempts: 1, outcomes },
-    {
-      spool: { append: async () => {} } as unknown as Spool,
-      ...{ clock, retry },
-      events: recordEvents<OutcomeEvents>().events,
-    },
+/** The DSNs that the events lead to. */
+export async function dsnsOf(input: Input): Promise<readonly DsnMessage[]> {
+  const owed = await settled(input);
+  return Promise.all(
+    owed.map(({ original, record, dsnId }) =>
+      buildDsn({
+        ...{ dsnId, original },
+        atMs: record.atMs,
+        entries: dsnEntries(original, record),
+        hostname: input.reporting_mta ?? 'relay.example',
+        openBody: async () => Readable.from([BODY]),
+      }),
+    ),
   );
-  const original = { ...message, records: [attempt] };
-  if (!input.recipients.some(({ event }) => event?.kind === 'delay-warning')) {
-    return { original, record: attempt };
-  }
-  assert.equal(attempt.dsnId, undefined);
-  const parts = { nowMs: clock.now(), retry: retry(), destinationOf };
-  return { original, record: delayRecord(original, parts) };
 }
 
-/** The report that the events lead to, taken apart; null when there is none. */
+/** The reports that the events lead to, taken apart, as one; null when there is none. */
 async function reportOf(input: Input) {
-  const { original, record } = await settled(input);
-  if (record?.dsnId === undefined) return null;
-  const { envelope, body } = await buildDsn({
-    dsnId: record.dsnId,
-    original,
-    atMs: record.atMs,
-    entries: dsnEntries(original, record),
-    hostname: input.reporting_mta ?? 'relay.example',
-    openBody: async () => Readable.from([BODY]),
-  });
+  const answers = await Promise.all((await dsnsOf(input)).map(takeApart));
+  const [first] = answers;
+  return first ? { ...first, recipients: answers.flatMap(({ recipients }) => recipients) } : null;
+}
+
+async function takeApart({ envelope, body }: DsnMessage) {
   const report = parseReport(await octets(body));
   const types = report.parts.map(({ type }) => type);
   return {
