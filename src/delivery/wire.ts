@@ -202,7 +202,10 @@ export class Wire extends Connection {
     return command.replace(/<[^>]*>/, () => `<${recipient.address}>`) + this.#dsnOf(recipient.dsn);
   }
 
-  /** RFC 5321 §2.2.2: no parameter of what is not offered. RFC 3461 §4.1, §4.2: NOTIFY and ORCPT belong to the recipient, not to the envelope. */
+  /**
+   * RFC 5321 §2.2.2: no parameter of what is not offered. RFC 3461 §4.1, §4.2: NOTIFY and ORCPT belong
+   * to the recipient, not to the envelope. They go on as they came (RFC 3461 §5.2.1).
+   */
   #dsnOf({ notify, orcpt }: Recipient): string {
     if (!this.offers('DSN')) return '';
     const asked = notify ? ` NOTIFY=${notify.join(',')}` : '';

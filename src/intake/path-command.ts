@@ -36,7 +36,7 @@ const COMMAND = { MAIL: /^mail from *: */i, RCPT: /^rcpt to *: */i };
 /** RFC 5321 §4.1.2 A-d-l: accepted and ignored. */
 const SOURCE_ROUTE = /^@[^\s,:@"]+(?:,@[^\s,:@"]+)*:/;
 const PARAMETER = /^([a-z0-9][a-z0-9-]*)(?:=([^\s]+))?$/i;
-const XTEXT = /^(?:[^+]|\+[0-7][0-9A-F])*$/;
+const XTEXT = /^(?:[^+=]|\+[0-7][0-9A-F])*$/;
 const ASCII = /^[\x20-\x7e]*$/;
 const UTF8_ADDRESS = /^utf-8;/i;
 const ESCAPE = /\+([0-7][0-9A-F])/g;
@@ -97,8 +97,8 @@ function decodeValue(keyword: string, value: string | undefined): string | true 
 
 /**
  * RFC 3461 §4: `+` and two capital hexadecimal digits stand for an ASCII character, decoded once
- * (`+2B41` is `+41`). Undefined when a `+` is followed by anything else, and for control
- * characters, which would otherwise come out in a DSN as line ends.
+ * (`+2B41` is `+41`). Undefined when a `+` is followed by anything else, for a bare `=`, and for
+ * control characters, which would otherwise come out in a DSN as line ends.
  */
 function decodeXtext(value: string): string | undefined {
   if (!XTEXT.test(value)) return undefined;

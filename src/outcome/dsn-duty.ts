@@ -7,7 +7,7 @@ import type { AttemptRecord } from '../spool/message-state.ts';
 /** Without NOTIFY: of failures, and, as RFC 3461 §4.1 leaves to us, of delays. */
 const UNASKED: readonly Notify[] = ['FAILURE', 'DELAY'];
 
-/** Whether the sender wants to hear of `event` for a recipient. */
+/** Whether the sender wants to hear of `event` for a recipient (RFC 3461 §5.2.2, §5.2.5, §5.2.6). */
 export function wants(
   envelope: Envelope,
   index: number,
@@ -16,7 +16,7 @@ export function wants(
   return (envelope.recipients[index]?.notify ?? UNASKED).includes(event);
 }
 
-/** Whether anybody is ever told about a message. RFC 3461 §6.1: never for the null reverse-path. */
+/** Whether anybody is ever told about a message: RFC 5321 §6.1, RFC 3461 §6.1: never for the null reverse-path. */
 export function hasSender({ reversePath }: Envelope): boolean {
   return reversePath !== '';
 }

@@ -95,6 +95,7 @@ export function recipientStatus(entry: DsnEntry, logId: string): RecipientStatus
   };
   if (action === 'relayed') return { ...facts, status: '2.0.0', remoteMta: entry.host };
   const { failure } = entry;
+  // RFC 3461 §6.3: a host and its reply, where one answered.
   const remote = failure?.source === 'remote';
   return {
     ...facts,

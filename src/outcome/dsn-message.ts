@@ -97,11 +97,13 @@ function deliveryStatus({ original, hostname, entries }: DsnRequest, form: Form)
 }
 
 function rootNode({ hostname, dsnId, original, atMs, entries }: DsnRequest, form: Form): MimeNode {
+  // RFC 6522 §3: the explanation, the status, what is returned.
   const root = new MimeNode('multipart/report; report-type=delivery-status', {
     hostname,
     disableFileAccess: true,
     disableUrlAccess: true,
   });
+  // RFC 3464 §2: from the mailer of the reporting host to the reverse-path.
   root.setHeader('From', { name: 'Mail Delivery System', address: `MAILER-DAEMON@${hostname}` });
   root.setHeader('To', { address: original.envelope.reversePath });
   root.setHeader('Subject', subjectOf(entries));
@@ -156,7 +158,7 @@ function base64Lines(content: Buffer): Buffer {
   return Buffer.from(content.toString('base64').replace(/.{76}(?=.)/g, '$&\r\n'));
 }
 
-/** RFC 3464 §2: from the null reverse-path to the sender, and nobody wants to hear of it again. */
+/** RFC 3461 §6.1: from the null reverse-path to the sender, and nobody wants to hear of it again. */
 function dsnEnvelope({ dsnId, original, atMs }: DsnRequest, form: Form): Envelope {
   return {
     id: dsnId,

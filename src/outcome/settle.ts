@@ -68,6 +68,7 @@ function decide(attempt: AttemptOutcomes, { clock, retry }: SettleParts): Attemp
     if (outcome.kind === 'delivered') {
       delivered.push(index);
       const host = outcome.facts.candidate.host ?? outcome.facts.address ?? '';
+      // RFC 3461 §5.2.2: the duty to report moved on with the message, or stays here.
       if (!outcome.dsnOffered) relayed.push({ index, host, reply: formatReply(outcome.reply) });
     } else if (outcome.kind === 'bounced') {
       bounced.push({ index, failure: recordFailure(outcome.diagnosis) });

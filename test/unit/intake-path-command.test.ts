@@ -85,6 +85,7 @@ describe('parameters', () => {
     ['ENVID=a+2b', 'small hexadecimal digits'],
     ['ENVID=a+zz', 'no digits'],
     ['ENVID=a+', 'cut off'],
+    ['ENVID=a=b', 'an equals sign that should be +3D'],
     ['ENVID=a+C3+A9', 'not ASCII'],
     ['ENVID=é', 'not ASCII either'],
     [`ENVID=${'x'.repeat(101)}`, 'too long'],

@@ -10,12 +10,13 @@ const MAX_LINE = 998;
 export interface DeliveryStatus {
   /** It is to stand in a message/global-delivery-status; otherwise no octet of it is above 127. */
   readonly international: boolean;
-  /** Our own host name. */
+  /** Our own host name (RFC 3464 §2.2.2). */
   readonly reportingMta: string;
   /** ENVID, decoded (RFC 3464 §2.2.1). */
   readonly envelopeId?: string | undefined;
   /** The name the client gave that handed the message over (RFC 3464 §2.2.4). */
   readonly receivedFrom?: string | undefined;
+  /** RFC 3464 §2.2.5. */
   readonly arrivalDateMs: number;
   readonly recipients: readonly RecipientStatus[];
 }
@@ -23,11 +24,13 @@ export interface DeliveryStatus {
 export interface RecipientStatus {
   /** ORCPT as `type;address` (RFC 3464 §2.3.1). */
   readonly originalRecipient?: string | undefined;
+  /** As it was accepted (RFC 3464 §2.3.2). */
   readonly finalRecipient: string;
+  /** RFC 3464 §2.3.3. */
   readonly action: 'failed' | 'delayed' | 'relayed';
   /** RFC 3463. */
   readonly status: string;
-  /** The host that answered: a name, or an address, then given as a literal. */
+  /** The host that answered (RFC 3464 §2.3.5): a name, or an address, then given as a literal. */
   readonly remoteMta?: string | undefined;
   /** A reply of the remote host, or a reason of ours: only the former is of type smtp (RFC 3464 §2.3.6). */
   readonly diagnostic?: { readonly type: 'smtp' | 'x-stsrelay'; readonly text: string } | undefined;

@@ -132,7 +132,7 @@ export async function dsnsOf(input: Input): Promise<readonly DsnMessage[]> {
 }
 
 /** The reports that the events lead to, taken apart, as one; null when there is none. */
-async function reportOf(input: Input) {
+export async function reportOf(input: Input) {
   const answers = await Promise.all((await dsnsOf(input)).map(takeApart));
   const [first] = answers;
   return first ? { ...first, recipients: answers.flatMap(({ recipients }) => recipients) } : null;
