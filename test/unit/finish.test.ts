@@ -247,6 +247,25 @@ describe('finish', () => {
     }
   });
 
+  test('a death after any step of a delay: told once, and the message stays', async () => {
+    for (let survived = 0; ; survived++) {
+      using bench = await Bench.open();
+      const { id } = await delayed(bench);
+      bench.refuse = () => bench.steps.length > survived;
+      await bench.finish(id);
+      const died = bench.steps.length > survived;
+      bench.refuse = () => false;
+      bench.spool = (await openSpool(bench.dir.file('spool'))).spool;
+      const next = bench.process();
+      await next(id);
+      await next(id);
+      assert.deepEqual(bench.queued, [DSN], `after ${survived} steps`);
+      assert.ok(await bench.spool.read(id));
+      if (!died) break;
+      assert.ok(survived < 20);
+    }
+  });
+
   test('a damaged message is left alone', async () => {
     using bench = await Bench.open();
     const { id } = await bounced(bench);
