@@ -43,10 +43,12 @@ export class Site {
 /** Destinations whose site is remembered, with mail or without. */
 const MOST_KNOWN = 100_000;
 /** Sites that are remembered for their failures, though they have no mail. */
-const MOST_SITES = 20_000;
+const MOST_WITHOUT_MAIL = 10_000;
 
 export class Sites {
   readonly #sites = new Map<SiteKey, Site>();
+  /** Those of them without mail, remembered for their failures; the longest without it first. */
+  readonly #withoutMail = new Set<Site>();
   readonly #keys = new LRUCache<Destination, SiteKey>({ max: MOST_KNOWN });
   readonly #settings: () => BreakerSettings;
 
@@ -61,6 +63,7 @@ export class Sites {
   }
 
   enter(lane: Lane): void {
+    this.#withoutMail.delete(lane.site);
     lane.site.lanes.add(lane);
     lane.site.turns += lane.turns;
   }
@@ -81,27 +84,23 @@ export class Sites {
     site.lanes.delete(lane);
     site.refused.delete(lane);
     site.turns -= lane.turns;
+    if (site.lanes.size > 0) return;
+    this.#withoutMail.add(site);
+    const [longest] = this.#withoutMail;
     if (site.isIdle) this.#forget(site);
+    else if (longest && this.#withoutMail.size > MOST_WITHOUT_MAIL) this.#forget(longest);
   }
 
   #open(key: SiteKey): Site {
-    if (this.#sites.size >= MOST_SITES) this.#forgetOneWithoutMail();
     const site = new Site(key, new Breaker(this.#settings));
     this.#sites.set(key, site);
     return site;
   }
 
-  #forgetOneWithoutMail(): void {
-    for (const site of this.#sites.values()) {
-      if (site.lanes.size > 0) continue;
-      this.#forget(site);
-      return;
-    }
-  }
-
   #forget(site: Site): void {
     site.cancelProbe?.();
     this.#sites.delete(site.key);
+    this.#withoutMail.delete(site);
   }
 
   [Symbol.iterator](): IterableIterator<Site> {

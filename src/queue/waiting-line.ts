@@ -74,14 +74,17 @@ export class WaitingLine<T extends Timed> {
     return first;
   }
 
-  /** Take out all due ones for which `is`; the others keep their order. O(n). */
+  /** Take out all due ones for which `is`, asked once each; the others keep their order. O(n). */
   takeDueWhere(is: (one: T) => boolean): T[] {
-    const due = this.#due.slice(this.#head) as T[];
-    const taken = due.filter(is);
-    if (taken.length === 0) return taken;
-    this.#due.length = 0;
+    const taken: T[] = [];
+    let kept = 0;
+    for (let at = this.#head; at < this.#due.length; at++) {
+      const one = this.#due[at] as T;
+      if (is(one)) taken.push(one);
+      else this.#due[kept++] = one;
+    }
+    this.#due.length = kept;
     this.#head = 0;
-    for (const one of due) if (!is(one)) this.#due.push(one);
     return taken;
   }
 

@@ -175,6 +175,20 @@ describe('the waiting line', () => {
   });
 });
 
+test('those taken out of the line are asked about once: time passes meanwhile', () => {
+  const line = new WaitingLine<{ id: string; nextAttemptMs: number }>();
+  for (let n = 0; n < 10; n++) line.add({ id: `${n}`, nextAttemptMs: 0 }, 1);
+  line.shift(1);
+  let asked = 0;
+  const taken = line.takeDueWhere(({ id }) => id === '3' || ++asked > 8);
+  assert.deepEqual(
+    taken.map(({ id }) => id),
+    ['3'],
+  );
+  const left = Array.from({ length: line.dueCount }, () => line.shift(1)?.id);
+  assert.deepEqual(left, ['1', '2', '4', '5', '6', '7', '8', '9']);
+});
+
 test('nobody waits for a time from before the clock was set back', () => {
   const ledger = new Ledger(() => 3_600_000);
   const now = RECEIVED_AT;
