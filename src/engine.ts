@@ -7,7 +7,7 @@
  */
 import type { Settings } from './config/settings.ts';
 import { messageIdTimeMs } from './mail/message-id.ts';
-import { type Destination, hostsOf } from './mail/route.ts';
+import { type Destination, hostsOf, type Route } from './mail/route.ts';
 import { destinationOf, type Outbound } from './outbound.ts';
 import { DelayWarnings } from './outcome/delay-warnings.ts';
 import { createFinisher } from './outcome/finish.ts';
@@ -148,7 +148,7 @@ export function createEngine(parts: EngineParts): Engine {
     hasRoom: () =>
       spool.health().ok && recovery.queuedMessages < parts.settings().limits.queuedMessages,
   });
-  const ownStages: Omit<Stages, keyof Outbound> = {
+  const ownStages: Omit<Stages, keyof Outbound | 'hasRoomFor'> = {
     spool,
     destinationOf,
     policyToCheck: (attempt) => policyToCheck(attempt, { clock, retry }),
@@ -170,10 +170,9 @@ export function createEngine(parts: EngineParts): Engine {
     finish,
     onFirstAttempt: ({ envelope }) =>
       outcomeEvents.firstAttempt(clock.now() - envelope.receivedAtMs),
-    onRoute: (route) => watch.place(route.destination, hostsOf(route)),
-    onSessions: (destination, results) => {
+    onSessions: (route, results) => {
       const heard = heardFrom(results);
-      if (heard) watch.heard(destination, heard);
+      if (heard) watch.heard(hostsOf(route), heard);
     },
     onSession: (id, destination, result) => {
       outcomeEvents.session(id, result);
@@ -190,10 +189,12 @@ export function createEngine(parts: EngineParts): Engine {
     cancelPausedLook = clock.after(PAUSED_LOOK_MS, lookAtPaused);
   }
   let worker: DeliveryWorker | undefined;
-  const attempt = (delivery: Delivery): Promise<AttemptEnd> =>
-    withDeadline({ clock, waitMs: ATTEMPT_MS }, ending.signal, (signal) =>
-      attemptDelivery(delivery, { ...ownStages, ...parts.outbound() }, signal),
+  const attempt = (delivery: Delivery): Promise<AttemptEnd> => {
+    const hasRoomFor = (route: Route) => dispatcher.place(delivery, hostsOf(route));
+    return withDeadline({ clock, waitMs: ATTEMPT_MS }, ending.signal, (signal) =>
+      attemptDelivery(delivery, { ...ownStages, ...parts.outbound(), hasRoomFor }, signal),
     );
+  };
   const expire = (delivery: Delivery, reason: string): Promise<AttemptEnd> =>
     expireDelivery(delivery, { ...ownStages, ...parts.outbound() }, reason);
   function startWorker(): void {

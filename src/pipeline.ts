@@ -2,7 +2,8 @@
  * One attempt to deliver one message to one destination, top to bottom:
  *
  *   load     what the spool says is left to do
- *   transact route, policy, session: once, or as often as a server's limits ask (transactions.ts)
+ *   transact route, policy, session: once, or as often as a server's limits ask (transactions.ts);
+ *            where its hosts are away or busy, the attempt is put off and does not count
  *   recheck  before a policy makes it fail for good, the policy is fetched anew (RFC 8461 §5.1)
  *   settle   every recipient's fate, durable, and the next attempt
  *   finish   the DSN that is owed; the message removed when nobody is left
@@ -79,7 +80,7 @@ export async function expireDelivery(
     destination,
     nextAttemptMs,
   }: { id: MessageId; destination: Destination; nextAttemptMs: number },
-  stages: Stages,
+  stages: Omit<Stages, 'hasRoomFor'>,
   reason: string,
 ): Promise<AttemptEnd> {
   const message = await stages.spool.read(id);

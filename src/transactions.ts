@@ -41,10 +41,11 @@ export interface TransactionStages {
   credentialsFor(route: Route): Promise<CredentialsRead>;
   readonly runSession: WalkSteps['runSession'];
   settle(attempt: AttemptOutcomes): Promise<AttemptRecord>;
-  onRoute(route: Route): void;
+  /** Whether there is room for an attempt at these hosts. */
+  hasRoomFor(route: Route): boolean;
   onSession(id: MessageId, destination: Destination, result: SessionResult): void;
   /** All sessions of a transaction, or of the search for one. */
-  onSessions(destination: Destination, results: readonly SessionResult[]): void;
+  onSessions(route: Route, results: readonly SessionResult[]): void;
 }
 
 export type Attempt = Omit<AttemptOutcomes, 'outcomes'>;
@@ -113,7 +114,7 @@ async function attemptTransaction(
   const routed = await stages.findRoute(destination, signal);
   if (isStopping(signal)) return 'cut-short';
   if (routed.kind === 'failed') return withoutSession(routed.failure);
-  stages.onRoute(routed.route);
+  if (!course && !stages.hasRoomFor(routed.route)) return 'cut-short';
   const route = stayOn(course, routed.route);
 
   const policy = await stages.tlsPolicy(route, signal);
@@ -144,7 +145,7 @@ async function attemptTransaction(
     onResult: (result) => stages.onSession(id, destination, result),
   };
   const results = await deliver(route, consignment, { steps, signal });
-  if (!isStopping(signal)) stages.onSessions(destination, results);
+  if (!isStopping(signal)) stages.onSessions(routed.route, results);
   const transaction = results.find((result) => result.kind === 'transacted');
   if (isStopping(signal) && !transaction) return 'cut-short';
   // Without a transaction what is known is about all of them.

@@ -14,6 +14,7 @@ import type { QueueJob } from './job-queue.ts';
 import type { Delivery, Lane } from './lane.ts';
 import type { Ledger } from './ledger.ts';
 import type { Outbox } from './outbox.ts';
+import type { Site, SiteKey } from './site.ts';
 
 export interface DispatcherParts {
   readonly ledger: Ledger;
@@ -98,9 +99,24 @@ export class Dispatcher {
   }
 
   /** The delivery to attempt next in this turn; undefined when the turn shall end. */
-  async next({ lane }: Turn): Promise<Delivery | undefined> {
-    if (this.#isStopped || this.#gate.isOver(lane, this.#clock.now())) return undefined;
-    return this.#ledger.claim(lane, this.#clock.now()) ?? this.#rest(lane);
+  async next(turn: Turn): Promise<Delivery | undefined> {
+    const { lane } = turn;
+    if (this.#isStopped || this.#gate.isOver(turn, this.#clock.now())) return undefined;
+    const delivery = this.#ledger.claim(lane, this.#clock.now()) ?? (await this.#rest(lane));
+    if (delivery) delivery.turn = turn;
+    return delivery;
+  }
+
+  /**
+   * A delivery that is attempted goes to these hosts: from now on its lane shares their limits. False
+   * when they leave no room for it at the moment: it shall wait for another turn.
+   */
+  place({ lane, turn }: Delivery, key: SiteKey): boolean {
+    this.#ledger.sites.move(lane, key);
+    const from = turn?.site;
+    const hasRoom = turn === undefined || this.#gate.hasRoom(turn, this.#clock.now());
+    if (from && from !== turn.site) this.#goRound(from);
+    return hasRoom;
   }
 
   async #rest(lane: Lane): Promise<Delivery | undefined> {
@@ -129,16 +145,20 @@ export class Dispatcher {
   /** The turn is over; another lane may have waited for it, and this one may go on. */
   end(turn: Turn): void {
     this.#gate.end(turn);
-    const { site } = turn.lane;
+    this.#goRound(turn.site);
+    const other = this.#gate.nextRefused();
+    if (other) this.supply(other);
+    this.supply(turn.lane);
+  }
+
+  /** There is room at the site for lanes that waited for it. */
+  #goRound(site: Site): void {
     // One that waited may have enough by now; then it is the next one's.
     for (let left = site.refused.size; left > 0; left--) {
       const alike = this.#gate.nextOfSite(site, this.#clock.now());
       if (alike) this.supply(alike);
       else break;
     }
-    const other = this.#gate.nextRefused();
-    if (other) this.supply(other);
-    this.supply(turn.lane);
   }
 
   /** The job of a turn is of no use: ask by another one. */

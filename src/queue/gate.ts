@@ -6,6 +6,9 @@
  * handed out, and ends with the slot's work. A lane has at most `connections` turns, and no more
  * turns asked than deliveries due. All lanes of a site together have as many turns as the one that
  * may have most; while its breaker is open none, and then one until that has been heard of.
+ * A turn counts for the site whose hosts it is spent on. When an attempt finds that its lane's mail goes
+ * to another site, its turn comes along if there is room, or it is not made. The lane's other
+ * turns do the same when they come to it: what they hold open meanwhile is not that site's burden.
  *
  * Half of the worker's slots are a reserve for lanes that have none: once the turns of all lanes
  * are that many, a lane gets no second one beside its first. So destinations that take
@@ -25,6 +28,8 @@ export interface Turn {
   /** The id of its job. */
   readonly jobId: string;
   readonly lane: Lane;
+  /** For which it counts. */
+  site: Site;
   state: 'asked' | 'taken' | 'over';
   /** When it was asked, or last known to stand in line; absolute, ms. */
   seenAtMs: number;
@@ -84,19 +89,19 @@ export class Gate {
       lane.waiting.dueCount - lane.turnsAsked,
       this.#limit(lane.destination) - lane.turns,
     );
-    const room = Math.max(0, Math.min(wanted, this.#most(site, nowMs) - site.turns));
+    const room = Math.max(0, Math.min(wanted, this.#most(site, nowMs, lane) - site.turns));
     note(site.refused, lane, room < wanted && site.breaker.state(nowMs) !== 'open');
     const free = Math.max(this.#shared - this.#turns.size, lane.turns === 0 ? 1 : 0);
     note(this.#refused, lane, free < room);
     const turns = Math.max(0, Math.min(room, free));
-    return Array.from({ length: turns }, () => this.#add(lane, nowMs));
+    return Array.from({ length: turns }, () => this.#add(lane, site, nowMs));
   }
 
-  /** Turns that all lanes of a site may have together. */
-  #most(site: Site, nowMs: number): number {
+  /** Turns that all lanes of a site may have together; `lane` is the one that asks. */
+  #most(site: Site, nowMs: number, lane?: Lane): number {
     const state = site.breaker.state(nowMs);
     if (state !== 'closed') return state === 'open' ? 0 : 1;
-    let most = 0;
+    let most = lane ? this.#limit(lane.destination) : 0;
     let looked = 0;
     for (const { destination } of site.lanes) {
       most = Math.max(most, this.#limit(destination));
@@ -105,11 +110,11 @@ export class Gate {
     return most;
   }
 
-  #add(lane: Lane, seenAtMs: number): Turn {
-    const turn: Turn = { jobId: this.newJobId(), lane, state: 'asked', seenAtMs };
+  #add(lane: Lane, site: Site, seenAtMs: number): Turn {
+    const turn: Turn = { jobId: this.newJobId(), lane, site, state: 'asked', seenAtMs };
     this.#turns.set(turn.jobId, turn);
     lane.turnsAsked++;
-    lane.site.turns++;
+    site.turns++;
     return turn;
   }
 
@@ -128,23 +133,39 @@ export class Gate {
     if (turn.state === 'over') return;
     if (turn.state === 'asked') turn.lane.turnsAsked--;
     else turn.lane.turnsTaken--;
-    turn.lane.site.turns--;
+    turn.site.turns--;
     turn.state = 'over';
     this.#turns.delete(turn.jobId);
     this.#ledger.dropIfEmpty(turn.lane);
+    this.#ledger.sites.dropIfIdle(turn.site);
   }
 
   /** Ask again for a turn whose job is of no use any more, by another job. */
   replace(turn: Turn, nowMs: number): Turn {
-    const next = this.#add(turn.lane, nowMs);
+    const next = this.#add(turn.lane, turn.site, nowMs);
     this.end(turn);
     return next;
   }
 
-  /** Whether the lane or its site has more turns than it may: a limit was lowered, or a breaker opened. */
-  isOver(lane: Lane, nowMs: number): boolean {
+  /** Whether the lane or its site has more turns than it may: a limit was lowered, a breaker opened, or it moved. */
+  isOver(turn: Turn, nowMs: number): boolean {
+    const { lane } = turn;
     if (lane.turnsTaken > this.#limit(lane.destination)) return true;
-    return lane.site.turns > this.#most(lane.site, nowMs);
+    if (!this.hasRoom(turn, nowMs)) return true;
+    return lane.site.turns > this.#most(lane.site, nowMs, lane);
+  }
+
+  /** Whether the turn counts for its lane's site, or can from now on. */
+  hasRoom(turn: Turn, nowMs: number): boolean {
+    const { site: from, lane } = turn;
+    const { site } = lane;
+    if (from === site) return true;
+    if (site.turns >= this.#most(site, nowMs, lane)) return false;
+    turn.site = site;
+    site.turns++;
+    from.turns--;
+    this.#ledger.sites.dropIfIdle(from);
+    return true;
   }
 
   /** Whether turns may rest: nobody waits for their slot, and there are enough for lanes that have none. */

@@ -5,6 +5,7 @@
  */
 import type { MessageId } from '../mail/message-id.ts';
 import type { Destination } from '../mail/route.ts';
+import type { Turn } from './gate.ts';
 import type { Site } from './site.ts';
 import { WaitingLine } from './waiting-line.ts';
 
@@ -18,6 +19,8 @@ export class Delivery {
   readonly nullReversePath: boolean;
   /** Being attempted. If not, it waits in its lane or is closed. */
   inFlight = false;
+  /** In which it is attempted. */
+  turn: Turn | undefined;
 
   constructor(
     id: MessageId,

@@ -34,7 +34,7 @@ export class Ledger {
   /** Deliveries left per message. */
   readonly #messages = new Map<MessageId, number>();
   readonly #mostMs: () => number;
-  readonly #sites: Sites;
+  readonly sites: Sites;
 
   /** `mostMs`: a delivery that seems to wait for longer has a time from before the clock was set back. */
   constructor(
@@ -42,7 +42,7 @@ export class Ledger {
     sites: Sites = new Sites(() => NEVER),
   ) {
     this.#mostMs = mostMs;
-    this.#sites = sites;
+    this.sites = sites;
   }
 
   /** Enter what is pending of a message that the ledger does not know yet; returns the deliveries. */
@@ -108,6 +108,7 @@ export class Ledger {
   #land(delivery: Delivery): boolean {
     if (!delivery.inFlight) return false;
     delivery.inFlight = false;
+    delivery.turn = undefined;
     delivery.lane.inFlight--;
     return true;
   }
@@ -137,8 +138,8 @@ export class Ledger {
   #open(destination: Destination): Lane {
     const known = this.#lanes.get(destination);
     if (known) return known;
-    const lane = new Lane(destination, this.#sites.of(destination), this.#mostMs);
-    this.#sites.enter(lane);
+    const lane = new Lane(destination, this.sites.of(destination), this.#mostMs);
+    this.sites.enter(lane);
     this.#lanes.set(destination, lane);
     return lane;
   }
@@ -147,7 +148,7 @@ export class Ledger {
   dropIfEmpty(lane: Lane): void {
     if (lane.isEmpty && this.#lanes.get(lane.destination) === lane) {
       this.#lanes.delete(lane.destination);
-      this.#sites.leave(lane);
+      this.sites.leave(lane);
     }
   }
 

@@ -1,10 +1,9 @@
 /**
- * Watches over the sites: which lane belongs to which, and what attempts show of their hosts. A site
+ * Watches over the sites: what attempts show of their hosts. A site
  * whose hosts are away is closed by its breaker: its mail waits in its lanes, without a job, an
  * attempt or a connection each, until a probe gets through. Whatever reaches the end of its lifetime
  * there is given its answer all the same.
  */
-import type { Destination } from '../mail/route.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { QueueEvents } from '../telemetry/queue-events.ts';
 import type { Delivery, Lane } from './lane.ts';
@@ -35,15 +34,9 @@ export class SiteWatch {
     this.#parts = parts;
   }
 
-  /** The mail of a destination goes to these hosts: from now on it shares their limits. */
-  place(destination: Destination, site: SiteKey): void {
-    const lane = this.#parts.ledger.lane(destination);
-    if (lane) this.#parts.sites.move(lane, site);
-  }
-
-  /** What an attempt for this destination showed of its hosts. */
-  heard(destination: Destination, heard: Heard): void {
-    const site = this.#parts.ledger.lane(destination)?.site;
+  /** What an attempt showed of the hosts it went to: by now its lane may belong to another site. */
+  heard(key: SiteKey, heard: Heard): void {
+    const site = this.#parts.sites.get(key);
     if (!site) return;
     if (heard === 'answered') this.#answered(site);
     else this.#away(site, heard.away);

@@ -18,7 +18,7 @@ export class Site {
   readonly breaker: Breaker;
   /** Those that have mail. */
   readonly lanes = new Set<Lane>();
-  /** Turns of all its lanes, asked or taken. */
+  /** Turns at its hosts, asked or taken; changed by the gate. */
   turns = 0;
   /** Lanes that want a turn and may not have one for the site's sake, the first refused first. */
   readonly refused = new Set<Lane>();
@@ -36,7 +36,7 @@ export class Site {
 
   /** Nothing would be lost with it. */
   get isIdle(): boolean {
-    return this.lanes.size === 0 && this.breaker.failures === 0;
+    return this.lanes.size === 0 && this.turns === 0 && this.breaker.failures === 0;
   }
 }
 
@@ -65,17 +65,19 @@ export class Sites {
   enter(lane: Lane): void {
     this.#withoutMail.delete(lane.site);
     lane.site.lanes.add(lane);
-    lane.site.turns += lane.turns;
   }
 
-  /** The lane's mail goes to these hosts. True when it changed its site. */
-  move(lane: Lane, key: SiteKey): boolean {
+  get(key: SiteKey): Site | undefined {
+    return this.#sites.get(key);
+  }
+
+  /** The lane's mail goes to these hosts. */
+  move(lane: Lane, key: SiteKey): void {
     this.#keys.set(lane.destination, key);
-    if (lane.site.key === key) return false;
+    if (lane.site.key === key) return;
     this.leave(lane);
     lane.site = this.#sites.get(key) ?? this.#open(key);
     this.enter(lane);
-    return true;
   }
 
   /** The lane has no mail any more. */
@@ -83,12 +85,16 @@ export class Sites {
     const { site } = lane;
     site.lanes.delete(lane);
     site.refused.delete(lane);
-    site.turns -= lane.turns;
     if (site.lanes.size > 0) return;
     this.#withoutMail.add(site);
     const [longest] = this.#withoutMail;
     if (site.isIdle) this.#forget(site);
     else if (longest && this.#withoutMail.size > MOST_WITHOUT_MAIL) this.#forget(longest);
+  }
+
+  /** One of its turns has ended. */
+  dropIfIdle(site: Site): void {
+    if (site.isIdle && this.#sites.get(site.key) === site) this.#forget(site);
   }
 
   #open(key: SiteKey): Site {

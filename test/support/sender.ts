@@ -153,7 +153,7 @@ export class Sender implements AsyncDisposable {
       isExpired: () => false,
       finish: async () => {},
       onFirstAttempt: () => {},
-      onRoute: () => {},
+      hasRoomFor: () => true,
       onSessions: () => {},
     };
     this.#settle = (made) => settle(made, { spool, clock, retry, events: outcome });

@@ -79,7 +79,7 @@ class Bench {
       isExpired: () => true,
       finish: async () => {},
       onFirstAttempt: () => {},
-      onRoute: () => {},
+      hasRoomFor: () => true,
       onSession: () => {},
       onSessions: () => {},
       ...change,
@@ -125,7 +125,7 @@ function message(records: readonly SpoolRecord[] = [], ...addresses: string[]): 
 const DELIVERS = [
   'onFirstAttempt',
   'findRoute',
-  'onRoute',
+  'hasRoomFor',
   'tlsPolicy',
   'credentialsFor',
   'addressesOf',

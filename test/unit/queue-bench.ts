@@ -77,11 +77,24 @@ export class Bench {
     });
   }
 
-  /** An attempt in this turn ends; `undefined`: nobody was asked. */
+  /** It is known from before where the mail of a destination goes. */
+  place(destination: string, site: string): void {
+    const lane = this.ledger.lane(destination);
+    assert.ok(lane);
+    this.sites.move(lane, site);
+  }
+
+  /** An attempt in this turn, at the hosts it counts for, ends; `undefined`: nobody was asked. */
   attempted({ turn, delivery }: { turn: Turn; delivery: Delivery }, heard?: Heard): void {
-    if (heard) this.watch.heard(turn.lane.destination, heard);
+    if (heard) this.watch.heard(turn.site.key, heard);
     if (heard === 'answered') this.ledger.close(delivery);
     else this.ledger.postpone(delivery, this.clock.now() + 3_600_000, this.clock.now());
+    this.dispatcher.supply(turn.lane);
+  }
+
+  /** An attempt is not made after all. */
+  putOff({ turn, delivery }: { turn: Turn; delivery: Delivery }): void {
+    this.ledger.postpone(delivery, delivery.nextAttemptMs, this.clock.now());
     this.dispatcher.supply(turn.lane);
   }
 

@@ -131,7 +131,7 @@ export async function flowStages(parts: FlowParts): Promise<FlowStages> {
     },
     finish: async () => {},
     isExpired: () => false,
-    onRoute: () => {},
+    hasRoomFor: () => true,
     onSessions: () => {},
     onFirstAttempt: () => {},
     onSession: (_id, _destination, result) => void sessions.push(result),
