@@ -161,7 +161,7 @@ function classifyLocal(cause: LocalCause): Meaning {
 
 /**
  * Whether a session showed that its host is away, so that there is no use in trying it with the next
- * message: no connection, or one that is over before MAIL, or 421 (RFC 5321 §3.8).
+ * message: no connection, or one that is lost or refused before MAIL, or 421 (RFC 5321 §3.8).
  */
 export function isHostAway(failure: Failure): boolean {
   if (failure.kind === 'reply') {
@@ -173,6 +173,7 @@ export function isHostAway(failure: Failure): boolean {
     case 'connect-unreachable':
     case 'timeout':
     case 'connection-lost':
+    case 'refused-before-tls':
       return true;
     default:
       return false;

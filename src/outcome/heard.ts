@@ -5,20 +5,37 @@ import type { Failure } from '../mail/failure.ts';
 import type { SessionResult } from '../mail/session-result.ts';
 import { formatReply } from '../protocol/smtp/reply.ts';
 import type { Heard } from '../queue/site-watch.ts';
-import { isHostAway } from './classify.ts';
+import { classify, isHostAway } from './classify.ts';
 
-/** Undefined when no host was asked, or the relay itself was in the way. */
+/**
+ * Undefined when no host was asked, the relay itself was in the way, or hosts were left out that others
+ * would have asked: away is what is away for every destination of the site.
+ *
+ * Hosts that refuse everything for good (RFC 5321 §3.1: 554 in place of the greeting) give each message
+ * its answer: it need not wait for that.
+ */
 export function heardFrom(results: readonly SessionResult[]): Heard | undefined {
   let away: string | undefined;
+  let isRefused = false;
   for (const result of results) {
     if (result.kind === 'transacted') return 'answered';
     const { facts, failure } = result;
     if (facts.address === undefined || isOwn(failure)) continue;
     if (!isHostAway(failure)) return 'answered';
     const text = failure.kind === 'reply' ? formatReply(failure.reply) : failure.detail;
-    away = `${facts.candidate.host ?? ''}[${facts.address}]: ${text}`;
+    if (classify(failure).permanent) isRefused = true;
+    else away = `${facts.candidate.host ?? ''}[${facts.address}]: ${text}`;
   }
-  return away === undefined ? undefined : { away };
+  if (away === undefined) return isRefused ? 'answered' : undefined;
+  return results.some((result) => result.kind === 'ended-early' && isLeftOut(result.failure))
+    ? undefined
+    : { away };
+}
+
+/** For a reason of the destination's own: its policy does not name the host (RFC 8461 §5), or it may not be there. */
+function isLeftOut(failure: Failure): boolean {
+  if (failure.kind === 'reply') return false;
+  return failure.cause === 'mx-outside-policy' || failure.cause === 'address-refused';
 }
 
 function isOwn(failure: Failure): boolean {

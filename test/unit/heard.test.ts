@@ -37,7 +37,8 @@ test('hosts are away when none of those asked let us as far as MAIL', () => {
     local('connect-unreachable'),
     local('timeout'),
     local('connection-lost'),
-    reply('greeting', '554 5.7.1 no'),
+    reply('greeting', '421 4.3.2 too busy'),
+    local('refused-before-tls'),
     reply('ehlo', '451 4.3.0 later'),
     reply('mail', '421 4.7.0 closing'),
   ];
@@ -62,6 +63,23 @@ test('one that answered is enough, whatever it said', () => {
   for (const one of answered) {
     assert.equal(heardFrom([local('connect-refused'), one]), 'answered', JSON.stringify(one));
   }
+});
+
+test('hosts that refuse everything for good answer, unless another one may yet', () => {
+  const refusal = reply('greeting', '554 5.7.1 no');
+  assert.equal(heardFrom([refusal]), 'answered');
+  assert.equal(heardFrom([refusal, reply('ehlo', '550 5.7.1 no')]), 'answered');
+  assert.equal(typeof heardFrom([refusal, local('timeout')]), 'object');
+});
+
+test('nothing is known of hosts when the destination’s own policy left some of them out', () => {
+  for (const cause of ['mx-outside-policy', 'address-refused'] as const) {
+    const leftOut = session(localFailure(cause, 'no'), null);
+    assert.equal(heardFrom([leftOut, local('timeout')]), undefined);
+    assert.equal(heardFrom([leftOut, local('certificate-expired')]), 'answered');
+  }
+  const nameless = session(localFailure('no-usable-mx', 'no address'), null);
+  assert.equal(typeof heardFrom([nameless, local('timeout')]), 'object', 'nobody can ask it');
 });
 
 test('nothing is known where no host was asked, or the relay itself was in the way', () => {
