@@ -2,6 +2,7 @@
  * A route: where the mail for one destination may go, in order, and whose policy binds it.
  * Made by routing/, read by policy/ and delivery/.
  */
+import { hash } from 'node:crypto';
 import type { DomainName } from '../protocol/domain.ts';
 
 /** The unit of delivery: a recipient domain, or an address literal such as `[192.0.2.1]`. */
@@ -22,16 +23,23 @@ export interface MxCandidate {
   readonly trusted?: true;
 }
 
+/** Characters of host names that are kept as they are; a stranger's MX records have thousands. */
+const MOST_TEXT = 200;
+
 /**
  * The hosts of a route, whatever their order: destinations for which it is the same load the same
- * hosts. For equality, and for people.
+ * hosts. For equality, and for people: the first of many, and a digest of all.
  */
 export function hostsOf({ candidates }: Route): string {
   const hosts = candidates.map(({ host, address, port }) => {
     const name = host ?? `[${address}]`;
     return port === 25 ? name : `${name}:${port}`;
   });
-  return [...new Set(hosts)].sort().join(', ');
+  const all = [...new Set(hosts)].sort();
+  const text = all.join(', ');
+  if (text.length <= MOST_TEXT) return text;
+  const digest = hash('sha256', text).slice(0, 16);
+  return `${text.slice(0, MOST_TEXT)}... (${all.length} hosts, ${digest})`;
 }
 
 /** How an administrator's smart host is to be spoken to. */

@@ -105,6 +105,10 @@ test('routes with the same hosts are the same load, in whatever order they name 
   assert.equal(hostsOf(route(two, one)), 'mx1.example, mx2.example');
   assert.equal(hostsOf(route(one, two, one)), hostsOf(route(two, one)));
   assert.equal(hostsOf(route(candidate('mx.example', 2525))), 'mx.example:2525');
+  const many = Array.from({ length: 20 }, (_, n) => candidate(`mx${n}.a-rather-long-name.example`));
+  assert.equal(hostsOf(route(...many)), hostsOf(route(...many.toReversed())));
+  assert.notEqual(hostsOf(route(...many)), hostsOf(route(...many.with(15, one))));
+  assert.match(hostsOf(route(...many)), /^mx0\..{190,210}\.\.\. \(20 hosts, [0-9a-f]{16}\)$/);
   const literal = { host: undefined, preference: 0, port: 25, address: '192.0.2.7' };
   assert.equal(hostsOf(route(literal)), '[192.0.2.7]');
 });
