@@ -6,7 +6,7 @@
  * that a message is known before its job can run; Redis is never waited for.
  */
 import type { Settings } from './config/settings.ts';
-import { messageIdTimeMs } from './mail/message-id.ts';
+import { leastMessageId } from './mail/message-id.ts';
 import { type Destination, hostsOf, type Route } from './mail/route.ts';
 import { destinationOf, type Outbound } from './outbound.ts';
 import { DelayWarnings } from './outcome/delay-warnings.ts';
@@ -108,7 +108,7 @@ export function createEngine(parts: EngineParts): Engine {
     ...{ ledger, sites, clock },
     events: queueEvents,
     supply: (lane) => dispatcher.supply(lane),
-    isExpired: (delivery) => clock.now() >= expiryOf(delivery, retry()),
+    expiredOf: (destination) => expiredOf(destination, retry(), clock.now()),
     expire: (delivery, reason) => {
       if (worker) worker.expire(delivery, reason);
       else ledger.postpone(delivery, delivery.nextAttemptMs, clock.now());
@@ -254,8 +254,12 @@ function longestWait(retry: () => RetrySettings): () => number {
   };
 }
 
-/** When a delivery is given up; known without reading the message. */
-function expiryOf({ id, destination, nullReversePath }: Delivery, retry: RetrySettings): number {
-  const receivedAtMs = messageIdTimeMs(id);
-  return expiry(retry, { destination, receivedAtMs, nullReversePath });
+/** Tells deliveries of one destination whose lifetime is over by their ids: there may be a million of them. */
+function expiredOf(destination: Destination, retry: RetrySettings, nowMs: number) {
+  const leastAlive = (nullReversePath: boolean) => {
+    const lifetimeMs = expiry(retry, { destination, receivedAtMs: 0, nullReversePath });
+    return leastMessageId(nowMs - lifetimeMs + 1);
+  };
+  const [mail, bounces] = [leastAlive(false), leastAlive(true)];
+  return ({ id, nullReversePath }: Delivery) => id < (nullReversePath ? bounces : mail);
 }

@@ -44,11 +44,9 @@ function someRandom(): Uint8Array {
   return pool.subarray(used - RANDOM_OCTETS, used);
 }
 
-/** When the message was begun, milliseconds since the epoch; it was acknowledged a little later. */
-export function messageIdTimeMs(id: MessageId): number {
-  let ms = 0;
-  for (let i = 0; i < 9; i++) ms = ms * 32 + ALPHABET.indexOf(id[i] ?? '');
-  return ms;
+/** The least id of those messages that were begun at `ms` or later; they were acknowledged a little later. */
+export function leastMessageId(ms: number): MessageId {
+  return `${idTime(ms)}0000000` as MessageId;
 }
 
 /** Whether `text` has the form of a message id; nothing else may become a file name in the spool. */

@@ -38,6 +38,11 @@ export class Breaker {
     return this.#openedAtMs === undefined ? undefined : this.#probeAtMs;
   }
 
+  /** Open, or half open. */
+  get isOpen(): boolean {
+    return this.#openedAtMs !== undefined;
+  }
+
   get openedAtMs(): number | undefined {
     return this.#openedAtMs;
   }

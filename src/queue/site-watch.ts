@@ -4,6 +4,8 @@
  * attempt or a connection each, until a probe gets through. Whatever reaches the end of its lifetime
  * there is given its answer all the same.
  */
+
+import type { Destination } from '../mail/route.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { QueueEvents } from '../telemetry/queue-events.ts';
 import type { Delivery, Lane } from './lane.ts';
@@ -20,14 +22,18 @@ export interface SiteWatchParts {
   readonly events: Pick<QueueEvents, 'breakerOpened' | 'breakerClosed'>;
   /** See that the lane has what it needs to go on. */
   readonly supply: (lane: Lane) => void;
-  /** Whether a delivery's lifetime is over, as far as can be told without reading it. */
-  readonly isExpired: (delivery: Delivery) => boolean;
+  /** Whose lifetime is over now of a destination's deliveries, as far as can be told without reading them. */
+  readonly expiredOf: (destination: Destination) => (delivery: Delivery) => boolean;
   /** See to one whose lifetime is over; it was claimed. `reason`: what keeps it from being attempted. */
   readonly expire: (delivery: Delivery, reason: string) => void;
 }
 
+/** How often the mail of closed sites is looked through for what is over: at most a few ms each 100,000. */
+const LOOK_THROUGH_MS = 10_000;
+
 export class SiteWatch {
   readonly #parts: SiteWatchParts;
+  #isLooking = false;
   #isStopped = false;
 
   constructor(parts: SiteWatchParts) {
@@ -59,17 +65,25 @@ export class SiteWatch {
       events.breakerOpened(site.key, { failures: breaker.failures, failure });
       for (const end of [...site.resting]) end();
     }
-    const { probeAtMs } = breaker;
+    this.#awaitProbe(site);
+    if (breaker.isOpen) this.#lookThroughLater();
+  }
+
+  #awaitProbe(site: Site): void {
+    const { clock } = this.#parts;
+    const { probeAtMs } = site.breaker;
     if (probeAtMs === undefined || this.#isStopped) return;
     site.cancelProbe?.();
     site.cancelProbe = clock.after(probeAtMs - clock.now(), () => this.#probe(site));
   }
 
-  /** One delivery of the site is attempted; those whose time is over get their answer. */
+  /** One delivery of the site is attempted. */
   #probe(site: Site): void {
     if (this.#isStopped) return;
-    const reason = `${site.key} does not answer, last: ${site.lastFailure}`;
-    for (const lane of [...site.lanes]) this.expireOf(lane, reason);
+    if (site.breaker.state(this.#parts.clock.now()) === 'open') {
+      this.#awaitProbe(site); // the timer was a little early, or the clock set back
+      return;
+    }
     for (const lane of [...site.lanes]) {
       if (site.turns > 0) return;
       // The next probe is another lane's.
@@ -79,18 +93,36 @@ export class SiteWatch {
     }
   }
 
-  /** Give an answer to what has reached the end of its lifetime in a lane that is not attempted, and why. */
-  expireOf(lane: Lane, reason: string): void {
-    const { ledger, clock, isExpired, expire } = this.#parts;
-    lane.waiting.fallDue(clock.now());
-    for (const delivery of ledger.claimWhere(lane, isExpired)) expire(delivery, reason);
+  /** Mail of closed sites gets its answer when its time is over, whatever becomes of probes. */
+  #lookThroughLater(): void {
+    if (this.#isLooking || this.#isStopped) return;
+    this.#isLooking = true;
+    this.#parts.clock.after(LOOK_THROUGH_MS, () => {
+      this.#isLooking = false;
+      if (this.#isStopped) return;
+      const closed = [...this.#parts.sites].filter(({ breaker }) => breaker.isOpen);
+      for (const { key, lastFailure, lanes } of closed) {
+        const reason = `${key} does not answer, last: ${lastFailure}`;
+        for (const lane of [...lanes]) this.expireOf(lane, reason);
+      }
+      if (closed.length > 0) this.#lookThroughLater();
+    });
   }
 
-  /** How many sites are closed, for the metrics. */
+  /** Give an answer to what has reached the end of its lifetime in a lane that is not attempted, and why. */
+  expireOf(lane: Lane, reason: string): void {
+    const { ledger, clock, expiredOf, expire } = this.#parts;
+    lane.waiting.fallDue(clock.now());
+    const expired = ledger.claimWhere(lane, expiredOf(lane.destination));
+    for (const delivery of expired) expire(delivery, reason);
+  }
+
+  /** How many sites with mail are closed, for the metrics. */
   counts(): { readonly open: number; readonly halfOpen: number } {
     const now = this.#parts.clock.now();
     let [open, halfOpen] = [0, 0];
-    for (const { breaker } of this.#parts.sites) {
+    for (const { breaker, lanes } of this.#parts.sites) {
+      if (lanes.size === 0) continue;
       const state = breaker.state(now);
       if (state === 'open') open += 1;
       else if (state === 'half-open') halfOpen += 1;

@@ -54,7 +54,9 @@ export class DeliveryWorker {
   readonly #options: WorkerOptions;
   readonly #worker: Worker<JobContent>;
   readonly #running = new Set<Promise<unknown>>();
-  readonly #expiring: { readonly delivery: Delivery; readonly reason: string }[] = [];
+  /** To be given up; those before `#expired` were. */
+  #expiring: { readonly delivery: Delivery; readonly reason: string }[] = [];
+  #expired = 0;
   #expirers = 0;
 
   constructor(options: WorkerOptions) {
@@ -84,20 +86,29 @@ export class DeliveryWorker {
 
   async #expireAll(): Promise<void> {
     this.#expirers += 1;
-    for (let next = this.#expiring.shift(); next; next = this.#expiring.shift()) {
+    for (let next = this.#expiring[this.#expired]; next; next = this.#expiring[this.#expired]) {
+      this.#expired += 1;
       const { delivery, reason } = next;
       await this.#settle(delivery, () => this.#options.expire(delivery, reason));
     }
     this.#expirers -= 1;
+    if (this.#expirers === 0) this.#expireNoMore();
+  }
+
+  #expireNoMore(): void {
+    this.#expiring = [];
+    this.#expired = 0;
   }
 
   /** Take no more jobs and wait (the dispatcher is stopped), at most `graceMs`, for the attempts under way. */
   async drain(graceMs: number): Promise<void> {
+    this.#expireNoMore(); // the next process sees to it
     await atMost(graceMs, [this.#worker.pause(true), ...this.#running]);
   }
 
   /** Let go of the connection; attempts that still run have `graceMs` to come to an end. */
   async close(graceMs: number): Promise<void> {
+    this.#expireNoMore();
     await atMost(graceMs, [...this.#running]);
     await atMost(graceMs, [this.#worker.close(true)]);
   }

@@ -110,7 +110,7 @@ describe('hosts that are away', () => {
     const many = 4 * FAILURES;
     await pile(relay, 'gone.test', many);
     await relay.waitForEvent('queue.breaker_opened');
-    relay.changeSettings({ ...breaker('100ms'), retry: { lifetime: '1s' } });
+    relay.changeSettings({ retry: { schedule: ['1h'], lifetime: '1s' } });
     relay.reload();
     // The others wait for their second attempt.
     const least = many - FAILURES - CONNECTIONS;

@@ -72,7 +72,7 @@ export class Bench {
         breakerClosed: (site, afterMs) => void this.told.push(`${site} closed after ${afterMs}`),
       },
       supply: (lane) => this.dispatcher.supply(lane),
-      isExpired: (delivery) => this.expired.has(delivery),
+      expiredOf: () => (delivery) => this.expired.has(delivery),
       expire: (delivery, reason) => void this.givenUp.set(delivery, reason),
     });
   }

@@ -232,6 +232,40 @@ describe('a site whose hosts are away', () => {
     );
   });
 
+  test('does so without a probe, and when one takes its time', async () => {
+    const bench = new Bench(1);
+    bench.breaker = { failures: 1, probeEvery: 86_400_000 };
+    for (let n = 0; n < 5; n += 1) bench.enter('a.example');
+    await closeSite(bench, 'a.example');
+    const [, second, third] = bench.ledger.entered;
+    assert.ok(second && third);
+    bench.expired.add(second);
+    bench.clock.advance(10_000);
+    assert.deepEqual([...bench.givenUp.keys()], [second]);
+    bench.clock.advance(86_400_000);
+    await bench.begin('a.example');
+    const last = bench.ledger.entered.at(-1);
+    assert.ok(last);
+    bench.expired.add(last);
+    bench.clock.advance(10_000);
+    assert.deepEqual([...bench.givenUp.keys()], [second, last]);
+  });
+
+  test('is not told of when it has no mail', async () => {
+    const bench = new Bench(1);
+    bench.breaker = { failures: 1, probeEvery: 60_000 };
+    bench.enter('a.example');
+    const { turn, delivery } = await bench.begin('a.example');
+    bench.watch.heard(turn.site.key, AWAY);
+    assert.deepEqual(bench.watch.counts(), { open: 1, halfOpen: 0 });
+    bench.ledger.close(delivery);
+    bench.dispatcher.end(turn);
+    assert.deepEqual(bench.watch.counts(), { open: 0, halfOpen: 0 });
+    bench.clock.advance(60_000);
+    bench.enter('a.example');
+    assert.deepEqual(bench.watch.counts(), { open: 0, halfOpen: 1 });
+  });
+
   test('is remembered when its mail is gone, and for the destination that comes back', async () => {
     const bench = new Bench(1);
     bench.breaker = { failures: 2, probeEvery: 60_000 };
@@ -322,7 +356,7 @@ test('whatever happens, the turns of a site are those of its lanes, and no more 
       }
       assert.equal(bench.ledger.messageCount, 0);
     }),
-    { numRuns: 200 },
+    { numRuns: 100 },
   );
 });
 
