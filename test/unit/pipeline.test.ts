@@ -146,6 +146,12 @@ describe('an attempt', () => {
     );
   });
 
+  test('is put off where its hosts leave no room, and does not count', async () => {
+    const bench = new Bench(message(), { hasRoomFor: () => false });
+    assert.equal((await bench.run()).kind, 'again');
+    assert.deepEqual(bench.calls, ['onFirstAttempt', 'findRoute', 'hasRoomFor']);
+  });
+
   test('waits for the record before it finishes', async () => {
     const { promise: recorded, resolve } = Promise.withResolvers<void>();
     const bench = new Bench(message(), {
