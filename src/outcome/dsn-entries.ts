@@ -79,7 +79,8 @@ function delayed({ envelope, records }: StoredMessage, record: DelayRecord): rea
 
 function attemptsFor(records: StoredMessage['records'], destination: string) {
   return records.filter(
-    (made): made is AttemptRecord => made.kind === 'attempt' && made.destination === destination,
+    (made): made is AttemptRecord =>
+      made.kind === 'attempt' && made.destination === destination && !made.more,
   );
 }
 
