@@ -12,6 +12,7 @@ import { type PretendInternet, startPretendInternet } from '../support/pretend-i
 import { dsnAbout, NO_RETRY, openSession } from '../support/relay-mail.ts';
 import { type RelayProcess, startRelay } from '../support/relay-process.ts';
 import type { SmtpClient } from '../support/smtp-client.ts';
+import { parseReport } from '../unit/report-parser.ts';
 
 const HEADER = 'From: a@sender.test\r\nTo: b@plain.test\r\nSubject: untouched\r\n\r\n';
 
@@ -285,10 +286,12 @@ describe('what the envelope asks for', () => {
     assertSpared(host);
     const dsn = await senderMx.waitUntil('a DSN about an international address', (sessions) =>
       sessions
-        .flatMap(({ messages }) => messages.map((one) => one.data.toString()))
-        .find((text) => text.includes('ü@ascii.test')),
+        .flatMap(({ messages }) => messages.map((one) => parseReport(one.data)))
+        .find(({ recipients }) =>
+          recipients.some((one) => one.get('final-recipient')?.endsWith('@ascii.test')),
+        ),
     );
-    assert.match(dsn, /^Final-Recipient: utf-8; ü@ascii\.test\r$/m);
+    assert.equal(dsn.recipients[0]?.get('final-recipient'), 'utf-8; ü@ascii.test');
   });
 
   test('DSN parameters go on to a host that offers DSN, each with its recipient', async () => {
