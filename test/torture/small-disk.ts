@@ -11,6 +11,8 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 const SIZE_MIB = 384;
 const FILLER = 'filler';
+/** More than the relay writes between two looks. */
+const SLACK_BLOCKS = 256;
 
 export class SmallDisk {
   readonly path: string;
@@ -35,13 +37,18 @@ export class SmallDisk {
     return new SmallDisk(path);
   }
 
-  /** Leave no room but about `octets`. */
+  /**
+   * Leave no room but about `octets`. A piece that does not fit takes, on a tmpfs, all there is for a moment
+   * before it gives it back; so all but the last little is taken in one that fits.
+   */
   async fill(octets = 0): Promise<void> {
     const file = join(this.path, FILLER);
     let [offset, part] = [0, 1];
     for (;;) {
       const { bavail, bsize } = await statfs(this.path);
-      const blocks = Math.floor((bavail - octets / bsize) * part);
+      const free = Math.floor(bavail - octets / bsize);
+      const isLast = free <= SLACK_BLOCKS;
+      const blocks = isLast ? Math.floor(free * part) : free - SLACK_BLOCKS;
       if (blocks <= 0) return;
       const length = blocks * bsize;
       const range = ['--offset', String(offset), '--length', String(length)];
@@ -49,7 +56,9 @@ export class SmallDisk {
         () => true,
         () => false,
       );
-      // All or nothing goes in; somebody else may have taken a little of what was free.
+      // What is free after that was let go of by the relay, for itself.
+      if (isIn && isLast) return;
+      // Somebody else may have taken a little of what was free.
       if (isIn) offset += length;
       else part *= 0.9;
       if (part < 0.01) return;
