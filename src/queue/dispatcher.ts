@@ -61,7 +61,7 @@ export class Dispatcher {
     if (this.#isStopped) return;
     const now = this.#clock.now();
     lane.waiting.fallDue(now);
-    for (const resume of lane.resting) {
+    for (const resume of this.#gate.isPaused(lane) ? [] : lane.resting) {
       const delivery = this.#ledger.claim(lane, now);
       if (!delivery) break;
       resume(delivery);

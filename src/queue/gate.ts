@@ -77,6 +77,11 @@ export class Gate {
     return `${this.#run}-${this.#named++}`;
   }
 
+  /** Whether an administrator has paused the lane's destination. */
+  isPaused({ destination }: Lane): boolean {
+    return this.#isPaused(destination);
+  }
+
   /** How many turns a destination may have for its own sake. */
   #limit(destination: Destination): number {
     return this.#isPaused(destination) ? 0 : this.#connections(destination);

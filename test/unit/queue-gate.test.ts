@@ -159,6 +159,22 @@ describe('a destination that is paused', () => {
   });
 });
 
+test('a turn that rests when its destination is paused gets nothing that comes in', async () => {
+  const bench = new Bench(3);
+  bench.enter('a.example');
+  const one = await bench.begin('a.example');
+  bench.attempted(one, 'answered');
+  const resting = bench.dispatcher.next(one.turn);
+  await new Promise(setImmediate);
+  bench.paused.add('a.example');
+  bench.enter('a.example');
+  await bench.clock.advanceAsync(5000);
+  assert.equal(await resting, undefined);
+  bench.dispatcher.end(one.turn);
+  assert.deepEqual(bench.ofKind('turn'), []);
+  assert.equal(bench.ledger.lane('a.example')?.waiting.dueCount, 1);
+});
+
 describe('the dispatcher', () => {
   test('a turn with nothing left to do rests, and gets what comes in meanwhile', async () => {
     const bench = new Bench();
