@@ -1,6 +1,6 @@
 /**
  * What `make bench` is told through make's variables, which come here as the environment:
- * ROUNDS, N, SCENARIOS, PEERS, MAIN, PROFILE, WARMUP, WRITE, OUT, BENCH_WORK, DEPTHS, MINUTES.
+ * ROUNDS, N, SCENARIOS, PEERS, MAIN, PROFILE, WARMUP, WRITE, OUT, BENCH_WORK, DEPTHS, MINUTES, RATE.
  */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
@@ -24,6 +24,8 @@ export interface BenchSettings {
   readonly depths: readonly number[];
   /** How long `steady` takes. */
   readonly minutes: number;
+  /** Messages a second of `steady`; undefined: half of what is sustained. */
+  readonly rate: number | undefined;
   readonly peers: readonly PeerName[];
   readonly rounds: number;
   /** Messages a run; undefined: what the scenario says. */
@@ -59,6 +61,7 @@ export function readSettings(env: NodeJS.ProcessEnv): BenchSettings {
     growth: GROWTH_NAMES.filter((name) => wanted.includes(name)),
     depths: depthsOf(env),
     minutes: wholeNumber(env, 'MINUTES', 60),
+    rate: text(env, 'RATE') === '' ? undefined : wholeNumber(env, 'RATE', 0),
     peers: peers as readonly PeerName[],
     rounds: wholeNumber(env, 'ROUNDS', 5),
     messages: text(env, 'N') === '' ? undefined : wholeNumber(env, 'N', 0),

@@ -1,5 +1,5 @@
 /**
- * `steady`: an hour (MINUTES) at half of the rate that the relay sustains; does its memory stay?
+ * `steady`: an hour (MINUTES) at half of the rate that the relay sustains, or at RATE; does its memory stay?
  * The slope is that of the straight line through the second half of the samples: the first
  * one is for caches that fill, and for V8, which lets its heap grow while there is room.
  */
@@ -30,7 +30,7 @@ export async function measureSteady(site: GrowthSite): Promise<GrowthTable> {
     const load = injection({ bench, scenario }, running.port);
     const messages = settings.messages ?? FULL_LOAD_MESSAGES;
     const { drainRate } = await measureRates(running, { ...load, messages });
-    const rate = Math.max(1, Math.round(drainRate / 2));
+    const rate = settings.rate ?? Math.max(1, Math.round(drainRate / 2));
     print(
       `  steady: ${Math.round(drainRate)}/s sustained, ${rate}/s for ${settings.minutes} minutes`,
     );
@@ -39,7 +39,7 @@ export async function measureSteady(site: GrowthSite): Promise<GrowthTable> {
     const samples = await sampleUntil(sent, running, print);
     const { accepted } = await sent;
     await arrived(running.sink, before + accepted);
-    return table(samples, { rate, accepted, minutes: settings.minutes });
+    return table(samples, { rate, drainRate, accepted, minutes: settings.minutes });
   });
 }
 
@@ -65,6 +65,8 @@ async function sampleUntil(
 
 interface Load {
   readonly rate: number;
+  /** What is sustained. */
+  readonly drainRate: number;
   readonly accepted: number;
   readonly minutes: number;
 }
@@ -80,9 +82,10 @@ function table(samples: readonly Sample[], load: Load): GrowthTable {
   const half = samples.slice(Math.floor(samples.length / 2));
   const slope = (name: string) =>
     60 * slopeOf(half.map(({ minute, mib }) => [minute, mib[name] ?? 0] as const));
+  const share = Math.round((100 * load.rate) / load.drainRate);
   return {
     name: 'steady',
-    summary: `${load.minutes} minutes of ${load.rate} messages a second, half of what it sustains`,
+    summary: `${load.minutes} minutes of ${load.rate} messages a second, ${share} % of what it sustains`,
     rows: [
       ['minute, MiB', ...names],
       ...shown.map(({ minute, mib }) => [`${minute}`, ...cells((name) => mib[name] ?? 0)]),
