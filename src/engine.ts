@@ -13,28 +13,33 @@ import { DelayWarnings } from './outcome/delay-warnings.ts';
 import { createFinisher } from './outcome/finish.ts';
 import { heardFrom } from './outcome/heard.ts';
 import { policyToCheck, settle } from './outcome/settle.ts';
-import { attemptDelivery, expireDelivery, type Stages } from './pipeline.ts';
+import { attemptDelivery, expireDelivery, giveUpDelivery, type Stages } from './pipeline.ts';
 import type { Clock } from './platform/clock.ts';
 import { withDeadline } from './platform/deadline.ts';
 import { connectRedis, type RedisTarget } from './platform/redis.ts';
 import type { DowngradeDetector } from './policy/downgrade-detector.ts';
 import { checkPolicy } from './policy/last-check.ts';
+import { AFTER_CRASH_MS, type AttemptEnd, Attempts } from './queue/attempts.ts';
 import { connectionLimits } from './queue/connection-limit.ts';
 import { Dispatcher } from './queue/dispatcher.ts';
 import { Gate } from './queue/gate.ts';
+import { Gates } from './queue/gates.ts';
+import type { HoldRules } from './queue/hold-rules.ts';
 import { JobQueue, queueNames } from './queue/job-queue.ts';
 import type { Delivery } from './queue/lane.ts';
 import { Ledger, type LedgerSummary } from './queue/ledger.ts';
 import { Outbox } from './queue/outbox.ts';
 import type { Pauses } from './queue/pauses.ts';
+import { QueueControl } from './queue/queue-control.ts';
 import { Reconciler } from './queue/reconciler.ts';
 import { Recovery } from './queue/recovery.ts';
+import { asScheduled, type Preview, previewRetry, reschedule } from './queue/reschedule.ts';
 import { expiry, longestWaitMs, type RetrySettings } from './queue/retry-schedule.ts';
 import { Sites } from './queue/site.ts';
 import { SiteWatch } from './queue/site-watch.ts';
 import { createSubmit } from './queue/submit.ts';
 import type { Submit } from './queue/submit-port.ts';
-import { AFTER_CRASH_MS, type AttemptEnd, DeliveryWorker } from './queue/worker.ts';
+import { DeliveryWorker } from './queue/worker.ts';
 import type { Spool } from './spool/store.ts';
 import type { OutcomeEvents } from './telemetry/outcome-events.ts';
 import type { PolicyEvents } from './telemetry/policy-events.ts';
@@ -50,6 +55,7 @@ export interface EngineParts {
   readonly outbound: () => Outbound;
   readonly detector: DowngradeDetector;
   readonly pauses: Pick<Pauses, 'of' | 'list'>;
+  readonly holdRules: HoldRules;
   readonly policyEvents: PolicyEvents;
   readonly queueEvents: QueueEvents;
   readonly outcomeEvents: OutcomeEvents;
@@ -66,8 +72,16 @@ export interface Engine {
   summary(): LedgerSummary & { readonly messages: number };
   /** A destination is not paused any more. */
   resumed(destination: Destination): void;
-  /** Deliveries that wait for a destination. */
-  waiting(destination: Destination): number;
+  /** Rules that held mail have changed, or are over. */
+  holdsChanged(): void;
+  /** The settings of retries are other ones: they hold for what is queued, too. */
+  retryChanged(): Promise<void>;
+  /** What other settings would do to what is queued. */
+  previewRetry(settings: RetrySettings): Promise<Preview>;
+  /** What administrators do with queued mail. */
+  readonly control: QueueControl;
+  readonly gates: Gates;
+  readonly ledger: Ledger;
   /** How many groups of hosts are closed. */
   breakers(): ReturnType<SiteWatch['counts']>;
   /** Take no more jobs; attempts under way get `graceMs`, then are cut short and stay queued. */
@@ -92,6 +106,10 @@ export function createEngine(parts: EngineParts): Engine {
   const ledger = new Ledger(
     longestWait(() => parts.settings().retry),
     sites,
+    (delivery, recipients, nowMs) => {
+      const { destination, sender, heldBy, hold } = delivery;
+      return parts.holdRules.holdOf({ destination, sender, recipients, heldBy, hold }, nowMs);
+    },
   );
   const connections = connectionLimits(() => parts.settings().destinations);
   const isPaused = (destination: Destination) => parts.pauses.of(destination) !== undefined;
@@ -104,14 +122,26 @@ export function createEngine(parts: EngineParts): Engine {
   const jobs = new JobQueue(producer, names, onRedisError);
   const outbox = new Outbox({ jobs, clock, events: queueEvents });
   const dispatcher = new Dispatcher({ ledger, gate, outbox, clock });
+  const attempts = new Attempts({ ledger, dispatcher, clock, events: queueEvents });
+  const gates = new Gates({
+    ...{ gate, clock, pauses: parts.pauses },
+    retry: () => retry(),
+    redisIsAway: () => producer.status !== 'ready',
+  });
+  const control = new QueueControl({
+    ...{ ledger, gates, spool, destinationOf, attempts, dispatcher, clock },
+    rules: parts.holdRules,
+    giveUp: (delivery, order) => giveUpDelivery(delivery, ownStages, order),
+  });
   const watch = new SiteWatch({
     ...{ ledger, sites, clock },
     events: queueEvents,
     supply: (lane) => dispatcher.supply(lane),
     expiredOf: (destination) => expiredOf(destination, retry(), clock.now()),
     expire: (delivery, reason) => {
-      if (worker) worker.expire(delivery, reason);
-      else ledger.postpone(delivery, delivery.nextAttemptMs, clock.now());
+      void attempts.ask(delivery, () =>
+        expireDelivery(delivery, { ...ownStages, ...parts.outbound() }, reason),
+      );
     },
   });
   const reconciler = new Reconciler({
@@ -123,6 +153,7 @@ export function createEngine(parts: EngineParts): Engine {
   const recovery = new Recovery({
     ...{ spool, ledger, dispatcher, clock, destinationOf },
     onRecovered: (message) => delayWarnings.recovered(message),
+    asScheduled: (state) => asScheduled(state, retry()),
   });
   const submit = createSubmit({
     ...{ spool, clock, destinationOf },
@@ -145,6 +176,7 @@ export function createEngine(parts: EngineParts): Engine {
     events: outcomeEvents,
     afterMs: () => retry().delayWarning,
     queued: () => ledger.messageIds(),
+    isHeld: (id) => control.isHeld(id),
     hasRoom: () =>
       spool.health().ok && recovery.queuedMessages < parts.settings().limits.queuedMessages,
   });
@@ -195,11 +227,9 @@ export function createEngine(parts: EngineParts): Engine {
       attemptDelivery(delivery, { ...ownStages, ...parts.outbound(), hasRoomFor }, signal),
     );
   };
-  const expire = (delivery: Delivery, reason: string): Promise<AttemptEnd> =>
-    expireDelivery(delivery, { ...ownStages, ...parts.outbound() }, reason);
   function startWorker(): void {
-    const options = { connection: consumer, names, slots: SLOTS, ledger, dispatcher, clock };
-    worker = new DeliveryWorker({ ...options, events: queueEvents, attempt, expire });
+    const options = { connection: consumer, names, slots: SLOTS, attempts, dispatcher, clock };
+    worker = new DeliveryWorker({ ...options, events: queueEvents, attempt });
     lookAtPaused();
   }
   return {
@@ -208,14 +238,18 @@ export function createEngine(parts: EngineParts): Engine {
     begin() {
       reconciler.start();
       delayWarnings.start();
+      control.watch();
     },
+    control,
+    gates,
+    ledger,
+    holdsChanged: () => control.rulesChanged(),
+    retryChanged: () =>
+      reschedule(retry(), { ledger, clock, supply: (lane) => dispatcher.supply(lane) }),
+    previewRetry: (settings) => previewRetry(settings, { ledger, clock }),
     resumed(destination) {
       const lane = ledger.lane(destination);
       if (lane) dispatcher.supply(lane);
-    },
-    waiting(destination) {
-      const lane = ledger.lane(destination);
-      return lane ? lane.waiting.dueCount + lane.waiting.laterCount : 0;
     },
     redisIsBack: () => reconciler.wake(),
     summary: () => ({ messages: ledger.messageCount, ...ledger.summary(clock.now(), isPaused) }),
@@ -224,6 +258,8 @@ export function createEngine(parts: EngineParts): Engine {
       await Promise.all([reconciler.stop(), delayWarnings.stop()]);
       dispatcher.stop();
       watch.stop();
+      control.stop();
+      attempts.stop();
       cancelPausedLook();
       await worker?.drain(graceMs);
       ending.abort();
@@ -232,6 +268,8 @@ export function createEngine(parts: EngineParts): Engine {
       await Promise.all([reconciler.stop(), delayWarnings.stop()]);
       dispatcher.stop();
       watch.stop();
+      control.stop();
+      attempts.stop();
       cancelPausedLook();
       ending.abort();
       await worker?.close(CUT_SHORT_MS);

@@ -16,7 +16,7 @@ import type { Destination } from './mail/route.ts';
 import { concludeWithoutSession } from './outcome/conclude.ts';
 import type { AttemptOutcomes } from './outcome/settle.ts';
 import type { PolicyCheck, PolicyUsed } from './policy/last-check.ts';
-import type { AttemptEnd } from './queue/worker.ts';
+import type { AttemptEnd } from './queue/attempts.ts';
 import {
   type AttemptRecord,
   type DeliveryState,
@@ -67,7 +67,14 @@ export async function attemptDelivery(
   const record = await attemptAndSettle(message, delivery, { stages, signal });
   if (record === 'cut-short') return { kind: 'again', atMs: delivery.nextAttemptMs };
   await stages.finish(id);
-  return endAfter(record.nextAttemptMs);
+  return endAfter(record, delivery.attempts + 1);
+}
+
+/** A delivery that is not attempted. */
+interface Waiting {
+  readonly id: MessageId;
+  readonly destination: Destination;
+  readonly nextAttemptMs: number;
 }
 
 /**
@@ -75,11 +82,7 @@ export async function attemptDelivery(
  * `reason` says what keeps it from being attempted.
  */
 export async function expireDelivery(
-  {
-    id,
-    destination,
-    nextAttemptMs,
-  }: { id: MessageId; destination: Destination; nextAttemptMs: number },
+  { id, destination, nextAttemptMs }: Waiting,
   stages: Omit<Stages, 'hasRoomFor'>,
   reason: string,
 ): Promise<AttemptEnd> {
@@ -93,11 +96,53 @@ export async function expireDelivery(
   const attempts = delivery?.attempts ?? 0;
   const record = delivery && (await stages.settle({ message, destination, attempts, outcomes }));
   await stages.finish(id);
-  return endAfter(record?.nextAttemptMs);
+  return record ? endAfter(record, attempts) : { kind: 'closed' };
 }
 
-function endAfter(nextAttemptMs: number | undefined): AttemptEnd {
-  return nextAttemptMs === undefined ? { kind: 'closed' } : { kind: 'again', atMs: nextAttemptMs };
+/** How an administrator ends the wait of recipients. */
+export interface GiveUp {
+  /** Bounced: their sender is told; dropped: nobody is. */
+  readonly how: 'bounced' | 'dropped';
+  /** For the DSN and the log; may be empty. */
+  readonly reason: string;
+  /** Those who are meant; absent: all. */
+  readonly isMeant?: ((address: string) => boolean) | undefined;
+  /** Told how many there were. */
+  readonly onDone?: (recipients: number) => void;
+}
+
+/** Give up recipients who wait, because an administrator says so. */
+export async function giveUpDelivery(
+  { id, destination, nextAttemptMs }: Waiting,
+  stages: Pick<Stages, 'spool' | 'destinationOf' | 'settle' | 'finish'>,
+  { how, reason, isMeant = () => true, onDone }: GiveUp,
+): Promise<AttemptEnd> {
+  const message = await stages.spool.read(id);
+  if (!message) return { kind: 'closed' };
+  const { envelope } = message;
+  const state = foldRecords(envelope, message.records, stages.destinationOf);
+  const delivery = state.pending.find((pending) => pending.destination === destination);
+  const meant = (delivery?.pending ?? []).filter((index) =>
+    isMeant(envelope.recipients[index]?.address ?? ''),
+  );
+  if (delivery && meant.length > 0) {
+    const cause = how === 'bounced' ? 'bounced-by-administrator' : 'dropped-by-administrator';
+    const text = `an administrator of this relay gave it up${reason === '' ? '' : `: ${reason}`}`;
+    const outcomes = concludeWithoutSession(localFailure(cause, text), meant);
+    const { attempts } = delivery;
+    // No attempt was made: those who are left wait as before.
+    await stages.settle({ message, destination, attempts, outcomes, more: true });
+    onDone?.(meant.length);
+  }
+  await stages.finish(id);
+  const isAllOfIt = meant.length === (delivery?.pending ?? []).length;
+  return isAllOfIt ? { kind: 'closed' } : { kind: 'again', atMs: nextAttemptMs };
+}
+
+function endAfter({ nextAttemptMs, atMs, deferred }: AttemptRecord, attempts: number): AttemptEnd {
+  if (nextAttemptMs === undefined) return { kind: 'closed' };
+  const causeClass = deferred[0]?.failure.causeClass ?? 'other';
+  return { kind: 'again', atMs: nextAttemptMs, tried: { attempts, causeClass, triedAtMs: atMs } };
 }
 
 type FullParts = AttemptParts & { readonly stages: Stages };

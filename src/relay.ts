@@ -26,6 +26,7 @@ import { nodeId, openDataDir } from './platform/data-dir.ts';
 import type { RedisClient, RedisTarget } from './platform/redis.ts';
 import type { RedisMonitor } from './platform/redis-monitor.ts';
 import { openPolicies, type Policies } from './policies.ts';
+import { HoldRules } from './queue/hold-rules.ts';
 import { Pauses } from './queue/pauses.ts';
 import { openRedis, watchRedis } from './redis-side.ts';
 import { openSegmentStore } from './spool/segment-store.ts';
@@ -118,7 +119,8 @@ class RunningRelay implements Relay {
     this.#outbound = this.#buildOutbound(ground.settings, policies);
     ground.undo(() => this.#outbound?.close());
     const pauses = await this.#openPauses(dataDir);
-    const engine = this.#createEngine({ node, target, spool, policies, pauses });
+    const holdRules = await this.#openHoldRules(dataDir);
+    const engine = this.#createEngine({ node, target, spool, policies, pauses, holdRules });
     const monitor = await watchRedis(ground, { client: shared, node, engine });
     const door = await openDoor(ground, {
       dataDir,
@@ -151,7 +153,9 @@ class RunningRelay implements Relay {
     }
     const running = this.#options.settings;
     const needRestart = RESTART_KEYS.filter((key) => differs(running[key], settings[key]));
+    const hasOtherRetries = differs(ground.settings.retry, settings.retry);
     ground.settings = settings;
+    if (hasOtherRetries) void this.#engine?.retryChanged();
     this.log.setLevel('info'); // or nobody would see that the level was raised
     ground.events.relay.reloaded({ needRestart });
     this.log.setLevel(settings.log.level);
@@ -213,6 +217,18 @@ class RunningRelay implements Relay {
     return pauses;
   }
 
+  async #openHoldRules(dataDir: string): Promise<HoldRules> {
+    const ground = this.#ground;
+    const rules = await HoldRules.open({
+      file: join(dataDir, 'state', 'holds.json'),
+      clock: ground.clock,
+      events: ground.events.queue,
+      onOver: () => this.#engine?.holdsChanged(),
+    });
+    ground.undo(() => rules.close());
+    return rules;
+  }
+
   #wayOut(): Outbound {
     if (!this.#outbound) throw new Error('an attempt before the way out was built');
     return this.#outbound;
@@ -238,6 +254,7 @@ class RunningRelay implements Relay {
     spool: Spool;
     policies: Policies;
     pauses: Pauses;
+    holdRules: HoldRules;
   }): Engine {
     const ground = this.#ground;
     const engine = createEngine({
@@ -249,6 +266,7 @@ class RunningRelay implements Relay {
       outbound: () => this.#wayOut(),
       detector: parts.policies.detector,
       pauses: parts.pauses,
+      holdRules: parts.holdRules,
       policyEvents: ground.events.policy,
       queueEvents: ground.events.queue,
       outcomeEvents: ground.events.outcome,
@@ -281,7 +299,7 @@ class RunningRelay implements Relay {
         pauses: parts.pauses,
         audit,
         clock: ground.clock,
-        waiting: (domain) => parts.engine.waiting(domain),
+        waiting: (domain) => parts.engine.control.waiting(domain),
         resumed: (domain) => parts.engine.resumed(domain),
       }),
       overrides: new Overrides({

@@ -18,7 +18,7 @@ import {
 } from './policy-client.ts';
 import { formatPolicy, LIST_HEADING, listRow } from './policy-screen.ts';
 import { formatTable } from './table.ts';
-import { flushOutput, print, printable, printError, printJson } from './terminal.ts';
+import { print, printable, printError, printJson, printJsonList } from './terminal.ts';
 
 /** Below the notes of each command. */
 function exitCodes(done: string, no: string): string {
@@ -158,19 +158,6 @@ function requireDomain(text: string): DomainName {
 function parseLimit(text: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('It is a whole number from 1 on.');
-}
-
-/** Print all as they come, as one array; how many there were. */
-async function printJsonList(views: AsyncIterable<unknown>): Promise<number> {
-  let count = 0;
-  for await (const view of views) {
-    const json = JSON.stringify(view, undefined, 2).replaceAll('\n', '\n  ');
-    const isTaken = process.stdout.write(`${count === 0 ? '[' : ','}\n  ${json}`);
-    if (!isTaken) await flushOutput();
-    count += 1;
-  }
-  print(count === 0 ? '[]' : '\n]');
-  return count;
 }
 
 /** Print all when their widths are known; how many there were. */

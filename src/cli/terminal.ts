@@ -17,6 +17,19 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value, undefined, 2));
 }
 
+/** Print all as they come, as one array; how many there were. */
+export async function printJsonList(views: AsyncIterable<unknown>): Promise<number> {
+  let count = 0;
+  for await (const view of views) {
+    const json = JSON.stringify(view, undefined, 2).replaceAll('\n', '\n  ');
+    const isTaken = process.stdout.write(`${count === 0 ? '[' : ','}\n  ${json}`);
+    if (!isTaken) await flushOutput();
+    count += 1;
+  }
+  print(count === 0 ? '[]' : '\n]');
+  return count;
+}
+
 /** Wait until the reader has taken what was printed: an end of the process before loses it. */
 export async function flushOutput(): Promise<void> {
   for (const stream of [process.stdout, process.stderr]) {

@@ -76,7 +76,11 @@ export type LocalCause =
   | 'spool-unreadable'
   | 'queue-lifetime-over'
   /** Nothing was tried: the breaker of its hosts is open. */
-  | 'destination-closed';
+  | 'destination-closed'
+  /** Somebody who runs the relay gave it up. */
+  | 'bounced-by-administrator'
+  /** The same, and nobody is told. */
+  | 'dropped-by-administrator';
 
 export interface LocalFailure {
   readonly kind: 'local';

@@ -49,6 +49,13 @@ export function leastMessageId(ms: number): MessageId {
   return `${idTime(ms)}0000000` as MessageId;
 }
 
+/** When the message with this id was begun, in milliseconds since the epoch. */
+export function timeOfId(id: MessageId): number {
+  let ms = 0;
+  for (let i = 0; i < 9; i++) ms = ms * 32 + ALPHABET.indexOf(id.charAt(i));
+  return ms;
+}
+
 /** Whether `text` has the form of a message id; nothing else may become a file name in the spool. */
 export function isMessageId(text: string): text is MessageId {
   return PATTERN.test(text);

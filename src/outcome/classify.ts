@@ -154,6 +154,9 @@ function classifyLocal(cause: LocalCause): Meaning {
       return temporary('4.3.0', 'other', false);
     case 'queue-lifetime-over':
       return permanent('5.4.7');
+    case 'bounced-by-administrator':
+    case 'dropped-by-administrator':
+      return permanent('5.0.0');
     default:
       return unknownCause(cause);
   }

@@ -33,6 +33,8 @@ export interface DelayWarningParts {
   readonly afterMs: () => number | undefined;
   /** All messages with recipients left, in any order. */
   readonly queued: () => Iterable<MessageId>;
+  /** Whether an administrator holds all that is left of one: then its sender is told when it is let go. */
+  readonly isHeld?: (id: MessageId) => boolean;
   /** Whether there is room for messages of our own. */
   readonly hasRoom: () => boolean;
   /** Pays the DSN that a record owes. */
@@ -123,6 +125,7 @@ export class DelayWarnings {
   async #warnAbout(ids: Iterator<MessageId>): Promise<void> {
     for (let next = ids.next(); !next.done; next = ids.next()) {
       if (this.#isStopped || !this.#parts.hasRoom()) return;
+      if (this.#parts.isHeld?.(next.value)) continue;
       if (await this.#warn(next.value)) this.#due.delete(next.value);
     }
   }

@@ -25,7 +25,9 @@ export function hasSender({ reversePath }: Envelope): boolean {
 export function owesDsn(envelope: Envelope, record: AttemptRecord): boolean {
   if (!hasSender(envelope)) return false;
   return (
-    record.bounced.some(({ index }) => wants(envelope, index, 'FAILURE')) ||
-    record.relayed.some(({ index }) => wants(envelope, index, 'SUCCESS'))
+    record.bounced.some(
+      ({ index, failure }) =>
+        failure.cause !== 'dropped-by-administrator' && wants(envelope, index, 'FAILURE'),
+    ) || record.relayed.some(({ index }) => wants(envelope, index, 'SUCCESS'))
   );
 }

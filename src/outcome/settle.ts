@@ -95,14 +95,15 @@ function whenNext(
   { message, destination, attempts, outcomes, policyCheck }: AttemptOutcomes,
   { atMs, retry }: { atMs: number; retry: RetrySettings },
 ): number | 'expired' {
-  const { receivedAtMs, reversePath } = message.envelope;
+  const { id, receivedAtMs, reversePath } = message.envelope;
   const question = {
+    id,
     destination,
     receivedAtMs,
     nullReversePath: reversePath === '',
     attempts,
     causeClass: causeClassOf(outcomes),
-    nowMs: atMs,
+    triedAtMs: atMs,
   };
   const next = nextAttempt(retry, question);
   const isChecked = policyCheck === 'changed' || policyCheck === 'unchanged';
@@ -207,6 +208,11 @@ function tell(
     if (outcome.kind === 'delivered') {
       events.delivered(facts, outcome, record.atMs - envelope.receivedAtMs);
     } else if (bouncedNow.has(index)) {
+      const { failure } = outcome.diagnosis;
+      if (failure.kind === 'local' && failure.cause === 'dropped-by-administrator') {
+        events.dropped(facts, failure.detail);
+        continue;
+      }
       const lifetimeOver = outcome.kind === 'deferred';
       events.bounced({ ...facts, lifetimeOver }, outcome.diagnosis);
     } else

@@ -1,16 +1,15 @@
 /**
- * A short list that an administrator makes on the running relay, an entry a domain, some with an end: kept on
+ * A short list that an administrator makes on the running relay, one entry a key, some with an end: kept on
  * disk in one file that is replaced as a whole, gone from the list when their end has come. One change
  * after the other; each is durable before it holds.
  */
 import { readFile, rename } from 'node:fs/promises';
 import { z } from 'zod';
-import { type DomainName, parseDomain } from '../protocol/domain.ts';
+import { parseDomain } from '../protocol/domain.ts';
 import type { Clock } from './clock.ts';
 import { replaceFile } from './durable-file.ts';
 
 export interface Kept {
-  readonly domain: DomainName;
   /** Milliseconds since the epoch; absent: never. */
   readonly expires?: number | undefined;
 }
@@ -19,6 +18,8 @@ export interface KeptListParts<T extends Kept> {
   readonly file: string;
   /** Of one entry. */
   readonly schema: z.ZodType<T>;
+  /** What an entry is about, e.g. its domain: there is one about each. */
+  readonly keyOf: (entry: T) => string;
   /** No more are taken. */
   readonly most: number;
   readonly clock: Clock;
@@ -41,7 +42,7 @@ export const keptDomain = z.string().transform((text, context) => {
 
 export class KeptList<T extends Kept> {
   readonly #parts: KeptListParts<T>;
-  /** By domain. Never changed, but replaced. */
+  /** By key. Never changed, but replaced. */
   #entries: readonly T[];
   #cancel: () => void = () => {};
   #changing: Promise<unknown> = Promise.resolve();
@@ -65,22 +66,23 @@ export class KeptList<T extends Kept> {
     return this.#entries.every(lasts) ? this.#entries : this.#entries.filter(lasts);
   }
 
-  /** Durable when it returns; one for the same domain is replaced. `full`: there are too many. */
+  /** Durable when it returns; one with the same key is replaced. `full`: there are too many. */
   put(entry: T): Promise<'added' | 'replaced' | 'full'> {
     return this.#inTurn(async () => {
+      const { keyOf } = this.#parts;
       const before = this.list();
-      const others = before.filter(({ domain }) => domain !== entry.domain);
+      const others = before.filter((one) => keyOf(one) !== keyOf(entry));
       if (others.length >= this.#parts.most) return 'full';
       const all = [...others, entry];
-      await this.#keep(all.sort((a, b) => (a.domain < b.domain ? -1 : 1)));
+      await this.#keep(all.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)));
       return others.length < before.length ? 'replaced' : 'added';
     });
   }
 
   /** What was removed; durable when it returns. */
-  remove(domain: DomainName): Promise<T | undefined> {
+  remove(key: string): Promise<T | undefined> {
     return this.#inTurn(async () => {
-      const found = this.list().find((one) => one.domain === domain);
+      const found = this.list().find((one) => this.#parts.keyOf(one) === key);
       if (found) await this.#keep(this.#entries.filter((one) => one !== found));
       return found;
     });

@@ -48,6 +48,7 @@ export interface OverrideEvents {
 export function openOverrides({ file, clock, events }: OverrideStoreParts): Promise<OverrideStore> {
   return KeptList.open({
     ...{ file, clock, schema: stored, most: MOST_OVERRIDES },
+    keyOf: ({ domain }) => domain,
     onEnded: (ended) => {
       for (const { domain } of ended) events.overrideExpired(domain);
     },

@@ -38,6 +38,11 @@ export class Breaker {
     return this.#openedAtMs === undefined ? undefined : this.#probeAtMs;
   }
 
+  /** The next probe may be made now. */
+  probeNow(nowMs: number): void {
+    if (this.#openedAtMs !== undefined) this.#probeAtMs = Math.min(this.#probeAtMs, nowMs);
+  }
+
   /** Open, or half open. */
   get isOpen(): boolean {
     return this.#openedAtMs !== undefined;

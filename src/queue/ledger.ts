@@ -3,10 +3,13 @@
  * tells it, by destination. It gives out deliveries one attempt at a time and in order, and is
  * where the queue gauges come from. Pure; times are handed in.
  *
- * A delivery is in exactly one state: due, waiting for its time, in flight, or closed (then the
+ * A delivery is in exactly one state: due, waiting for its time, held, in flight, or closed (then the
  * ledger has forgotten it). Every step is O(log n) in the deliveries of one destination.
  */
+import { LRUCache } from 'lru-cache';
+import type { Hold } from '../mail/hold.ts';
 import type { MessageId } from '../mail/message-id.ts';
+import { CAUSE_CLASSES, type CauseClass } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
 import type { MessageState } from '../spool/message-state.ts';
 import { Delivery, Lane } from './lane.ts';
@@ -14,6 +17,11 @@ import { Sites } from './site.ts';
 
 /** Due for longer than this counts as overdue. */
 const OVERDUE_MS = 60_000;
+
+/** Recipients of a delivery that are kept in memory; of more the spool is asked. */
+const MOST_RECIPIENTS = 20;
+/** Senders whose address is shared by their messages. */
+const MOST_SENDERS = 20_000;
 
 /** A breaker that never opens. */
 const NEVER = { failures: Number.POSITIVE_INFINITY, probeEvery: 0 };
@@ -23,53 +31,100 @@ export type LedgerSummary = {
   readonly due: number;
   /** Due, but their hosts are away, or they are paused: they wait until a probe gets through, or they are resumed. */
   readonly parked: number;
+  /** By an administrator. */
+  readonly held: number;
   readonly delayed: number;
   /** Of those due. */
   readonly overdue: number;
   readonly oldestDueSeconds: number;
 };
 
+/** What an administrator holds a delivery for. `recipients`: all of them, where they are known. */
+export type HoldOf = (
+  delivery: Delivery,
+  recipients: readonly string[] | undefined,
+  nowMs: number,
+) => Hold | undefined;
+
 export class Ledger {
   readonly #lanes = new Map<Destination, Lane>();
-  /** Deliveries left per message. */
-  readonly #messages = new Map<MessageId, number>();
+  /** Deliveries left per message; most have one. */
+  readonly #messages = new Map<MessageId, Delivery | readonly Delivery[]>();
+  readonly #senders = new LRUCache<string, string>({ max: MOST_SENDERS });
   readonly #mostMs: () => number;
+  readonly #holdOf: HoldOf;
   readonly sites: Sites;
 
-  /** `mostMs`: a delivery that seems to wait for longer has a time from before the clock was set back. */
+  /**
+   * `mostMs`: a delivery that seems to wait for longer has a time from before the clock was set back.
+   * `holdOf`: what an administrator holds a delivery for.
+   */
   constructor(
     mostMs: () => number = () => Number.POSITIVE_INFINITY,
     sites: Sites = new Sites(() => NEVER),
+    holdOf: HoldOf = () => undefined,
   ) {
     this.#mostMs = mostMs;
     this.sites = sites;
+    this.#holdOf = holdOf;
   }
 
   /** Enter what is pending of a message that the ledger does not know yet; returns the deliveries. */
   enter(state: MessageState, nowMs: number): Delivery[] {
     const entered = this.#deliveries(state, nowMs);
-    for (const delivery of entered) delivery.lane.waiting.add(delivery, nowMs);
+    for (const delivery of entered) {
+      if (delivery.hold) delivery.lane.held.add(delivery);
+      else delivery.lane.waiting.add(delivery, nowMs);
+    }
     return entered;
   }
 
   /** The same for one of many from before, in any order: they fall due in the order of their times. */
   recover(state: MessageState, nowMs: number): void {
     for (const delivery of this.#deliveries(state, nowMs)) {
-      delivery.lane.waiting.addInOrder(delivery);
+      if (delivery.hold) delivery.lane.held.add(delivery);
+      else delivery.lane.waiting.addInOrder(delivery);
     }
+  }
+
+  /** It waits in its lane, or is held there. */
+  #wait(delivery: Delivery, nowMs: number): void {
+    delivery.hold = this.#holdOf(delivery, delivery.recipients, nowMs);
+    if (delivery.hold) delivery.lane.held.add(delivery);
+    else delivery.lane.waiting.add(delivery, nowMs);
   }
 
   #deliveries({ envelope, pending }: MessageState, nowMs: number): Delivery[] {
     const { id } = envelope;
-    const nullReversePath = envelope.reversePath === '';
     if (pending.length === 0 || this.#messages.has(id)) return [];
-    this.#messages.set(id, pending.length);
-    return pending.map(({ destination, attempts, nextAttemptMs }) => {
+    const sender = this.#shared(envelope.reversePath);
+    const deliveries = pending.map((state) => {
+      const { attempts, nextAttemptMs, triedAtMs, lastFailure, heldBy } = state;
       // Received by a clock that was ahead of this one: it is due all the same.
       const atMs = attempts === 0 ? Math.min(nextAttemptMs, nowMs) : nextAttemptMs;
-      const facts = { nextAttemptMs: atMs, nullReversePath };
-      return new Delivery(id, this.#open(destination), facts);
+      const recipients = state.pending.map((index) => envelope.recipients[index]?.address ?? '');
+      const facts = {
+        nextAttemptMs: atMs,
+        sender,
+        recipients: recipients.length > MOST_RECIPIENTS ? undefined : recipients,
+        tried:
+          triedAtMs === undefined
+            ? undefined
+            : { attempts, triedAtMs, causeClass: causeClass(lastFailure?.causeClass) },
+        heldBy,
+      };
+      const delivery = new Delivery(id, this.#open(state.destination), facts);
+      delivery.hold = this.#holdOf(delivery, recipients, nowMs);
+      return delivery;
     });
+    this.#messages.set(id, deliveries.length === 1 && deliveries[0] ? deliveries[0] : deliveries);
+    return deliveries;
+  }
+
+  #shared(sender: string): string {
+    const known = this.#senders.get(sender);
+    if (known === undefined) this.#senders.set(sender, sender);
+    return known ?? sender;
   }
 
   /** Take the lane's next due delivery for an attempt; undefined when none is due. */
@@ -89,19 +144,74 @@ export class Ledger {
     return claimed;
   }
 
-  /** The attempt ended and recipients are left: it waits until `nextAttemptMs`. */
-  postpone(delivery: Delivery, nextAttemptMs: number, nowMs: number): void {
+  /** Take those of these that are not being attempted, wherever they wait, for something else than an attempt. */
+  claimThese(deliveries: ReadonlySet<Delivery>): Delivery[] {
+    const lanes = new Set([...deliveries].map(({ lane }) => lane));
+    const claimed: Delivery[] = [];
+    for (const lane of lanes) {
+      for (const one of lane.waiting.takeWhere((each) => deliveries.has(each))) claimed.push(one);
+    }
+    for (const one of deliveries) if (one.lane.held.delete(one)) claimed.push(one);
+    for (const delivery of claimed) {
+      delivery.inFlight = true;
+      delivery.lane.inFlight++;
+    }
+    return claimed;
+  }
+
+  /** The attempt ended and recipients are left: it waits until `nextAttemptMs`. `tried`: if it counts. */
+  postpone(delivery: Delivery, nextAttemptMs: number, nowMs: number, tried = delivery.tried): void {
     if (!this.#land(delivery)) return;
     delivery.nextAttemptMs = nextAttemptMs;
-    delivery.lane.waiting.add(delivery, nowMs);
+    delivery.tried = tried;
+    this.#wait(delivery, nowMs);
+  }
+
+  /** What holds these has changed: hold them, or let them go. Those in flight hear of it when they are back. */
+  reviewHolds(deliveries: Iterable<Delivery>, nowMs: number): void {
+    const toHold = new Set<Delivery>();
+    const lanes = new Set<Lane>();
+    for (const delivery of deliveries) {
+      if (delivery.inFlight) continue;
+      const { hold, lane } = delivery;
+      delivery.hold = this.#holdOf(delivery, delivery.recipients, nowMs);
+      if (!hold === !delivery.hold) continue;
+      if (delivery.hold) {
+        toHold.add(delivery);
+        lanes.add(lane);
+      } else if (lane.held.delete(delivery)) lane.waiting.add(delivery, nowMs);
+    }
+    for (const lane of lanes) {
+      for (const one of lane.waiting.takeWhere((delivery) => toHold.has(delivery)))
+        lane.held.add(one);
+    }
+  }
+
+  /** Let these be due now, those among them that wait for their time. How many there were. */
+  hasten(deliveries: ReadonlySet<Delivery>, nowMs: number): number {
+    const lanes = new Set([...deliveries].map(({ lane }) => lane));
+    let hastened = 0;
+    for (const lane of lanes) {
+      lane.waiting.fallDue(nowMs);
+      for (const delivery of lane.waiting.takeLaterWhere((one) => deliveries.has(one))) {
+        delivery.nextAttemptMs = nowMs;
+        lane.waiting.add(delivery, nowMs);
+        hastened += 1;
+      }
+    }
+    return hastened;
   }
 
   /** The attempt ended and every recipient of the delivery has its fate. */
   close(delivery: Delivery): void {
     if (!this.#land(delivery)) return;
-    const left = (this.#messages.get(delivery.id) ?? 1) - 1;
-    if (left > 0) this.#messages.set(delivery.id, left);
-    else this.#messages.delete(delivery.id);
+    const all = this.#messages.get(delivery.id);
+    if (all === delivery) this.#messages.delete(delivery.id);
+    else {
+      const left = this.deliveriesOf(delivery.id).filter((one) => one !== delivery);
+      if (left.length > 0) this.#messages.set(delivery.id, left);
+      else this.#messages.delete(delivery.id);
+    }
     this.dropIfEmpty(delivery.lane);
   }
 
@@ -121,6 +231,21 @@ export class Ledger {
   /** Messages with deliveries left, in the order in which they were entered. */
   messageIds(): IterableIterator<MessageId> {
     return this.#messages.keys();
+  }
+
+  /** What is left of a message. */
+  deliveriesOf(id: MessageId): readonly Delivery[] {
+    const found = this.#messages.get(id);
+    if (found === undefined) return [];
+    return found instanceof Delivery ? [found] : found;
+  }
+
+  /** Everything that is left, by message in the order in which they were entered. */
+  *deliveries(): Generator<Delivery> {
+    for (const found of this.#messages.values()) {
+      if (found instanceof Delivery) yield found;
+      else yield* found;
+    }
   }
 
   get laneCount(): number {
@@ -157,10 +282,14 @@ export class Ledger {
     nowMs: number,
     isPaused: (destination: Destination) => boolean = () => false,
   ): LedgerSummary {
-    const sum = { inFlight: 0, due: 0, parked: 0, delayed: 0, overdue: 0, oldestDueSeconds: 0 };
-    for (const { destination, waiting, inFlight, site } of this.#lanes.values()) {
+    const sum = {
+      ...{ inFlight: 0, due: 0, parked: 0, held: 0, delayed: 0 },
+      ...{ overdue: 0, oldestDueSeconds: 0 },
+    };
+    for (const { destination, waiting, held, inFlight, site } of this.#lanes.values()) {
       waiting.fallDue(nowMs);
       sum.inFlight += inFlight;
+      sum.held += held.size;
       sum.delayed += waiting.laterCount;
       if (site.breaker.state(nowMs) !== 'closed' || isPaused(destination)) {
         sum.parked += waiting.dueCount;
@@ -173,4 +302,9 @@ export class Ledger {
     }
     return sum;
   }
+}
+
+/** The one string of a class: those from the spool are strings of their own. */
+function causeClass(read: CauseClass | undefined): CauseClass {
+  return CAUSE_CLASSES.find((known) => known === read) ?? 'other';
 }

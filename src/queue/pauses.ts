@@ -47,6 +47,7 @@ export class Pauses {
     const { file, clock, events, onOver } = parts;
     const list = await KeptList.open<Pause>({
       ...{ file, clock, schema: stored, most: MOST_PAUSES },
+      keyOf: ({ domain }) => domain,
       onEnded: (ended) => {
         for (const { domain } of ended) {
           events.pauseOver(domain);

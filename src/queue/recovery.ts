@@ -17,6 +17,8 @@ export interface RecoveryParts {
   readonly dispatcher: Pick<Dispatcher, 'enter'>;
   readonly clock: Clock;
   readonly destinationOf: DestinationOf;
+  /** Its times as the settings of today have them. */
+  readonly asScheduled?: (state: MessageState) => MessageState;
   /** Told of every message that was there at the start. */
   readonly onRecovered?: (message: StoredMessage) => void;
 }
@@ -48,13 +50,14 @@ export class Recovery {
   /** Once. `finish` brings a message to its end whose recipients all have their fate. How many messages there were. */
   async run(finish: (id: MessageId) => Promise<void>): Promise<number> {
     const { spool, ledger, clock, destinationOf, onRecovered } = this.#parts;
+    const { asScheduled = (state: MessageState) => state } = this.#parts;
     let messages = 0;
     let turnBeganAtMs = performance.now();
     const ending: MessageId[] = [];
     for await (const message of spool.list()) {
       const { envelope, records } = message;
       const state = foldRecords(envelope, records, destinationOf);
-      ledger.recover(state, clock.now());
+      ledger.recover(asScheduled(state), clock.now());
       if (state.finished || state.unreported.length > 0) ending.push(envelope.id);
       onRecovered?.(message);
       messages++;

@@ -40,10 +40,32 @@ export class TimeHeap<T extends Timed> {
     return top;
   }
 
-  /** Put `one` in the place of the top, and down to where it belongs. */
-  #sink(one: T): void {
+  /** Everything, in no particular order. */
+  [Symbol.iterator](): IterableIterator<T> {
+    return this.#heap[Symbol.iterator]();
+  }
+
+  /** Take out all for which `is`, asked once each. O(n). */
+  takeWhere(is: (one: T) => boolean): T[] {
+    const taken: T[] = [];
+    let kept = 0;
+    for (const one of this.#heap) {
+      if (is(one)) taken.push(one);
+      else this.#heap[kept++] = one;
+    }
+    this.#heap.length = kept;
+    if (taken.length > 0) this.order();
+    return taken;
+  }
+
+  /** Put everything in order after times have changed. O(n). */
+  order(): void {
+    for (let at = (this.#heap.length >> 1) - 1; at >= 0; at--) this.#sink(this.#heap[at] as T, at);
+  }
+
+  /** Put `one` in the place `at`, and down to where it belongs. */
+  #sink(one: T, at = 0): void {
     const heap = this.#heap;
-    let at = 0;
     for (;;) {
       let childAt = 2 * at + 1;
       let child = heap[childAt];

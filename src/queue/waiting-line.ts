@@ -88,6 +88,24 @@ export class WaitingLine<T extends Timed> {
     return taken;
   }
 
+  /** Take out all for which `is`, asked once each, due or not; the others keep their order. O(n). */
+  takeWhere(is: (one: T) => boolean): T[] {
+    return [...this.takeDueWhere(is), ...this.#later.takeWhere(is)];
+  }
+
+  /** The same of those who are not due. O(n). */
+  takeLaterWhere(is: (one: T) => boolean): T[] {
+    return this.#later.takeWhere(is);
+  }
+
+  /** Give those who are not due other times. O(n). */
+  retime(change: (one: T) => void, nowMs: number): void {
+    this.fallDue(nowMs);
+    for (const one of this.#later) change(one);
+    this.#later.order();
+    this.fallDue(nowMs);
+  }
+
   /**
    * How many of the due ones were due before `ms`, in O(log n). They stand in the order of
    * their times, but for one whose time had long passed when it came in; then it is about right.

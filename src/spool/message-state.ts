@@ -6,6 +6,7 @@
  * message is finished when every recipient has a fate and every DSN that is owed was queued.
  */
 import type { Envelope } from '../mail/envelope.ts';
+import type { HeldBy, Hold } from '../mail/hold.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import type { CauseClass } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
@@ -80,7 +81,15 @@ export interface NotifiedRecord {
   readonly dsnId: MessageId;
 }
 
-export type SpoolRecord = ReportedRecord | NotifiedRecord;
+/** An administrator's word about one destination: hold the mail for it, or, without `hold`, let it go. */
+export interface HoldRecord {
+  readonly kind: 'hold';
+  readonly atMs: number;
+  readonly destination: Destination;
+  readonly hold?: Hold;
+}
+
+export type SpoolRecord = ReportedRecord | NotifiedRecord | HoldRecord;
 
 /** Whether a line of a journal is a record that can be folded: another version may write others. */
 export function isSpoolRecord(value: unknown): value is SpoolRecord {
@@ -89,8 +98,17 @@ export function isSpoolRecord(value: unknown): value is SpoolRecord {
   if (record['kind'] === 'delay') {
     return typeof record['dsnId'] === 'string' && Array.isArray(record['waiting']);
   }
+  if (record['kind'] === 'hold') return isHoldRecord(record);
   const lists = [record['delivered'], record['bounced'], record['deferred']];
   return record['kind'] === 'attempt' && lists.every(Array.isArray);
+}
+
+function isHoldRecord(record: Partial<Record<string, unknown>>): boolean {
+  if (typeof record['destination'] !== 'string' || typeof record['atMs'] !== 'number') return false;
+  if (record['hold'] === undefined) return true;
+  const { reason, by, sinceMs, untilMs } = (record['hold'] ?? {}) as Partial<Hold>;
+  const isText = typeof reason === 'string' && typeof by === 'string';
+  return isText && typeof sinceMs === 'number' && ['number', 'undefined'].includes(typeof untilMs);
 }
 
 /** One message x one destination: the unit of delivery. */
@@ -102,7 +120,10 @@ export interface DeliveryState {
   readonly attempts: number;
   /** Absolute, ms; the time of receipt before the first attempt. */
   readonly nextAttemptMs: number;
+  /** When the last of them ended that left somebody waiting; absolute, ms. */
+  readonly triedAtMs: number | undefined;
   readonly lastFailure: RecordedFailure | undefined;
+  readonly heldBy: HeldBy | undefined;
 }
 
 export interface MessageState {
@@ -129,11 +150,13 @@ export function foldRecords(
   const settled = new Set<number>();
   const reported = new Set<MessageId>();
   const attempts = new Map<Destination, AttemptRecord[]>();
+  const held = new Map<Destination, HeldBy>();
   /** By the id of the DSN: an attempt recorded twice owes one. */
   const owed = new Map<MessageId, ReportedRecord>();
   for (const record of records) {
     if (record.kind === 'notified') reported.add(record.dsnId);
     if (record.kind === 'delay') owed.set(record.dsnId, record);
+    if (record.kind === 'hold') held.set(record.destination, record);
     if (record.kind !== 'attempt') continue;
     for (const index of record.delivered) settled.add(index);
     for (const { index } of record.bounced) settled.add(index);
@@ -148,13 +171,15 @@ export function foldRecords(
     const open = indexes.filter((index) => !settled.has(index));
     if (open.length === 0) continue;
     const made = attempts.get(destination) ?? [];
-    const last = made.at(-1);
+    const last = made.findLast(({ deferred }) => deferred.length > 0);
     pending.push({
       destination,
       pending: open,
       attempts: made.filter(({ more }) => !more).length,
       nextAttemptMs: last?.nextAttemptMs ?? envelope.receivedAtMs,
+      triedAtMs: last?.atMs,
       lastFailure: last?.deferred[0]?.failure,
+      heldBy: held.get(destination),
     });
   }
   const unreported = [...owed].flatMap(([id, record]) => (reported.has(id) ? [] : [record]));

@@ -80,6 +80,10 @@ export function createMetrics() {
     recipientsBounced: counter('recipients_bounced_total', 'Recipients bounced, by cause class.', [
       'cause',
     ]),
+    recipientsDropped: counter(
+      'recipients_dropped_total',
+      'Recipients given up by an administrator without telling anybody.',
+    ),
     deliveryDuration: histogram(
       'delivery_duration_seconds',
       'From acknowledgement to delivery.',

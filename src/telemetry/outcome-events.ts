@@ -96,6 +96,11 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
       metrics.recipientsBounced.inc({ cause: diagnosis.causeClass });
       log.write('warn', 'outcome.bounced', { ...recipient, ...describeDiagnosis(diagnosis) });
     },
+    /** An administrator gave it up, and nobody is told. */
+    dropped(recipient: RecipientFacts, reason: string): void {
+      metrics.recipientsDropped.inc();
+      log.write('warn', 'outcome.dropped', { ...recipient, reason });
+    },
     /** A DSN about message `about` is in the queue. */
     dsnQueued(facts: {
       id: string;

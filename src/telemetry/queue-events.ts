@@ -45,6 +45,13 @@ export function queueEvents(log: Log, metrics: Metrics) {
     pausesUnreadable(file: string, reason: string): void {
       log.write('error', 'queue.pauses_unreadable', { file, reason });
     },
+    /** A rule that held mail is over by itself. */
+    holdOver(rule: string): void {
+      log.write('info', 'queue.hold_over', { rule });
+    },
+    holdsUnreadable(file: string, reason: string): void {
+      log.write('error', 'queue.holds_unreadable', { file, reason });
+    },
     /** A bug: the attempt threw. The delivery stays queued. */
     attemptCrashed(delivery: { id: string; destination: string }, error: Error): void {
       log.write('error', 'queue.attempt_crashed', {

@@ -49,6 +49,8 @@ const LOCAL: { readonly [Cause in LocalCause]: Row } = {
   'relay-stopping': ['defer', 'stop', '4.3.0', 'other'],
   'spool-unreadable': ['defer', 'stop', '4.3.0', 'other'],
   'queue-lifetime-over': ['bounce', 'stop', '5.4.7', 'other'],
+  'bounced-by-administrator': ['bounce', 'stop', '5.0.0', 'other'],
+  'dropped-by-administrator': ['bounce', 'stop', '5.0.0', 'other'],
 };
 
 const REPLIES: readonly (readonly [SmtpStage, string, Row])[] = [

@@ -136,6 +136,7 @@ describe('the ledger', () => {
       inFlight: 1,
       due: 4,
       parked: 0,
+      held: 0,
       delayed: 2,
       overdue: 2,
       oldestDueSeconds: 120,
@@ -144,6 +145,7 @@ describe('the ledger', () => {
       inFlight: 0,
       due: 0,
       parked: 0,
+      held: 0,
       delayed: 0,
       overdue: 0,
       oldestDueSeconds: 0,
@@ -195,7 +197,10 @@ test('nobody waits for a time from before the clock was set back', () => {
   const state = (nextAttemptMs: number, attempts: number) => ({
     envelope: sampleEnvelope(),
     pending: [
-      { destination: 'a.example', pending: [0], attempts, nextAttemptMs, lastFailure: undefined },
+      {
+        ...{ destination: 'a.example', pending: [0], attempts, nextAttemptMs },
+        ...{ lastFailure: undefined, triedAtMs: undefined, heldBy: undefined },
+      },
     ],
     unreported: [],
     finished: false,

@@ -12,6 +12,7 @@ import { systemClock } from '../../src/platform/clock.ts';
 import { withDeadline } from '../../src/platform/deadline.ts';
 import type { PolicyCheck } from '../../src/policy/last-check.ts';
 import { parseReply, type Reply } from '../../src/protocol/smtp/reply.ts';
+import type { AttemptEnd } from '../../src/queue/attempts.ts';
 import { NO_DESTINATION, type SpoolRecord } from '../../src/spool/message-state.ts';
 import { type Spool, SpoolError, type StoredMessage } from '../../src/spool/store.ts';
 import { domain } from './policy-parts.ts';
@@ -171,7 +172,9 @@ describe('an attempt', () => {
   test('that leaves recipients says when the next one is', async () => {
     const bench = new Bench(message());
     bench.nextAttemptMs = NEXT;
-    assert.deepEqual(await bench.run(), { kind: 'again', atMs: NEXT });
+    const { tried, ...end } = (await bench.run()) as Extract<AttemptEnd, { kind: 'again' }>;
+    assert.deepEqual(end, { kind: 'again', atMs: NEXT });
+    assert.deepEqual([tried?.attempts, tried?.causeClass], [1, 'other']);
     assert.equal(bench.calls.at(-1), 'finish');
   });
 

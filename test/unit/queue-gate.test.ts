@@ -393,7 +393,7 @@ class Play {
     const due = waits.filter(({ nextAttemptMs }) => nextAttemptMs <= now).length;
     const { overdue, oldestDueSeconds, parked, ...counts } = ledger.summary(now);
     assert.equal(parked, 0);
-    const expected = { inFlight: this.turns.length, due, delayed: waits.length - due };
+    const expected = { inFlight: this.turns.length, due, held: 0, delayed: waits.length - due };
     assert.deepEqual(counts, expected);
     assert.ok(overdue <= due && oldestDueSeconds >= 0);
     assert.equal(ledger.messageCount, new Set(open.map(([{ id }]) => id)).size);

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import type { Envelope } from '../../src/mail/envelope.ts';
 import { type Clock, systemClock } from '../../src/platform/clock.ts';
 import { connectRedis, type RedisClient } from '../../src/platform/redis.ts';
+import { type AttemptEnd, Attempts } from '../../src/queue/attempts.ts';
 import { Dispatcher } from '../../src/queue/dispatcher.ts';
 import { Gate } from '../../src/queue/gate.ts';
 import { JobQueue, queueNames } from '../../src/queue/job-queue.ts';
@@ -13,7 +14,7 @@ import type { Delivery } from '../../src/queue/lane.ts';
 import { Ledger } from '../../src/queue/ledger.ts';
 import { Outbox } from '../../src/queue/outbox.ts';
 import { Reconciler } from '../../src/queue/reconciler.ts';
-import { type AttemptEnd, DeliveryWorker } from '../../src/queue/worker.ts';
+import { DeliveryWorker } from '../../src/queue/worker.ts';
 import { foldRecords, type MessageState } from '../../src/spool/message-state.ts';
 import type { QueueEvents } from '../../src/telemetry/queue-events.ts';
 import type { TestRedis } from '../support/redis.ts';
@@ -88,12 +89,14 @@ export class QueueRig {
       connection: this.consumer,
       names: QUEUE_NAMES,
       slots: this.#slots,
-      ledger: this.ledger,
       dispatcher: this.dispatcher,
+      attempts: new Attempts({
+        ...{ ledger: this.ledger, dispatcher: this.dispatcher, clock: this.clock },
+        events: this.recorded.events,
+      }),
       clock: this.clock,
       events: this.recorded.events,
       attempt: (delivery) => this.#attempt(delivery),
-      expire: async () => ({ kind: 'closed' }),
     });
   }
 

@@ -1,0 +1,134 @@
+/**
+ * What is being done about claimed deliveries: attempts in turns, and what an administrator or the
+ * end of their lifetime asks for. However it ends, the delivery is closed in the ledger or waits in
+ * it again, and its lane goes on.
+ */
+import type { Clock } from '../platform/clock.ts';
+import type { QueueEvents } from '../telemetry/queue-events.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import type { Delivery, Tried } from './lane.ts';
+import type { Ledger } from './ledger.ts';
+
+/** When recipients are left: the absolute time of the next attempt, and the last one, where one was made. */
+export type AttemptEnd =
+  | { readonly kind: 'closed' }
+  | { readonly kind: 'again'; readonly atMs: number; readonly tried?: Tried };
+
+/** Does something about a delivery. Must not throw for anything that is the mail's or the network's fault. */
+export type Deed = () => Promise<AttemptEnd>;
+
+/**
+ * After one that threw. An attempt may have come as far as the final dot, so one that throws each
+ * time must not fill the recipient's mailbox.
+ */
+export const AFTER_CRASH_MS = 5 * 60_000;
+/** Other deeds than attempts at the same time; thousands may come together. */
+const AT_ONCE = 50;
+
+interface Asked {
+  readonly delivery: Delivery;
+  readonly deed: Deed;
+  readonly done: () => void;
+}
+
+export interface AttemptsParts {
+  readonly ledger: Ledger;
+  readonly dispatcher: Pick<Dispatcher, 'supply'>;
+  readonly clock: Clock;
+  readonly events: Pick<QueueEvents, 'attemptCrashed'>;
+}
+
+export class Attempts {
+  readonly #parts: AttemptsParts;
+  readonly #running = new Set<Promise<unknown>>();
+  /** To be done; those before `#begun` were begun. */
+  #asked: Asked[] = [];
+  #begun = 0;
+  #busy = 0;
+  /** For deliveries that are attempted now. */
+  readonly #after = new Map<Delivery, Asked>();
+  #isStopped = false;
+
+  constructor(parts: AttemptsParts) {
+    this.#parts = parts;
+  }
+
+  /** An attempt, of a worker's turn. Never rejects. */
+  async make(delivery: Delivery, attempt: Deed): Promise<void> {
+    const { ledger, dispatcher, clock, events } = this.#parts;
+    try {
+      let end = await attempt();
+      const asked = this.#takeAfter(delivery);
+      if (asked && end.kind === 'again') end = await asked.deed();
+      if (end.kind === 'closed') ledger.close(delivery);
+      else ledger.postpone(delivery, end.atMs, clock.now(), end.tried);
+      asked?.done();
+    } catch (error) {
+      this.#takeAfter(delivery)?.done();
+      events.attemptCrashed(delivery, error as Error);
+      ledger.postpone(delivery, clock.now() + AFTER_CRASH_MS, clock.now());
+    }
+    dispatcher.supply(delivery.lane);
+  }
+
+  #takeAfter(delivery: Delivery): Asked | undefined {
+    const asked = this.#after.get(delivery);
+    this.#after.delete(delivery);
+    return asked;
+  }
+
+  /** Something else about a claimed delivery, a few at a time; resolves when it is done, or the relay stops. */
+  ask(delivery: Delivery, deed: Deed): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (this.#isStopped) return Promise.resolve(); // the next process sees to it
+    this.#asked.push({ delivery, deed, done: resolve });
+    if (this.#busy < AT_ONCE) this.track(this.#work());
+    return promise;
+  }
+
+  /** The same about one that is attempted now, when recipients are left after that. */
+  askAfter(delivery: Delivery, deed: Deed): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#takeAfter(delivery)?.done();
+    if (this.#isStopped) resolve();
+    else this.#after.set(delivery, { delivery, deed, done: resolve });
+    return promise;
+  }
+
+  async #work(): Promise<void> {
+    this.#busy += 1;
+    for (let next = this.#asked[this.#begun]; next; next = this.#asked[this.#begun]) {
+      this.#begun += 1;
+      await this.make(next.delivery, next.deed);
+      next.done();
+    }
+    this.#busy -= 1;
+    if (this.#busy === 0 && this.#begun > 0) this.#forget();
+  }
+
+  #forget(): void {
+    for (const { done } of this.#asked.slice(this.#begun)) done();
+    this.#asked = [];
+    this.#begun = 0;
+  }
+
+  /** Wait for `work`, too, when the relay stops. */
+  track<T>(work: Promise<T>): void {
+    this.#running.add(work);
+    const forget = () => void this.#running.delete(work);
+    work.then(forget, forget);
+  }
+
+  /** Begin nothing more but attempts. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#forget();
+    for (const { done } of this.#after.values()) done();
+    this.#after.clear();
+  }
+
+  /** What is under way. */
+  running(): readonly Promise<unknown>[] {
+    return [...this.#running];
+  }
+}
