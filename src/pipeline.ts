@@ -157,9 +157,9 @@ async function attemptAndSettle(
   const parts: FullParts = { stages, signal, unrecorded: [] };
   const attempt = { message, destination, attempts: delivery.attempts + 1 };
   try {
-    const outcomes = await attemptOutcomes(attempt, pending, parts);
-    if (outcomes === 'cut-short') return 'cut-short';
-    const made = await recheckIfLast({ ...attempt, outcomes }, parts);
+    const results = await attemptOutcomes(attempt, pending, parts);
+    if (results === 'cut-short') return 'cut-short';
+    const made = await recheckIfLast({ ...attempt, ...results }, parts);
     return made === 'cut-short' ? 'cut-short' : await stages.settle(made);
   } finally {
     release(parts);
@@ -185,5 +185,10 @@ async function recheckIfLast(
   const again = await attemptOutcomes(attempt, pending, parts);
   if (again === 'cut-short') return 'cut-short';
   const settled = [...attempt.outcomes].filter(([, { kind }]) => kind !== 'deferred');
-  return { ...attempt, policyCheck, outcomes: new Map([...settled, ...again]) };
+  return {
+    ...attempt,
+    policyCheck,
+    outcomes: new Map([...settled, ...again.outcomes]),
+    sessions: [...(attempt.sessions ?? []), ...again.sessions],
+  };
 }

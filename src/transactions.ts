@@ -62,29 +62,39 @@ export function release({ unrecorded }: AttemptParts): void {
   for (const tell of unrecorded.splice(0)) tell();
 }
 
+/** What is to be settled at the end of an attempt. */
+export type AttemptResults = Required<
+  Pick<AttemptOutcomes, 'outcomes' | 'sessions' | 'sessionBefore'>
+>;
+
 /**
  * Transaction after transaction, until everybody had a turn: an outcome for every recipient who is
- * not recorded as delivered by then.
+ * not recorded as delivered by then, and the sessions that are not recorded with one.
  */
 export async function attemptOutcomes(
   attempt: Attempt,
   pending: readonly number[],
   parts: AttemptParts,
-): Promise<ReadonlyMap<number, Outcome> | 'cut-short'> {
+): Promise<AttemptResults | 'cut-short'> {
   const all = new Map<number, Outcome>();
   let left = pending;
+  let sessions: SessionResult[] = [];
+  let sessionBefore: SessionResult | undefined;
   for (let course: Course | undefined; ; ) {
     const turn = await attemptTransaction(attempt, left, { ...parts, course });
     if (turn === 'cut-short') return 'cut-short';
     for (const [index, outcome] of turn.outcomes) all.set(index, outcome);
-    if (turn.left.length === 0) return all;
-    const stop = whyNotOn(turn.outcomes);
-    if (stop) {
-      for (const index of turn.left) all.set(index, stop);
-      return all;
-    }
+    sessions.push(...turn.sessions);
+    const stop = turn.left.length > 0 ? whyNotOn(turn.outcomes) : undefined;
+    if (stop) for (const index of turn.left) all.set(index, stop);
+    if (stop || turn.left.length === 0) return { outcomes: all, sessions, sessionBefore };
     const outcomes = new Map([...all].filter(([, { kind }]) => kind === 'delivered'));
-    if (outcomes.size > 0) await parts.stages.settle({ ...attempt, outcomes, more: true });
+    if (outcomes.size > 0) {
+      const told = { sessions, sessionBefore };
+      await parts.stages.settle({ ...attempt, ...told, outcomes, more: true });
+      sessionBefore = sessions.at(-1);
+      sessions = [];
+    }
     for (const index of outcomes.keys()) all.delete(index);
     release(parts);
     ({ left, course } = turn);
@@ -96,6 +106,7 @@ interface Turn {
   /** Those who were too many for the transaction. */
   readonly left: readonly number[];
   readonly course: Course | undefined;
+  readonly sessions: readonly SessionResult[];
 }
 
 /** Route, policy, deliver: one transaction, with all of `pending` or as many as the server takes. */
@@ -108,6 +119,7 @@ async function attemptTransaction(
     outcomes: concludeWithoutSession(failure, pending),
     left: [],
     course,
+    sessions: [],
   });
   if (destination === NO_DESTINATION) return withoutSession(MALFORMED);
 
@@ -149,13 +161,16 @@ async function attemptTransaction(
   const transaction = results.find((result) => result.kind === 'transacted');
   if (isStopping(signal) && !transaction) return 'cut-short';
   // Without a transaction what is known is about all of them.
-  if (!transaction) return { outcomes: conclude(results, pending), left: [], course };
+  if (!transaction) {
+    return { outcomes: conclude(results, pending), left: [], course, sessions: results };
+  }
   const unnamed = new Set([...(transaction.left ?? []), ...pending.slice(recipients.length)]);
   const named = pending.filter((index) => !unnamed.has(index));
   return {
     outcomes: conclude(results, named),
     left: pending.filter((index) => unnamed.has(index)),
     course: courseOf(transaction),
+    sessions: results,
   };
 }
 

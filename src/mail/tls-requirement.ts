@@ -38,9 +38,16 @@ export interface TlsRequirement {
   readonly source: RequirementSource;
 }
 
+const WANTED: Readonly<Record<TlsLevel, string>> = {
+  none: 'clear text',
+  opportunistic: 'TLS where it is offered',
+  encrypt: 'TLS',
+  verify: 'TLS with a valid certificate',
+};
+
 /** The requirement in a sentence, for people: who asks for what. */
 export function describeRequirement({ level, source }: TlsRequirement): string {
-  const what = level === 'verify' ? 'TLS with a valid certificate' : 'TLS';
+  const what = WANTED[level];
   switch (source.kind) {
     case 'mta-sts':
       if (source.mode === 'testing') {
@@ -51,7 +58,9 @@ export function describeRequirement({ level, source }: TlsRequirement): string {
     case 'route':
       return `The ${source.kind} of this mail system for ${source.domain} asks for ${what}.`;
     case 'default':
-      return `This mail system asks for ${what} everywhere.`;
+      return level === 'opportunistic'
+        ? `This mail system asks for ${what}.`
+        : `This mail system asks for ${what} everywhere.`;
   }
 }
 

@@ -9,6 +9,7 @@ import { localFailure } from '../mail/failure.ts';
 import { type MessageId, newMessageId } from '../mail/message-id.ts';
 import type { Diagnosis, Outcome } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
+import type { SessionResult } from '../mail/session-result.ts';
 import { describeRequirement } from '../mail/tls-requirement.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { PolicyCheck, PolicyUsed } from '../policy/last-check.ts';
@@ -19,6 +20,7 @@ import type { AttemptRecord, RecordedFailure } from '../spool/message-state.ts';
 import { type Spool, SpoolError, type StoredMessage } from '../spool/store.ts';
 import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
 import { owesDsn } from './dsn-duty.ts';
+import { leavesSomebody, recordSessions } from './record-sessions.ts';
 
 export interface SettleParts {
   readonly spool: Spool;
@@ -37,6 +39,10 @@ export interface AttemptOutcomes {
   readonly more?: true;
   /** Whether the policy that holds recipients back is still the latest; absent: nobody looked. */
   readonly policyCheck?: PolicyCheck;
+  /** What came of every host that was tried or skipped, in order, since the last record of the attempt. */
+  readonly sessions?: readonly SessionResult[];
+  /** The last one that is on record already. */
+  readonly sessionBefore?: SessionResult | undefined;
 }
 
 /**
@@ -87,7 +93,14 @@ function decide(attempt: AttemptOutcomes, { clock, retry }: SettleParts): Attemp
     next === 'expired'
       ? { ...base, bounced: [...bounced, ...deferred.map(expired)], deferred: [] }
       : { ...base, bounced, deferred, ...(next === undefined ? {} : { nextAttemptMs: next }) };
-  return owesDsn(envelope, record) ? { ...record, dsnId: newMessageId(atMs) } : record;
+  return {
+    ...record,
+    ...(owesDsn(envelope, record) ? { dsnId: newMessageId(atMs) } : {}),
+    // One that is delivered at once pays nothing for its history.
+    ...(leavesSomebody(attempt.message, record)
+      ? recordSessions(attempt.sessions ?? [], attempt.sessionBefore)
+      : {}),
+  };
 }
 
 /** When those who wait are tried again. */

@@ -10,6 +10,7 @@ import type { HeldBy, Hold } from '../mail/hold.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import type { CauseClass } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
+import type { RecordedSession } from './recorded-session.ts';
 
 /** Why a recipient waits or was given up, kept for the queue listing and the bounce. */
 export interface RecordedFailure {
@@ -51,6 +52,13 @@ export interface AttemptRecord {
   readonly nextAttemptMs?: number;
   /** Other transactions of the same attempt follow: this is no attempt of its own. */
   readonly more?: true;
+  /**
+   * Where it was tried and what TLS there was, in order; since the last record of the same attempt. Only
+   * where somebody of the message still waits, and none where it did not come to a host.
+   */
+  readonly sessions?: readonly RecordedSession[];
+  /** How many sessions more there were. */
+  readonly sessionsLeftOut?: number;
   /** The id the DSN about this attempt gets, fixed before the DSN is made, so that it is made once. */
   readonly dsnId?: MessageId;
 }

@@ -414,6 +414,10 @@ describe('the last attempt, when a policy holds the message back', () => {
     assert.equal(state.checked, 1);
     assert.deepEqual(made.outcomes, { 0: 'delivered' });
     assert.equal(made.calls.filter((name) => name === 'tlsPolicy').length, 2);
+    assert.deepEqual(
+      made.settled[0]?.sessions?.map(({ kind }) => kind),
+      ['ended-early', 'ended-early', 'transacted'],
+    );
   });
 
   test('a changed policy that is not met either is the end', async () => {
@@ -507,6 +511,27 @@ describe('an attempt at a server that takes two recipients in a transaction', ()
     );
     assert.equal(bench.calls.filter((name) => name === 'onFirstAttempt').length, 1);
     assert.equal(bench.calls.filter((name) => name === 'finish').length, 1);
+  });
+
+  test('is settled with its sessions, each once', async () => {
+    const { bench } = limited();
+    await bench.run();
+    const told = bench.settled.map(({ sessions, sessionBefore }) => [
+      sessions?.map(({ facts }) => facts.address),
+      sessionBefore?.facts.address,
+    ]);
+    assert.deepEqual(told, [
+      [['192.0.2.1', '192.0.2.2'], undefined],
+      [['192.0.2.2'], '192.0.2.2'],
+      [['192.0.2.2'], '192.0.2.2'],
+    ]);
+    // Nobody was delivered to: all of them with the one record there is.
+    const refused = limited(() => '554 5.6.0 whole message never').bench;
+    await refused.run();
+    assert.deepEqual(
+      refused.settled.map(({ sessions }) => sessions?.length),
+      [4],
+    );
   });
 
   test('stays with the host and address that took the first, and asks route and policy anew', async () => {

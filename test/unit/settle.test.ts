@@ -4,19 +4,29 @@ import { describe, test } from 'node:test';
 import type { Envelope } from '../../src/mail/envelope.ts';
 import { type Failure, localFailure } from '../../src/mail/failure.ts';
 import type { Outcome } from '../../src/mail/outcome.ts';
-import type { SessionFacts } from '../../src/mail/session-result.ts';
+import type { SessionFacts, SessionResult } from '../../src/mail/session-result.ts';
 import { conclude, concludeWithoutSession } from '../../src/outcome/conclude.ts';
 import { policyToCheck, settle } from '../../src/outcome/settle.ts';
 import type { PolicyCheck } from '../../src/policy/last-check.ts';
 import { parseDomain } from '../../src/protocol/domain.ts';
 import { parseReply } from '../../src/protocol/smtp/reply.ts';
 import type { RetrySettings } from '../../src/queue/retry-schedule.ts';
-import { foldRecords, type SpoolRecord } from '../../src/spool/message-state.ts';
+import {
+  type AttemptRecord,
+  foldRecords,
+  type SpoolRecord,
+} from '../../src/spool/message-state.ts';
 import { type Spool, SpoolError } from '../../src/spool/store.ts';
 import type { OutcomeEvents } from '../../src/telemetry/outcome-events.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { domain } from './policy-parts.ts';
-import { destinationOf, RECEIVED_AT, recordEvents, sampleEnvelope } from './sample-mail.ts';
+import {
+  attempt,
+  destinationOf,
+  RECEIVED_AT,
+  recordEvents,
+  sampleEnvelope,
+} from './sample-mail.ts';
 
 const HOUR = 3_600_000;
 const RETRY: RetrySettings = {
@@ -87,17 +97,20 @@ interface Situation {
   readonly refusals?: number;
   readonly policyCheck?: PolicyCheck;
   readonly more?: true;
+  readonly sessions?: readonly SessionResult[];
+  readonly before?: readonly SpoolRecord[];
 }
 
-function run({ outcomes, envelope, ageMs = 0, refusals = 0, policyCheck, more }: Situation) {
+function run({ outcomes, envelope, ageMs = 0, refusals = 0, ...rest }: Situation) {
+  const { policyCheck, more, sessions = [], before = [] } = rest;
   const clock = new FakeClock(RECEIVED_AT + ageMs);
   const { spool, records } = recordSpool(refusals);
   const recorded = recordEvents<OutcomeEvents>();
-  const message = { envelope: sampleEnvelope(envelope), sizeBytes: 1, records: [] };
+  const message = { envelope: sampleEnvelope(envelope), sizeBytes: 1, records: before };
   const check = { ...(policyCheck ? { policyCheck } : {}), ...(more ? { more } : {}) };
-  const attempt = { message, destination: 'dest.example', attempts: 3, outcomes, ...check };
+  const made = { message, destination: 'dest.example', attempts: 3, outcomes, sessions, ...check };
   const parts = { spool, clock, retry: () => RETRY, events: recorded.events };
-  return { settled: settle(attempt, parts), clock, records, recorded, envelope: message.envelope };
+  return { settled: settle(made, parts), clock, records, recorded, envelope: message.envelope };
 }
 
 const one = (made: Outcome) => new Map([[0, made]]);
@@ -298,6 +311,54 @@ describe('settle', () => {
     const record = await settled;
     assert.deepEqual([record.more, record.delivered, record.nextAttemptMs], [true, [0], undefined]);
     assert.equal(recorded.of('delivered').length, 1);
+  });
+
+  describe('the sessions', () => {
+    const sessions: readonly SessionResult[] = [
+      { kind: 'ended-early', facts: FACTS, failure: localFailure('connect-refused', 'x') },
+    ];
+    const recipients = ['a@dest.example', 'b@dest.example'].map((address) => ({ address }));
+    const two = { recipients };
+    const gone = outcome(rcpt('550 5.1.1 gone'));
+    const busy = outcome(rcpt('450 4.2.0 busy'));
+    const both = (first: Outcome, second: Outcome) =>
+      new Map([
+        [0, first],
+        [1, second],
+      ]);
+    const earlier = [attempt({ destination: 'other.example', delivered: [1] })];
+    const kept: readonly [string, Situation][] = [
+      ['somebody is deferred', { outcomes: one(busy) }],
+      ['some are', { outcomes: both(DELIVERED, busy), envelope: two }],
+      ['another destination waits', { outcomes: one(DELIVERED), envelope: two }],
+      ['more transactions follow', { outcomes: one(DELIVERED), envelope: two, more: true }],
+    ];
+    for (const [when, situation] of kept) {
+      test(`are kept when ${when}`, async () => {
+        const record = await run({ ...situation, sessions }).settled;
+        assert.deepEqual(
+          record.sessions?.map(({ end }) => end),
+          [{ kind: 'local', cause: 'connect-refused', text: 'x' }],
+        );
+      });
+    }
+    const over: readonly [string, Situation][] = [
+      ['it is delivered', { outcomes: one(DELIVERED) }],
+      ['it bounced', { outcomes: one(gone) }],
+      ['its lifetime is over', { outcomes: one(busy), ageMs: 24 * HOUR }],
+      ['all have a fate', { outcomes: both(DELIVERED, gone), envelope: two }],
+      ['others had theirs', { outcomes: one(DELIVERED), envelope: two, before: earlier }],
+    ];
+    for (const [when, situation] of over) {
+      test(`cost nothing when ${when}`, async () => {
+        const [withThem, without] = [
+          await run({ ...situation, sessions }).settled,
+          await run(situation).settled,
+        ];
+        const plain = (record: AttemptRecord) => JSON.stringify({ ...record, dsnId: undefined });
+        assert.equal(plain(withThem), plain(without));
+      });
+    }
   });
 
   test('every recipient is told of once', async () => {
