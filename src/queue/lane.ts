@@ -7,6 +7,7 @@ import type { HeldBy, Hold } from '../mail/hold.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import type { CauseClass } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
+import { senderKey } from './fair-line.ts';
 import type { Turn } from './gate.ts';
 import type { Site } from './site.ts';
 import { WaitingLine } from './waiting-line.ts';
@@ -100,7 +101,7 @@ export class Lane {
   constructor(destination: Destination, site: Site, mostMs: () => number) {
     this.destination = destination;
     this.site = site;
-    this.waiting = new WaitingLine(mostMs);
+    this.waiting = new WaitingLine(mostMs, ({ sender }) => senderKey(sender));
   }
 
   get turns(): number {

@@ -297,7 +297,7 @@ export class Ledger {
       }
       sum.due += waiting.dueCount;
       sum.overdue += waiting.countDueBefore(nowMs - OVERDUE_MS);
-      const oldestMs = nowMs - (waiting.oldestDue?.nextAttemptMs ?? nowMs);
+      const oldestMs = nowMs - (waiting.oldestDueMs ?? nowMs);
       sum.oldestDueSeconds = Math.max(sum.oldestDueSeconds, oldestMs / 1000);
     }
     return sum;

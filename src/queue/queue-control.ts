@@ -53,6 +53,8 @@ export interface Touched {
   readonly recipients?: number;
 }
 
+/** Taken out of their lanes at once; the others can be attempted meanwhile. */
+const GIVEN_UP_AT_ONCE = 10_000;
 /** Records written at the same time, so that they share the spool's syncs. */
 const RECORDS_AT_ONCE = 100;
 
@@ -237,16 +239,19 @@ export class QueueControl {
       recipients += count;
     };
     const deed = (delivery: Delivery) => () => giveUp(delivery, { ...order, isMeant, onDone });
-    const claimed = ledger.claimThese(new Set(deliveries));
-    const isClaimed = new Set(claimed);
-    const flying = deliveries.filter((one) => one.inFlight && !isClaimed.has(one));
-    // Not waited for: an attempt may take long.
-    for (const delivery of flying) void attempts.askAfter(delivery, deed(delivery));
-    await Promise.all(claimed.map((delivery) => attempts.ask(delivery, deed(delivery))));
-    return {
-      ...{ matched: deliveries.length, touched: claimed.length },
-      ...{ underWay: flying.length, recipients },
-    };
+    let [touched, underWay] = [0, 0];
+    for (let at = 0; at < deliveries.length; at += GIVEN_UP_AT_ONCE) {
+      const some = deliveries.slice(at, at + GIVEN_UP_AT_ONCE);
+      const claimed = ledger.claimThese(new Set(some));
+      const isClaimed = new Set(claimed);
+      const flying = some.filter((one) => one.inFlight && !isClaimed.has(one));
+      // Not waited for: an attempt may take long.
+      for (const delivery of flying) void attempts.askAfter(delivery, deed(delivery));
+      await Promise.all(claimed.map((delivery) => attempts.ask(delivery, deed(delivery))));
+      touched += claimed.length;
+      underWay += flying.length;
+    }
+    return { matched: deliveries.length, touched, underWay, recipients };
   }
 
   /** Whether everything that is left of a message is held. */

@@ -1,34 +1,35 @@
 /**
- * Those who wait for one destination: the due ones first come, first served, the others by
- * their time. Nobody who is due ever waits behind one who is not.
+ * Those who wait for one destination: the due ones first come, first served, sender by sender in
+ * turn, the others by their time. Nobody who is due ever waits behind one who is not.
  */
+import { FairLine } from './fair-line.ts';
 import { type Timed, TimeHeap } from './time-heap.ts';
 
-/** Freed places at the front are given back when there are this many of them, and they are half. */
-const MOST_FREED = 64;
-
 export class WaitingLine<T extends Timed> {
-  /** In the order they fell due; those before `#head` are gone. */
-  readonly #due: (T | undefined)[] = [];
-  #head = 0;
+  readonly #due: FairLine<T>;
   readonly #later = new TimeHeap<T>();
   readonly #mostMs: () => number;
 
-  /** Nobody is made to wait for longer than `mostMs`. */
-  constructor(mostMs: () => number = () => Number.POSITIVE_INFINITY) {
+  /** Nobody is made to wait for longer than `mostMs`. `senderOf`: between whom it is to be fair. */
+  constructor(
+    mostMs: () => number = () => Number.POSITIVE_INFINITY,
+    senderOf: (one: T) => string = () => '',
+  ) {
     this.#mostMs = mostMs;
+    this.#due = new FairLine(senderOf);
   }
 
   get dueCount(): number {
-    return this.#due.length - this.#head;
+    return this.#due.size;
   }
 
   get laterCount(): number {
     return this.#later.size;
   }
 
-  get oldestDue(): T | undefined {
-    return this.#due[this.#head];
+  /** When the one fell due that is due for longest; absolute, ms. */
+  get oldestDueMs(): number | undefined {
+    return this.#due.oldestMs;
   }
 
   /** When the next one falls due of those who are not; absolute, ms. */
@@ -54,38 +55,20 @@ export class WaitingLine<T extends Timed> {
       if (next === undefined) return;
       const leftMs = next.nextAttemptMs - nowMs;
       if (leftMs > 0 && leftMs <= this.#mostMs()) return;
-      this.#due.push(this.#later.pop());
+      this.#later.pop();
+      this.#due.push(next);
     }
   }
 
-  /** Take out the first of those who are due. */
+  /** Take out the next of those who are due. */
   shift(nowMs: number): T | undefined {
     this.fallDue(nowMs);
-    if (this.#head === this.#due.length) return undefined;
-    const first = this.#due[this.#head];
-    this.#due[this.#head++] = undefined;
-    if (this.#head === this.#due.length) {
-      this.#due.length = 0;
-      this.#head = 0;
-    } else if (this.#head >= MOST_FREED && this.#head * 2 >= this.#due.length) {
-      this.#due.splice(0, this.#head);
-      this.#head = 0;
-    }
-    return first;
+    return this.#due.shift();
   }
 
   /** Take out all due ones for which `is`, asked once each; the others keep their order. O(n). */
   takeDueWhere(is: (one: T) => boolean): T[] {
-    const taken: T[] = [];
-    let kept = 0;
-    for (let at = this.#head; at < this.#due.length; at++) {
-      const one = this.#due[at] as T;
-      if (is(one)) taken.push(one);
-      else this.#due[kept++] = one;
-    }
-    this.#due.length = kept;
-    this.#head = 0;
-    return taken;
+    return this.#due.takeWhere(is);
   }
 
   /** Take out all for which `is`, asked once each, due or not; the others keep their order. O(n). */
@@ -106,18 +89,8 @@ export class WaitingLine<T extends Timed> {
     this.fallDue(nowMs);
   }
 
-  /**
-   * How many of the due ones were due before `ms`, in O(log n). They stand in the order of
-   * their times, but for one whose time had long passed when it came in; then it is about right.
-   */
+  /** How many of the due ones were due before `ms`. */
   countDueBefore(ms: number): number {
-    let low = this.#head;
-    let high = this.#due.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#due[middle]?.nextAttemptMs ?? 0) < ms) low = middle + 1;
-      else high = middle;
-    }
-    return low - this.#head;
+    return this.#due.countDueBefore(ms);
   }
 }
