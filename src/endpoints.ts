@@ -1,15 +1,18 @@
 /**
- * Composition of what the relay tells about itself: metrics and health over HTTP, and the control
- * socket. Built by relay.ts.
+ * Composition of what the relay tells about itself: metrics, health and the API over HTTP, and the
+ * control socket. Built by relay.ts.
  */
 import { join } from 'node:path';
+import type { ApiParts } from './admin/api.ts';
+import { admitByToken, type TokenEvents } from './admin/api-token.ts';
 import type { AuditLog } from './admin/audit.ts';
 import { createControlServer } from './admin/control.ts';
 import type { DomainAdmin } from './admin/domains.ts';
-import { createHttpServer, type Readiness } from './admin/http.ts';
+import { createHttpServer, type HttpApi, type Readiness } from './admin/http.ts';
 import type { OverrideAdmin, OverrideView } from './admin/overrides.ts';
 import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.ts';
 import type { RelayStatus } from './admin/status.ts';
+import { isLoopback } from './config/checks.ts';
 import type { Settings } from './config/settings.ts';
 import type { Door, DoorFacts } from './door.ts';
 import type { Engine } from './engine.ts';
@@ -38,6 +41,7 @@ export interface EndpointParts {
   readonly overrides: OverrideAdmin;
   readonly audit: AuditLog;
   readonly domains: DomainAdmin;
+  readonly tokenEvents: TokenEvents;
   readonly reload: () => Promise<
     { readonly ok: true } | { readonly ok: false; readonly problems: readonly string[] }
   >;
@@ -52,7 +56,7 @@ export interface Endpoints {
 /** Open both. Rejects with the system's error. */
 export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
   const { settings, metrics, engine, frontDoor } = parts;
-  const startedAt = performance.now();
+  const api = apiParts(parts);
   const http = await createHttpServer({
     address: settings.http.address,
     port: settings.http.port,
@@ -68,6 +72,7 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
       },
     },
     ready: () => readiness(parts),
+    api: httpApi(parts, api),
   }).catch((error: Error) => {
     const place = `${settings.http.address}:${settings.http.port}`;
     throw new Error(`cannot listen on ${place} (http): ${error.message}`, { cause: error });
@@ -75,12 +80,7 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
   try {
     const control = await createControlServer({
       socketPath: join(parts.dataDir, 'control.sock'),
-      status: () => status(parts, startedAt),
-      reload: parts.reload,
-      policies: createPolicyAdmin(parts.policies),
-      overrides: parts.overrides,
-      audit: parts.audit,
-      domains: parts.domains,
+      api,
     });
     return {
       updateTls: http.updateTls,
@@ -93,6 +93,36 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
     await http.close();
     throw error;
   }
+}
+
+function apiParts(parts: EndpointParts): ApiParts {
+  const startedAt = performance.now();
+  const { overrides, domains, audit, reload } = parts;
+  return {
+    relay: { status: () => status(parts, startedAt), reload },
+    policies: createPolicyAdmin(parts.policies),
+    ...{ overrides, domains, audit },
+  };
+}
+
+/** A token that crosses a network in clear text is everybody's. */
+function httpApi({ settings, policies, tokenEvents }: EndpointParts, api: ApiParts): HttpApi {
+  const { address, tls, tokenFile } = settings.http;
+  const always = 'the control socket (control.sock below dataDir) has it in any case';
+  if (!tls && !isLoopback(address)) {
+    const reason = `off loopback the API is served over TLS alone: set http.tls (or a loopback http.address), and http.tokenFile; ${always}`;
+    return { kind: 'closed', reason };
+  }
+  if (tokenFile === '') {
+    const reason = `the API is not served here: set http.tokenFile to a file with a token; ${always}`;
+    return { kind: 'closed', reason };
+  }
+  const { clock } = policies;
+  return {
+    kind: 'open',
+    parts: api,
+    admit: admitByToken({ tokenFile, clock, events: tokenEvents }),
+  };
 }
 
 function setQueueGauges(metrics: Metrics, engine: Engine): void {

@@ -5,6 +5,7 @@
  */
 import type { Settings } from './config/settings.ts';
 import { type Clock, systemClock } from './platform/clock.ts';
+import { adminEvents } from './telemetry/admin-events.ts';
 import { intakeEvents } from './telemetry/intake-events.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 import { createMetrics } from './telemetry/metrics.ts';
@@ -33,6 +34,7 @@ export class Ground {
     readonly queue: ReturnType<typeof queueEvents>;
     readonly policy: ReturnType<typeof policyEvents>;
     readonly outcome: ReturnType<typeof outcomeEvents>;
+    readonly admin: ReturnType<typeof adminEvents>;
   };
   readonly #undo: (() => unknown)[] = [];
 
@@ -48,6 +50,7 @@ export class Ground {
       queue: queueEvents(this.log, this.metrics),
       policy: policyEvents(this.log, this.metrics),
       outcome: outcomeEvents(this.log, this.metrics),
+      admin: adminEvents(this.log, this.metrics),
     };
   }
 

@@ -295,6 +295,7 @@ class RunningRelay implements Relay {
       metrics: ground.metrics,
       log: this.log,
       audit,
+      tokenEvents: ground.events.admin,
       domains: new Domains({
         pauses: parts.pauses,
         audit,

@@ -3,32 +3,15 @@
  * relay's own user (and root) can open it.
  */
 import { chmod, lstat, rm } from 'node:fs/promises';
-import type { AuditLog } from './audit.ts';
-import { addAuditRoutes } from './audit-routes.ts';
-import { addDomainRoutes } from './domain-routes.ts';
-import type { DomainAdmin } from './domains.ts';
+import type { FastifyRequest } from 'fastify';
+import { type ApiParts, addApi } from './api.ts';
 import { closeApp, newApp } from './http-app.ts';
-import { addOverrideRoutes } from './override-routes.ts';
-import type { OverrideAdmin } from './overrides.ts';
-import type { PolicyAdmin } from './policies.ts';
-import { addPolicyRoutes } from './policy-routes.ts';
 import { shortPath } from './socket-path.ts';
-import type { RelayStatus } from './status.ts';
-
-export type ReloadResult =
-  /** Applied; `needRestart` names settings that take effect at the next start only. */
-  | { readonly ok: true; readonly needRestart?: readonly string[] }
-  | { readonly ok: false; readonly problems: readonly string[] };
 
 export interface ControlOptions {
   /** A file left behind by a relay that is gone is removed; the data directory must be locked. */
   readonly socketPath: string;
-  readonly status: () => Promise<RelayStatus>;
-  readonly reload: () => Promise<ReloadResult>;
-  readonly policies: PolicyAdmin;
-  readonly overrides: OverrideAdmin;
-  readonly domains: DomainAdmin;
-  readonly audit: Pick<AuditLog, 'last'>;
+  readonly api: ApiParts;
 }
 
 /** Open the control socket, mode 0600. Rejects when its path cannot be used. */
@@ -38,15 +21,7 @@ export async function createControlServer(
   const path = shortPath(options.socketPath);
   await removeStaleSocket(path);
   const app = newApp({ tellsErrors: true });
-  app.get('/api/v1/status', async () => options.status());
-  app.post('/api/v1/reload', async (_request, reply) => {
-    const result = await options.reload();
-    return reply.code(result.ok ? 200 : 422).send(result);
-  });
-  addPolicyRoutes(app, options.policies);
-  addOverrideRoutes(app, options.overrides);
-  addDomainRoutes(app, options.domains);
-  addAuditRoutes(app, options.audit);
+  addApi(app, options.api, admitAll);
   await app.listen({ path });
   // Until here the mode of the data directory (0700) keeps others out.
   await chmod(path, 0o600);
@@ -56,6 +31,12 @@ export async function createControlServer(
       await rm(path, { force: true });
     },
   };
+}
+
+/** Whoever may open the control socket may say who they are, for the audit log. */
+async function admitAll(request: FastifyRequest): Promise<void> {
+  const said = request.headers['x-stsrelay-actor'];
+  if (typeof said === 'string' && /^[\w.@ -]{1,100}$/.test(said)) request.actor = said;
 }
 
 async function removeStaleSocket(path: string): Promise<void> {

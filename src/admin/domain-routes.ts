@@ -7,28 +7,73 @@
  */
 import { z } from 'zod';
 import { LONGEST_REASON } from '../queue/pauses.ts';
+import {
+  type Api,
+  answer,
+  domainChange,
+  domainParams,
+  granted,
+  instant,
+  refusals,
+  timeStamp,
+} from './api-form.ts';
 import type { DomainAdmin } from './domains.ts';
-import type { HttpApp } from './http-app.ts';
-import { actorOf, answerChange, bodyOf, type DomainRoute, domainOf } from './requests.ts';
+
+const tags = ['domains'];
+
+const pause = z
+  .object({
+    domain: z.string(),
+    reason: z.string(),
+    pausedAt: timeStamp,
+    expires: timeStamp.optional().describe('When it is over by itself; absent: never.'),
+    waiting: z.number().int().describe('Deliveries that wait.'),
+  })
+  .meta({ id: 'Pause' });
 
 const wish = z.strictObject({
   reason: z.string().trim().max(LONGEST_REASON).default(''),
-  expires: z.iso
-    .datetime({ offset: true })
-    .transform((text) => Date.parse(text))
-    .optional(),
+  expires: instant.optional().describe('When it is over by itself; absent: never.'),
 });
 
-/** Add the routes to `app`. */
-export function addDomainRoutes(app: HttpApp, domains: DomainAdmin): void {
-  app.get('/api/v1/pauses', () => ({ pauses: domains.list() }));
-  app.put<DomainRoute>('/api/v1/domains/:domain/pause', async (request, reply) => {
-    const domain = domainOf(request);
-    const made = await domains.pause({ domain, ...bodyOf(request, wish) }, actorOf(request));
-    return answerChange(reply, domain, made);
+const list = {
+  operationId: 'listPauses',
+  tags,
+  summary: 'The destinations that are paused',
+  response: {
+    200: answer('By domain.', z.object({ pauses: z.array(pause).readonly() })),
+    ...refusals(),
+  },
+};
+
+const put = {
+  operationId: 'pauseDomain',
+  tags,
+  summary: 'Stop delivery to a destination',
+  description:
+    'Its mail waits, also what comes in later; kept over restarts. An attempt under way is finished.',
+  params: domainParams,
+  body: wish,
+  response: { 200: answer('It is paused.', domainChange), ...refusals(400, 422) },
+};
+
+const remove = {
+  operationId: 'resumeDomain',
+  tags,
+  summary: 'Restart delivery to a destination',
+  params: domainParams,
+  response: { 200: answer('It is not paused any more.', domainChange), ...refusals(400, 404) },
+};
+
+/** Add the routes to `api`. */
+export function addDomainRoutes(api: Api, domains: DomainAdmin): void {
+  api.get('/pauses', { schema: list }, async () => ({ pauses: domains.list() }));
+  api.put('/domains/:domain/pause', { schema: put }, async ({ params, body, actor }) => {
+    const { domain } = params;
+    return { domain, result: granted(await domains.pause({ domain, ...body }, actor)) };
   });
-  app.delete<DomainRoute>('/api/v1/domains/:domain/pause', async (request, reply) => {
-    const domain = domainOf(request);
-    return answerChange(reply, domain, await domains.resume(domain, actorOf(request)));
+  api.delete('/domains/:domain/pause', { schema: remove }, async ({ params, actor }) => {
+    const { domain } = params;
+    return { domain, result: granted(await domains.resume(domain, actor)) };
   });
 }

@@ -4,8 +4,8 @@
 import type { Clock } from '../platform/clock.ts';
 import type { DomainName } from '../protocol/domain.ts';
 import type { Pause, Pauses } from '../queue/pauses.ts';
+import type { Change } from './api-form.ts';
 import type { AuditLog } from './audit.ts';
-import type { Change } from './requests.ts';
 
 export interface PauseView {
   readonly domain: string;

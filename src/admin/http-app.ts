@@ -4,7 +4,7 @@
  * only CLOSE_GRACE_MS.
  */
 import type { Server } from 'node:http';
-import { type FastifyInstance, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 
 export type HttpApp = FastifyInstance<Server>;
 
@@ -32,6 +32,7 @@ export function newApp({ tls, tellsErrors }: AppOptions): HttpApp {
     keepAliveTimeout: KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
+    frameworkErrors: answerError(tellsErrors),
   } as const;
   const limits = { maxHeaderSize: 8192, headersTimeout: REQUEST_TIMEOUT_MS };
   // The routes are the same either way; the type of the server under them is of no use here.
@@ -41,12 +42,17 @@ export function newApp({ tls, tellsErrors }: AppOptions): HttpApp {
       : (fastify({ ...options, https: { ...limits, ...tls } }) as unknown as HttpApp);
   app.server.maxConnections = MAX_CONNECTIONS;
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'not found' }));
-  app.setErrorHandler((error, _request, reply) => {
+  app.setErrorHandler(answerError(tellsErrors));
+  return app;
+}
+
+/** Answers `{ error }`; what went wrong inside is told only where `tellsErrors`. */
+export function answerError(tellsErrors: boolean) {
+  return (error: unknown, _request: FastifyRequest, reply: FastifyReply) => {
     const { statusCode = 500, message } = error as { statusCode?: number; message: string };
     const text = statusCode < 500 || tellsErrors ? message : 'internal error';
     return reply.code(statusCode).send({ error: text });
-  });
-  return app;
+  };
 }
 
 export async function closeApp(app: HttpApp): Promise<void> {

@@ -1,8 +1,11 @@
 /**
- * The relay's HTTP endpoints for everybody on `http.address`: metrics and health. Everything that
- * is no endpoint is a 404 in JSON; the limits are those of http-app.ts.
+ * The relay's HTTP endpoints on `http.address`: metrics and health for everybody, the API for whoever
+ * has the token. Everything that is no endpoint is a 404 in JSON; the limits are those of
+ * http-app.ts.
  */
 import type { Server as SecureServer } from 'node:https';
+import { type ApiParts, addApi, addClosedApi } from './api.ts';
+import type { Admit } from './api-token.ts';
 import { type AppOptions, closeApp, newApp } from './http-app.ts';
 
 /** What /metrics serves; a prom-client registry is one. */
@@ -17,6 +20,12 @@ export interface Readiness {
   readonly parts: Readonly<Record<string, { readonly ok: boolean; readonly reason: string }>>;
 }
 
+/** Whether the API is here, too. */
+export type HttpApi =
+  | { readonly kind: 'open'; readonly parts: ApiParts; readonly admit: Admit }
+  /** `reason` says what to do about it. */
+  | { readonly kind: 'closed'; readonly reason: string };
+
 export interface HttpOptions {
   readonly address: string;
   /** 0: any free one. */
@@ -24,6 +33,7 @@ export interface HttpOptions {
   readonly tls?: AppOptions['tls'];
   readonly metrics: MetricsText;
   readonly ready: () => Promise<Readiness>;
+  readonly api: HttpApi;
 }
 
 export interface HttpServer {
@@ -38,7 +48,7 @@ const READY_TIMEOUT_MS = 5000;
 
 /** Open the HTTP endpoints. Rejects with the system's error when the port cannot be had. */
 export async function createHttpServer(options: HttpOptions): Promise<HttpServer> {
-  const { metrics, ready, tls } = options;
+  const { metrics, ready, tls, api } = options;
   const app = newApp({ tls, tellsErrors: false });
   app.get('/metrics', async (_request, reply) => {
     reply.header('content-type', metrics.contentType);
@@ -49,6 +59,8 @@ export async function createHttpServer(options: HttpOptions): Promise<HttpServer
     const readiness = await withinTime(ready());
     return reply.code(readiness.ready ? 200 : 503).send(readiness);
   });
+  if (api.kind === 'open') addApi(app, api.parts, api.admit);
+  else addClosedApi(app, api.reason);
   await app.listen({ host: options.address, port: options.port });
   const bound = app.server.address();
   return {

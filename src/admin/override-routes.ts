@@ -10,27 +10,84 @@
  */
 import { z } from 'zod';
 import { LONGEST_TEXT } from '../policy/override-store.ts';
-import type { HttpApp } from './http-app.ts';
+import {
+  type Api,
+  answer,
+  domainChange,
+  domainParams,
+  granted,
+  instant,
+  refusals,
+  timeStamp,
+} from './api-form.ts';
 import type { OverrideAdmin } from './overrides.ts';
-import { actorOf, answerChange, bodyOf, type DomainRoute, domainOf } from './requests.ts';
+
+const tags = ['overrides'];
+const tls = z
+  .enum(['none', 'opportunistic', 'encrypt', 'verify'])
+  .describe('What is asked of its TLS instead of what it publishes.');
+
+const override = z
+  .object({
+    domain: z.string(),
+    tls,
+    owner: z.string(),
+    reason: z.string(),
+    expires: timeStamp.optional().describe('When it ends; absent: never.'),
+    source: z.enum(['file', 'added']).describe('`file`: it is changed in the configuration alone.'),
+    addedAt: timeStamp.optional(),
+  })
+  .meta({ id: 'Override' });
 
 const wish = z.strictObject({
-  tls: z.enum(['none', 'opportunistic', 'encrypt', 'verify']),
-  owner: z.string().max(LONGEST_TEXT).default(''),
-  reason: z.string().trim().min(1, 'a reason is wanted').max(LONGEST_TEXT),
-  expires: z.iso.datetime({ offset: true }).transform((text) => Date.parse(text)),
+  tls,
+  owner: z.string().max(LONGEST_TEXT).default('').describe('Who answers for it.'),
+  reason: z
+    .string()
+    .trim()
+    .min(1, 'a reason is wanted')
+    .max(LONGEST_TEXT)
+    .describe('Why, for example a ticket.'),
+  expires: instant.describe('When it ends.'),
 });
 
-/** Add the routes to `app`. */
-export function addOverrideRoutes(app: HttpApp, overrides: OverrideAdmin): void {
-  app.get('/api/v1/overrides', () => ({ overrides: overrides.list() }));
-  app.put<DomainRoute>('/api/v1/overrides/:domain', async (request, reply) => {
-    const domain = domainOf(request);
-    const made = await overrides.add({ domain, ...bodyOf(request, wish) }, actorOf(request));
-    return answerChange(reply, domain, made);
+const list = {
+  operationId: 'listOverrides',
+  tags,
+  summary: 'The exceptions in force',
+  response: {
+    200: answer('By domain.', z.object({ overrides: z.array(override).readonly() })),
+    ...refusals(),
+  },
+};
+
+const put = {
+  operationId: 'putOverride',
+  tags,
+  summary: 'Make an exception for a domain, or change one that was added',
+  description: 'It holds at once, is kept over restarts, and ends by itself.',
+  params: domainParams,
+  body: wish,
+  response: { 200: answer('It holds.', domainChange), ...refusals(400, 409, 422) },
+};
+
+const remove = {
+  operationId: 'removeOverride',
+  tags,
+  summary: 'End an exception that was added',
+  params: domainParams,
+  response: { 200: answer('It is gone.', domainChange), ...refusals(400, 404, 409) },
+};
+
+/** Add the routes to `api`. */
+export function addOverrideRoutes(api: Api, overrides: OverrideAdmin): void {
+  api.get('/overrides', { schema: list }, async () => ({ overrides: overrides.list() }));
+  api.put('/overrides/:domain', { schema: put }, async ({ params, body, actor }) => {
+    const { domain } = params;
+    return { domain, result: granted(await overrides.add({ domain, ...body }, actor)) };
   });
-  app.delete<DomainRoute>('/api/v1/overrides/:domain', async (request, reply) => {
-    const domain = domainOf(request);
-    return answerChange(reply, domain, await overrides.remove(domain, actorOf(request)));
+  api.delete('/overrides/:domain', { schema: remove }, async ({ params, actor }) => {
+    const { domain } = params;
+    return { domain, result: granted(await overrides.remove(domain, actor)) };
   });
 }

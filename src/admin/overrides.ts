@@ -6,8 +6,8 @@ import type { TlsLevel } from '../mail/tls-requirement.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { OverrideStore } from '../policy/override-store.ts';
 import type { DomainName } from '../protocol/domain.ts';
+import type { Change } from './api-form.ts';
 import type { AuditLog } from './audit.ts';
-import type { Change } from './requests.ts';
 
 export interface OverrideView {
   readonly domain: string;

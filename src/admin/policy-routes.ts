@@ -10,11 +10,20 @@
  * is bounded in number, in octets and in what is looked at for it: it may hold less than `limit`,
  * even nothing. Only one without `next` is the last; `next` is the `after` of the following one.
  */
-import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { type DomainName, parseDomain } from '../protocol/domain.ts';
-import { quoted } from '../protocol/quote.ts';
-import type { HttpApp } from './http-app.ts';
+import { DOWNGRADE_SIGNALS } from '../mail/downgrade-signal.ts';
+import type { DomainName } from '../protocol/domain.ts';
+import {
+  type Api,
+  answer,
+  domainName,
+  domainParams,
+  Refusal,
+  refusals,
+  sendJson,
+  timeStamp,
+  wholeNumber,
+} from './api-form.ts';
 import { listingOf, type PolicyAdmin } from './policies.ts';
 
 /** Longer than the longest `security.mtaSts.fetchTimeout` (10 min) and the DNS look-ups with it. */
@@ -25,67 +34,159 @@ export const MAX_PAGE = 500;
 const MAX_PAGE_OCTETS = 1024 * 1024;
 const MAX_LOOKED_AT = 2000;
 
-const pageQuery = z.object({
-  after: z
-    .string()
-    .transform(
-      (text, context) => parseDomain(text) ?? refuse(context, `no domain: ${quoted(text)}`),
-    )
-    .optional(),
-  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(MAX_PAGE),
-  mode: z.enum(['enforce', 'testing', 'none']).optional(),
+const tags = ['policies'];
+const mode = z.enum(['enforce', 'testing', 'none']);
+
+const facts = z.object({
+  id: z.string().describe('Of the TXT record that led to the fetch.'),
+  mode,
+  mx: z.array(z.string()).readonly(),
+  maxAgeSeconds: z.number().int(),
+  fetchedAt: timeStamp,
+  expiresAt: timeStamp,
+  inForce: z.boolean().describe('Not past its max_age.'),
+  source: z.enum(['fetch', 'refresh', 'shared']),
 });
-type PageQuery = z.infer<typeof pageQuery>;
 
-interface DomainRoute {
-  readonly Params: { readonly domain: string };
-}
+const lastFailure = z
+  .object({
+    kind: z.enum(['fetch', 'refresh', 'dns']),
+    at: timeStamp,
+    since: timeStamp.optional().describe('The first one since the last that went well.'),
+    count: z.number().int().optional().describe('How many since then.'),
+    id: z.string().optional().describe('The id that the TXT record showed.'),
+    resultType: z.string().optional().describe('RFC 8460 §4.3.2.2.'),
+    reason: z.string(),
+  })
+  .describe('The latest of those that nothing has put right since.');
 
-/** Add the routes to `app`. */
-export function addPolicyRoutes(app: HttpApp, policies: PolicyAdmin): void {
-  app.get('/api/v1/policies', async (request, reply) => {
-    const query = pageQuery.safeParse(request.query);
-    if (!query.success) return reply.code(400).send({ error: problemsOf(query.error) });
-    return reply.type('application/json').send(await pageOf(policies, query.data));
-  });
-  app.get<DomainRoute>('/api/v1/policies/:domain', (request, reply) =>
-    answer(request, reply, async (domain) => policies.show(domain)),
-  );
-  app.delete<DomainRoute>('/api/v1/policies/:domain', (request, reply) =>
-    answer(request, reply, async (domain) =>
-      (await policies.forget(domain)) ? { domain, forgotten: true } : undefined,
+const suspicion = z.object({
+  signal: z.enum(DOWNGRADE_SIGNALS),
+  firstAt: timeStamp,
+  lastAt: timeStamp,
+  count: z.number().int(),
+  detail: z.string().describe('Of the last time.'),
+});
+
+const listing = z
+  .object({
+    domain: z.string(),
+    policy: facts.optional().describe('Absent: none is kept, there are troubles alone.'),
+    nextRefreshAt: timeStamp.optional(),
+    lastUsedAt: timeStamp.optional(),
+    lastFailure: lastFailure.optional(),
+    suspicions: z.array(suspicion).readonly().describe('The latest first.'),
+  })
+  .meta({ id: 'PolicyListing' });
+
+const view = listing
+  .extend({
+    policy: facts
+      .extend({ text: z.string().describe('As published.') })
+      .optional()
+      .describe('Absent: none is kept, there are troubles alone.'),
+  })
+  .meta({ id: 'Policy' });
+
+const refreshed = z
+  .object({
+    ok: z.boolean().describe('The policy that is published now is kept.'),
+    text: z.string().describe('What came of it, in a line.'),
+    changed: z.boolean().describe('Another policy is kept than before.'),
+    view: view.optional().describe('What is known afterwards.'),
+  })
+  .meta({ id: 'PolicyRefresh' });
+
+const forgotten = z.object({ domain: z.string(), forgotten: z.literal(true) });
+
+const pageQuery = z.strictObject({
+  after: domainName.optional().describe('`next` of the page before.'),
+  limit: wholeNumber(1, MAX_PAGE).default(MAX_PAGE),
+  mode: mode.optional(),
+});
+
+const list = {
+  operationId: 'listPolicies',
+  tags,
+  summary: 'The MTA-STS policies that are kept, page by page',
+  description:
+    'By domain, without the texts of the policies. A page may hold less than `limit`, even nothing: only one without `next` is the last.',
+  querystring: pageQuery,
+  response: {
+    200: answer(
+      'A page.',
+      z.object({
+        policies: z.array(listing).readonly(),
+        next: z.string().optional().describe('`after` of the next page.'),
+      }),
     ),
+    ...refusals(400),
+  },
+};
+
+const show = {
+  operationId: 'getPolicy',
+  tags,
+  summary: 'All that is known about one domain',
+  params: domainParams,
+  response: { 200: answer('All of it.', view), ...refusals(400, 404) },
+};
+
+const forget = {
+  operationId: 'forgetPolicy',
+  tags,
+  summary: 'Forget what is known about a domain',
+  description: 'A policy in force is looked up anew at the next delivery.',
+  params: domainParams,
+  response: { 200: answer('It is forgotten.', forgotten), ...refusals(400, 404) },
+};
+
+const refresh = {
+  operationId: 'refreshPolicy',
+  tags,
+  summary: 'Look up and fetch a policy now',
+  description: 'Whatever failed just before. May take minutes; a failure loses nothing.',
+  params: domainParams,
+  response: {
+    200: answer('What is published now is kept.', refreshed),
+    422: answer('It failed, and why.', refreshed),
+    ...refusals(400),
+  },
+};
+
+/** Add the routes to `api`. */
+export function addPolicyRoutes(api: Api, policies: PolicyAdmin): void {
+  api.get('/policies', { schema: list }, async ({ query }, reply) =>
+    sendJson(reply, await pageOf(policies, query)),
   );
-  const handlerTimeout = REFRESH_TIMEOUT_MS;
-  app.post<DomainRoute>('/api/v1/policies/:domain/refresh', { handlerTimeout }, (request, reply) =>
-    answer(request, reply, async (domain) => {
-      // Nothing is said on the connection meanwhile, for longer than others may be silent.
-      request.socket.setTimeout(REFRESH_TIMEOUT_MS);
-      const refreshed = await policies.refresh(domain, request.signal);
-      reply.code(refreshed.ok ? 200 : 422);
-      return refreshed;
-    }),
-  );
+  api.get('/policies/:domain', { schema: show }, async ({ params: { domain } }) => {
+    const found = await policies.show(domain);
+    if (found === undefined) throw nothingKnown(domain);
+    return found;
+  });
+  api.delete('/policies/:domain', { schema: forget }, async ({ params: { domain } }) => {
+    if (!(await policies.forget(domain))) throw nothingKnown(domain);
+    return { domain, forgotten: true as const };
+  });
+  const slow = { schema: refresh, handlerTimeout: REFRESH_TIMEOUT_MS };
+  api.post('/policies/:domain/refresh', slow, async (request, reply) => {
+    // Nothing is said on the connection meanwhile, for longer than others may be silent.
+    request.socket.setTimeout(REFRESH_TIMEOUT_MS);
+    const made = await policies.refresh(request.params.domain, request.signal);
+    reply.code(made.ok ? 200 : 422);
+    return made;
+  });
 }
 
-/** Answer with what `ask` says about the domain of the path; 404 when that is nothing. */
-async function answer<T>(
-  request: FastifyRequest<DomainRoute>,
-  reply: FastifyReply,
-  ask: (domain: DomainName) => Promise<T | undefined>,
-): Promise<T | FastifyReply> {
-  const text = request.params.domain;
-  const domain = parseDomain(text);
-  if (domain === undefined) {
-    const error = `${quoted(text)} is no domain: letters, digits and hyphens between dots`;
-    return reply.code(400).send({ error });
-  }
-  const found = await ask(domain);
-  return found ?? reply.code(404).send({ error: `nothing is known about ${domain}` });
+function nothingKnown(domain: DomainName): Refusal {
+  return new Refusal(404, `nothing is known about ${domain}`);
 }
 
 /** One page as JSON. Written view by view: never more than one text of a policy at a time. */
-async function pageOf(policies: PolicyAdmin, { after, limit, mode }: PageQuery): Promise<string> {
+async function pageOf(
+  policies: PolicyAdmin,
+  { after, limit, mode }: z.infer<typeof pageQuery>,
+): Promise<string> {
   const page: string[] = [];
   let [octets, lookedAt] = [0, 0];
   let next: DomainName | undefined;
@@ -102,13 +203,4 @@ async function pageOf(policies: PolicyAdmin, { after, limit, mode }: PageQuery):
   }
   const end = next === undefined ? '' : `,"next":${JSON.stringify(next)}`;
   return `{"policies":[${page.join(',')}]${end}}`;
-}
-
-function refuse(context: z.RefinementCtx, message: string): never {
-  context.addIssue({ code: 'custom', message });
-  return z.NEVER;
-}
-
-function problemsOf({ issues }: z.ZodError): string {
-  return issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
 }

@@ -2,13 +2,30 @@
  * Doubts that need a look at this system: files that were named and cannot be read, a host
  * name that is none. Only warnings, because a file may be checked elsewhere than it is used.
  */
-import { accessSync, constants, statSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  statSync,
+} from 'node:fs';
+import { parseToken } from '../protocol/bearer-token.ts';
 import type { Doubt } from './checks.ts';
 import type { Settings } from './settings.ts';
 import { elementAt, type KeyPath } from './structure.ts';
 
+/** Larger secrets are not read (platform/secret-file.ts), which is told when they are needed. */
+const MOST_OCTETS = 4096;
+
 export function findSystemDoubts(settings: Settings): readonly Doubt[] {
-  return [...hostnameDoubts(settings), ...fileDoubts(settings), ...secretDoubts(settings)];
+  return [
+    ...hostnameDoubts(settings),
+    ...fileDoubts(settings),
+    ...secretDoubts(settings),
+    ...tokenDoubts(settings),
+  ];
 }
 
 function hostnameDoubts({ hostname }: Settings): Doubt[] {
@@ -17,12 +34,13 @@ function hostnameDoubts({ hostname }: Settings): Doubt[] {
   return [{ path: ['hostname'], text }];
 }
 
-function fileDoubts({ tls, outbound, routes }: Settings): Doubt[] {
+function fileDoubts({ tls, outbound, routes, http }: Settings): Doubt[] {
   const named: readonly (readonly [KeyPath, string])[] = [
     [['tls', 'certFile'], tls.certFile],
     [['tls', 'keyFile'], tls.keyFile],
     ...outbound.trustedCaFiles.map((file, i) => [['outbound', 'trustedCaFiles', i], file] as const),
     ...routes.map(({ passwordFile }, i) => [['routes', i, 'passwordFile'], passwordFile] as const),
+    [['http', 'tokenFile'], http.tokenFile],
   ];
   return named.flatMap(([path, file]) => {
     // A default file that is not there was asked for by nobody.
@@ -32,14 +50,46 @@ function fileDoubts({ tls, outbound, routes }: Settings): Doubt[] {
   });
 }
 
-/** Passwords that others on this machine can read are none. */
-function secretDoubts({ routes }: Settings): Doubt[] {
-  return routes.flatMap(({ passwordFile: file }, i) => {
+/** Secrets that others on this machine can read are none. */
+function secretDoubts({ routes, http }: Settings): Doubt[] {
+  const named: readonly (readonly [KeyPath, string, string])[] = [
+    ...routes.map(
+      ({ passwordFile }, i) => [['routes', i, 'passwordFile'], passwordFile, 'a password'] as const,
+    ),
+    [['http', 'tokenFile'], http.tokenFile, 'a token'],
+  ];
+  return named.flatMap(([path, file, what]) => {
     const mode = file === '' ? 0 : modeOf(file);
     if ((mode & 0o077) === 0) return [];
-    const text = `${file} holds a password and is open to other users (mode ${(mode & 0o777).toString(8)}); chmod 600 closes it`;
-    return [{ path: ['routes', i, 'passwordFile'], text }];
+    const text = `${file} holds ${what} and is open to other users (mode ${(mode & 0o777).toString(8)}); chmod 600 closes it`;
+    return [{ path, text }];
   });
+}
+
+/** A token nobody gets in with; a file that cannot be read is told already. */
+function tokenDoubts({ http: { tokenFile } }: Settings): Doubt[] {
+  const text = tokenFile === '' ? undefined : textOf(tokenFile);
+  if (text === undefined) return [];
+  const parsed = parseToken(text);
+  if (parsed.ok) return [];
+  const why = `${tokenFile} ${parsed.why}; until then nobody can use the API over HTTP`;
+  return [{ path: ['http', 'tokenFile'], text: why }];
+}
+
+/** The text of a small file; undefined when it cannot be had, is none, or is larger. */
+function textOf(file: string): string | undefined {
+  try {
+    // Opening a FIFO without O_NONBLOCK would wait for somebody to write to it.
+    const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const facts = fstatSync(fd);
+      return facts.isFile() && facts.size <= MOST_OCTETS ? readFileSync(fd, 'utf8') : undefined;
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return undefined;
+  }
 }
 
 /** 0 where nobody can say: that the file cannot be read is told already. */

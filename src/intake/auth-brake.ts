@@ -49,6 +49,11 @@ export class AuthBrake {
     return waitMs;
   }
 
+  /** As `hold`, but without a place in the queue: for a client that is not kept waiting but turned away. */
+  waitMs(client: string): number {
+    return Math.max(0, (this.#records.get(client)?.freeAtMs ?? 0) - this.#clock.now());
+  }
+
   /** A wrong password of `client`; milliseconds until it may be told so. */
   failed(client: string): number {
     const now = this.#clock.now();

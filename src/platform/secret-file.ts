@@ -9,11 +9,18 @@ export type SecretRead =
   /** In a sentence that names the file and never what is in it. */
   | { readonly kind: 'failed'; readonly reason: string };
 
+/** What the text of a file says; `why` continues a sentence about the file. */
+export type SecretParsed =
+  | { readonly ok: true; readonly secret: string }
+  | { readonly ok: false; readonly why: string };
+
 /** More than any mechanism takes: a slip must not read a whole disk. */
 const MAX_BYTES = 4096;
 
 /** A function that reads secrets by path, and remembers those it has read. */
-export function createSecretFiles(): (file: string) => Promise<SecretRead> {
+export function createSecretFiles(
+  parse: (text: string) => SecretParsed = parsePassword,
+): (file: string) => Promise<SecretRead> {
   const known = new Map<string, { readonly seen: string; readonly read: SecretRead }>();
   return async (file) => {
     try {
@@ -27,7 +34,7 @@ export function createSecretFiles(): (file: string) => Promise<SecretRead> {
         if (before?.seen === seen) return before.read;
         if (!facts.isFile()) return failed(`${file} is no regular file`);
         if (size > MAX_BYTES) return failed(`${file} is larger than ${MAX_BYTES} octets`);
-        const read = secretOf(file, await handle.readFile('utf8'));
+        const read = readOf(file, parse(await handle.readFile('utf8')));
         known.set(file, { seen, read });
         return read;
       } finally {
@@ -41,12 +48,16 @@ export function createSecretFiles(): (file: string) => Promise<SecretRead> {
 }
 
 /** The line break that editors put at the end is not part of it; blanks are. */
-function secretOf(file: string, text: string): SecretRead {
+function parsePassword(text: string): SecretParsed {
   const secret = text.replace(/\r?\n$/, '');
-  if (secret === '') return failed(`${file} is empty`);
+  if (secret === '') return { ok: false, why: 'is empty' };
   // RFC 4616 §2: no NUL in a password.
-  if (/[\0\r\n]/.test(secret)) return failed(`${file} holds more than one line`);
-  return { kind: 'found', secret };
+  if (/[\0\r\n]/.test(secret)) return { ok: false, why: 'holds more than one line' };
+  return { ok: true, secret };
+}
+
+function readOf(file: string, parsed: SecretParsed): SecretRead {
+  return parsed.ok ? { kind: 'found', secret: parsed.secret } : failed(`${file} ${parsed.why}`);
 }
 
 function failed(reason: string): SecretRead {

@@ -58,6 +58,7 @@ export function intakeEvents(log: Log, metrics: Metrics) {
     if (over)
       log.write('info', 'intake.accepting', { reason, refused: over.count, seconds: over.seconds });
   };
+  metrics.authFailures.inc({ protocol: 'smtp' }, 0);
   return {
     /** A listener is open. */
     listening(listener: { address: string; port: number; tls: string; auth: string }): void {
@@ -96,7 +97,7 @@ export function intakeEvents(log: Log, metrics: Metrics) {
       works('queue-away', true);
     },
     authFailed(facts: { client: string; user: string }): void {
-      metrics.authFailures.inc();
+      metrics.authFailures.inc({ protocol: 'smtp' });
       log.write('warn', 'intake.auth_failed', facts);
     },
     authenticated(facts: { client: string; user: string }): void {

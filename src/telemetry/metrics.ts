@@ -34,7 +34,11 @@ export function createMetrics() {
     refusals: counter('refusals_total', 'Commands, messages and connections refused, by reason.', [
       'reason',
     ]),
-    authFailures: counter('auth_failures_total', 'Failed AUTH attempts.'),
+    authFailures: counter(
+      'auth_failures_total',
+      'Wrong passwords (AUTH, protocol smtp) and wrong tokens of the API (http).',
+      ['protocol'],
+    ),
     intakeConnections: gauge('intake_connections_open', 'Client connections open now.'),
     // spool
     spoolLatency: histogram(

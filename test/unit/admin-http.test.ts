@@ -7,6 +7,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { describe, test } from 'node:test';
 import { createControlServer } from '../../src/admin/control.ts';
 import { createHttpServer, type HttpOptions, type Readiness } from '../../src/admin/http.ts';
+import type { RelayAdmin } from '../../src/admin/relay-routes.ts';
 import { shortPath } from '../../src/admin/socket-path.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
@@ -32,6 +33,7 @@ async function serve(options: Partial<HttpOptions> = {}) {
     port: 0,
     metrics: createMetrics().registry,
     ready: async () => READY,
+    api: { kind: 'closed', reason: 'not here' },
     ...options,
   });
   return {
@@ -209,12 +211,11 @@ describe('the HTTP endpoints', () => {
 });
 
 describe('the control socket', () => {
-  const parts = {
+  const relay: RelayAdmin = {
     status: async () => STATUS,
     reload: async () => ({ ok: true }) as const,
-    policies: new FakePolicies(),
-    ...NOTHING_ELSE,
   };
+  const api = { ...NOTHING_ELSE, policies: new FakePolicies(), relay };
 
   test('status and reload, for the owner alone', async () => {
     using dir = tempDir();
@@ -224,7 +225,10 @@ describe('the control socket', () => {
       problems.length === 0
         ? ({ ok: true, needRestart: ['redis'] } as const)
         : ({ ok: false, problems } as const);
-    const control = await createControlServer({ ...parts, socketPath, reload });
+    const control = await createControlServer({
+      socketPath,
+      api: { ...api, relay: { ...relay, reload } },
+    });
     assert.equal(statSync(socketPath).mode & 0o777, 0o600);
     const status = await ask(socketPath, '/api/v1/status');
     assert.deepEqual([status.status, JSON.parse(status.body)], [200, STATUS]);
@@ -253,7 +257,7 @@ describe('the control socket', () => {
     dead.close();
     await once(dead, 'close');
     assert.equal(existsSync(socketPath), true);
-    const control = await createControlServer({ ...parts, socketPath });
+    const control = await createControlServer({ socketPath, api });
     assert.equal((await ask(socketPath, '/api/v1/status')).status, 200);
     await control.close();
   });
@@ -262,7 +266,7 @@ describe('the control socket', () => {
     using dir = tempDir();
     const socketPath = dir.file('control.sock');
     writeFileSync(socketPath, 'mine');
-    await assert.rejects(createControlServer({ ...parts, socketPath }), /is in the way/);
+    await assert.rejects(createControlServer({ socketPath, api }), /is in the way/);
     assert.equal(existsSync(socketPath), true);
   });
 

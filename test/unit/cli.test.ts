@@ -7,7 +7,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
-import { createControlServer, type ReloadResult } from '../../src/admin/control.ts';
+import { createControlServer } from '../../src/admin/control.ts';
+import type { ReloadResult } from '../../src/admin/relay-routes.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
 import { formatSpan } from '../../src/cli/span.ts';
 import { formatStatus } from '../../src/cli/status.ts';
@@ -185,10 +186,11 @@ describe('status and reload', () => {
     mkdirSync(dir.file('data'));
     return createControlServer({
       socketPath: dir.file('data/control.sock'),
-      status: async () => STATUS,
-      reload: async () => result,
-      policies: new FakePolicies(),
-      ...NOTHING_ELSE,
+      api: {
+        ...NOTHING_ELSE,
+        relay: { status: async () => STATUS, reload: async () => result },
+        policies: new FakePolicies(),
+      },
     });
   }
 

@@ -3,6 +3,7 @@ import type { DomainAdmin } from '../../src/admin/domains.ts';
 import type { OverrideAdmin } from '../../src/admin/overrides.ts';
 import type { PolicyAdmin, PolicyView, RefreshAnswer } from '../../src/admin/policies.ts';
 import { viewOf } from '../../src/admin/policies.ts';
+import type { RelayAdmin } from '../../src/admin/relay-routes.ts';
 import type { StsEntry } from '../../src/policy/sts-entry.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
 import type { StsMode } from '../../src/protocol/mta-sts/policy.ts';
@@ -19,7 +20,11 @@ const domains: DomainAdmin = {
   pause: () => Promise.reject(new Error('not here')),
   resume: () => Promise.reject(new Error('not here')),
 };
-export const NOTHING_ELSE = { overrides, domains, audit: { last: async () => [] } };
+const relay: RelayAdmin = {
+  status: () => Promise.reject(new Error('nobody asks')),
+  reload: () => Promise.reject(new Error('nobody asks')),
+};
+export const NOTHING_ELSE = { relay, overrides, domains, audit: { last: async () => [] } };
 
 /** 2026-01-10T12:00:00Z; the policies were fetched three hours before. */
 export const NOW_MS = Date.UTC(2026, 0, 10, 12);

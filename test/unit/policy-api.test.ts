@@ -16,13 +16,7 @@ const VIEW = viewAt('a.example');
 async function serve(policies = new FakePolicies()) {
   const dir = tempDir();
   const socketPath = dir.file('control.sock');
-  const server = await createControlServer({
-    socketPath,
-    status: () => Promise.reject(new Error('nobody asks')),
-    reload: () => Promise.reject(new Error('nobody asks')),
-    policies,
-    ...NOTHING_ELSE,
-  });
+  const server = await createControlServer({ socketPath, api: { ...NOTHING_ELSE, policies } });
   return {
     policies,
     server,

@@ -27,15 +27,15 @@ before(async () => {
   writeFileSync(dir.file('stsrelay.yaml'), `dataDir: ${dir.file('data')}\n`);
   server = await createControlServer({
     socketPath: dir.file('data/control.sock'),
-    status: () => Promise.reject(new Error('nobody asks')),
-    reload: () => Promise.reject(new Error('nobody asks')),
-    policies: {
-      list: (from) => policies.list(from),
-      show: (name) => policies.show(name),
-      refresh: (name, signal) => policies.refresh(name, signal),
-      forget: (name) => policies.forget(name),
+    api: {
+      ...NOTHING_ELSE,
+      policies: {
+        list: (from) => policies.list(from),
+        show: (name) => policies.show(name),
+        refresh: (name, signal) => policies.refresh(name, signal),
+        forget: (name) => policies.forget(name),
+      },
     },
-    ...NOTHING_ELSE,
   });
 });
 after(async () => {

@@ -91,15 +91,17 @@ export const http = z
   .strictObject({
     address: ipAddress().prefault('127.0.0.1').describe('Address to listen on.'),
     port: port(0).prefault(9125).describe('Port to listen on.'),
-    tokenFile: notYet(
-      path().prefault('').describe('File with the token of the API and the web page.'),
-    ),
+    tokenFile: path()
+      .prefault('')
+      .describe(
+        'File with the token of the API, 16 characters or more; re-read when it changes. Empty: the API is on the control socket alone.',
+      ),
     tls: flag()
       .prefault(false)
       .describe("HTTPS, with the listeners' certificate; off loopback the API needs it."),
   })
   .prefault({})
-  .describe('Metrics and health over HTTP.');
+  .describe('Metrics, health and the API over HTTP.');
 
 export const log = z
   .strictObject({

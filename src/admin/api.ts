@@ -1,0 +1,113 @@
+/**
+ * The API below /api/v1, as the control socket and the HTTP listener serve it: whoever asks is let in
+ * first, then requests are checked by the schemas of their route (api-form.ts), and what is not
+ * declared there, in body or query string, is refused. Errors are `{ error }`, the text naming the
+ * field. GET /api/v1/openapi.json is the document, made from the same schemas (api-document.ts).
+ *
+ * A closed API answers every request with the reason.
+ */
+import type { FastifyRequest } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { z } from 'zod';
+import { addApiDocument, documentRoutes } from './api-document.ts';
+import { type Api, Refusal } from './api-form.ts';
+import type { Admit } from './api-token.ts';
+import type { AuditLog } from './audit.ts';
+import { addAuditRoutes } from './audit-routes.ts';
+import { addDomainRoutes } from './domain-routes.ts';
+import type { DomainAdmin } from './domains.ts';
+import { answerError, type HttpApp } from './http-app.ts';
+import { addOverrideRoutes } from './override-routes.ts';
+import type { OverrideAdmin } from './overrides.ts';
+import type { PolicyAdmin } from './policies.ts';
+import { addPolicyRoutes } from './policy-routes.ts';
+import { addRelayRoutes, type RelayAdmin } from './relay-routes.ts';
+
+const PREFIX = '/api/v1';
+/** What a body of megabytes can have wrong is told so far. */
+const MOST_PROBLEMS = 10;
+const LONGEST_PROBLEMS = 2000;
+
+/** What the API speaks for, a member for each group of routes. */
+export interface ApiParts {
+  readonly relay: RelayAdmin;
+  readonly policies: PolicyAdmin;
+  readonly overrides: OverrideAdmin;
+  readonly domains: DomainAdmin;
+  readonly audit: Pick<AuditLog, 'last'>;
+}
+
+/** Serve the API to whom `admit` lets in. */
+export function addApi(app: HttpApp, parts: ApiParts, admit: Admit): void {
+  app.decorateRequest('actor', 'unknown');
+  app.register(
+    (scope, _options, done) => {
+      const api = scope.withTypeProvider<ZodTypeProvider>() as Api;
+      api.addHook('onRequest', admit);
+      api.addHook('preValidation', refuseUndeclared);
+      api.setValidatorCompiler<z.ZodType>(({ schema, httpPart }) => validate(schema, httpPart));
+      api.setSerializerCompiler(() => JSON.stringify);
+      // Who was let in runs the relay, and is told what went wrong inside.
+      api.setErrorHandler(answerError(true));
+      api.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'not found' }));
+      documentRoutes(api);
+      // The document has the routes that are added once it is there.
+      api.after(() => {
+        addRoutes(api, parts);
+        addApiDocument(api);
+      });
+      done();
+    },
+    { prefix: PREFIX },
+  );
+}
+
+/** Say why there is no API here, and what to do. */
+export function addClosedApi(app: HttpApp, reason: string): void {
+  app.register(
+    (scope, _options, done) => {
+      scope.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: reason }));
+      done();
+    },
+    { prefix: PREFIX },
+  );
+}
+
+function addRoutes(api: Api, parts: ApiParts): void {
+  addRelayRoutes(api, parts.relay);
+  addPolicyRoutes(api, parts.policies);
+  addOverrideRoutes(api, parts.overrides);
+  addDomainRoutes(api, parts.domains);
+  addAuditRoutes(api, parts.audit);
+}
+
+/** What a route does not ask for would be ignored, and somebody sent it for a reason. */
+async function refuseUndeclared({ routeOptions, is404, body, query }: FastifyRequest) {
+  if (is404) return;
+  const { schema } = routeOptions;
+  if (schema?.body === undefined && body !== undefined) {
+    throw new Refusal(400, 'body: none is taken here');
+  }
+  const [name] = Object.keys(query as object);
+  if (schema?.querystring === undefined && name !== undefined) {
+    throw new Refusal(400, 'the query string: none is taken here');
+  }
+}
+
+function validate(schema: z.ZodType, part: string | undefined) {
+  return (value: unknown) => {
+    const read = schema.safeParse(value);
+    if (read.success) return { value: read.data };
+    return { error: new Refusal(400, describeProblems(read.error, part)) };
+  };
+}
+
+/** What is wrong, each with its field; what stands in the path names itself. */
+function describeProblems({ issues }: z.ZodError, part: string | undefined): string {
+  const problems = issues.slice(0, MOST_PROBLEMS).map(({ path, message, code }) => {
+    if (part === 'params') return message;
+    if (path.length === 0) return code === 'invalid_type' ? `body: ${message}` : message;
+    return `${path.join('.')}: ${message}`;
+  });
+  return [...new Set(problems)].join('; ').slice(0, LONGEST_PROBLEMS);
+}

@@ -1,0 +1,22 @@
+/**
+ * What happens at the API. One function per event: log line and metric together. Never a token.
+ * What is changed through it is in the audit log (admin/audit.ts).
+ */
+import type { Log } from './log.ts';
+import type { Metrics } from './metrics.ts';
+
+export function adminEvents(log: Log, metrics: Metrics) {
+  metrics.authFailures.inc({ protocol: 'http' }, 0);
+  return {
+    /** A wrong token; who sends several waits in between, so these lines are few. */
+    authFailed(facts: { readonly client: string }): void {
+      metrics.authFailures.inc({ protocol: 'http' });
+      log.write('warn', 'admin.auth_failed', facts);
+    },
+    /** Nobody gets in over HTTP until an administrator mends it. */
+    tokenUnusable(facts: { readonly reason: string }): void {
+      log.write('error', 'admin.token_unusable', facts);
+    },
+  };
+}
+export type AdminEvents = ReturnType<typeof adminEvents>;

@@ -1,0 +1,107 @@
+/** The API over what stands in for the relay, for tests of what is asked and answered. */
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { RouteOptions } from 'fastify';
+import type { ApiParts } from '../../src/admin/api.ts';
+import { addApi } from '../../src/admin/api.ts';
+import type { AuditEntry } from '../../src/admin/audit.ts';
+import { closeApp, newApp } from '../../src/admin/http-app.ts';
+import type { RelayStatus } from '../../src/admin/status.ts';
+import { FakePolicies, viewAt } from './fake-policies.ts';
+
+export const STATUS: RelayStatus = {
+  version: '0.0.0',
+  uptimeSeconds: 1,
+  node: 'a',
+  listeners: [
+    { address: '127.0.0.1', port: 2525, tls: 'starttls', auth: 'optional', connections: 0 },
+  ],
+  queue: { messages: 2, due: 1 },
+  redis: { up: false, reason: 'connection refused' },
+  spool: { ok: true },
+  lastErrors: [{ time: '2026-01-10T12:00:00.000Z', event: 'redis.down', text: 'refused' }],
+};
+
+/** What an API speaks for that knows a.example alone; `actors` is who changed something. */
+export function fakeParts(actors: string[] = []): ApiParts {
+  const entries: readonly AuditEntry[] = [
+    {
+      at: '2026-01-10T12:00:00.000Z',
+      actor: 'ann uid 0',
+      action: 'override.add',
+      target: 'a.example',
+      facts: { tls: 'none' },
+    },
+    { at: '2026-01-09T12:00:00.000Z', actor: 'ann uid 0', action: 'x', target: 'y' },
+  ];
+  const change = async (domain: string, actor: string, result: string) => {
+    actors.push(actor);
+    if (domain === 'a.example') return { ok: true, result } as const;
+    return { ok: false, status: 404, error: `nothing for ${domain}` } as const;
+  };
+  const policies = new FakePolicies().add(viewAt('a.example'), viewAt('b.example'));
+  policies.refreshing = async (name) => ({
+    ok: name === 'a.example',
+    changed: false,
+    text: 'unchanged',
+    view: viewAt('a.example'),
+  });
+  return {
+    relay: {
+      status: async () => STATUS,
+      reload: async () => ({ ok: false, problems: ['stsrelay.yaml:3: wrong'] }),
+    },
+    policies,
+    overrides: {
+      list: () => [
+        {
+          domain: 'a.example',
+          tls: 'none',
+          owner: '',
+          reason: 'old',
+          expires: '2026-02-10T12:00:00.000Z',
+          source: 'added',
+          addedAt: '2026-01-10T12:00:00.000Z',
+        },
+        { domain: 'b.example', tls: 'verify', owner: 'ann', reason: 'new', source: 'file' },
+      ],
+      add: ({ domain }, actor) => change(domain, actor, 'added'),
+      remove: (domain, actor) => change(domain, actor, 'removed'),
+    },
+    domains: {
+      list: () => [
+        { domain: 'a.example', reason: '', pausedAt: '2026-01-10T12:00:00.000Z', waiting: 3 },
+      ],
+      pause: ({ domain }, actor) => change(domain, actor, 'paused'),
+      resume: (domain, actor) => change(domain, actor, 'resumed'),
+    },
+    audit: { last: async (count) => entries.slice(0, count) },
+  };
+}
+
+/** The API alone, on a port of its own, open to all; `routes` are those it has. */
+export async function serveApi(parts: ApiParts = fakeParts()) {
+  const app = newApp({ tellsErrors: false });
+  const routes: RouteOptions[] = [];
+  app.addHook('onRoute', (route) => void routes.push(route));
+  addApi(app, parts, async () => {});
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  const { port } = app.server.address() as AddressInfo;
+  return {
+    routes: routes as readonly RouteOptions[],
+    /** The path goes out as it is. */
+    async ask(method: string, path: string, body?: string, type = 'application/json') {
+      const length = Buffer.byteLength(body ?? '');
+      const headers = body === undefined ? {} : { 'content-type': type, 'content-length': length };
+      const options = { host: '127.0.0.1', port, agent: false, method, path, headers };
+      const asking = request(options).end(body);
+      const [response] = (await once(asking, 'response')) as [IncomingMessage];
+      let text = '';
+      for await (const part of response.setEncoding('utf8')) text += String(part);
+      const { statusCode = 0, headers: said } = response;
+      return { status: statusCode, type: said['content-type'] ?? '', body: text };
+    },
+    close: () => closeApp(app),
+  };
+}
