@@ -1,0 +1,57 @@
+/**
+ * The reports a message's sender gets (RFC 3461 §6), for the story of the message: those that were made, and
+ * those that are owed. Pure.
+ */
+import type { ReportedRecord } from '../spool/message-state.ts';
+import type { StoredMessage } from '../spool/store.ts';
+import { wants } from './dsn-duty.ts';
+
+export interface DsnStory {
+  /** The id of the message it is. */
+  readonly id: string;
+  /** What it tells of (RFC 3464 §2.3.3). */
+  readonly actions: readonly ('failed' | 'relayed' | 'delayed')[];
+  /** When it was found to be owed; RFC 3339. */
+  readonly at: string;
+  /** The destination it is about; absent where it is about all who wait. */
+  readonly destination?: string;
+  /** When it was put into the queue; absent: it is still owed. */
+  readonly queued?: string;
+}
+
+/** Each once, however often its record was written. */
+export function dsnStories({ envelope, records }: StoredMessage): readonly DsnStory[] {
+  const queued = new Map<string, number>();
+  for (const record of records) {
+    if (record.kind === 'notified') queued.set(record.dsnId, record.atMs);
+  }
+  const dsns = new Map<string, DsnStory>();
+  for (const record of records) {
+    if (record.kind === 'notified' || record.dsnId === undefined) continue;
+    const queuedMs = queued.get(record.dsnId);
+    dsns.set(record.dsnId, {
+      id: record.dsnId,
+      actions: actionsOf(record, envelope),
+      at: new Date(record.atMs).toISOString(),
+      ...(record.kind === 'attempt' ? { destination: record.destination } : {}),
+      ...(queuedMs === undefined ? {} : { queued: new Date(queuedMs).toISOString() }),
+    });
+  }
+  return [...dsns.values()];
+}
+
+function actionsOf(
+  record: ReportedRecord,
+  envelope: StoredMessage['envelope'],
+): DsnStory['actions'] {
+  if (record.kind === 'delay') return ['delayed'];
+  const { bounced, relayed } = record;
+  return [
+    ...(bounced.some(({ index }) => wants(envelope, index, 'FAILURE'))
+      ? (['failed'] as const)
+      : []),
+    ...(relayed.some(({ index }) => wants(envelope, index, 'SUCCESS'))
+      ? (['relayed'] as const)
+      : []),
+  ];
+}
