@@ -10,7 +10,7 @@ import type {
   SuspicionView,
 } from '../admin/policies.ts';
 import type { DowngradeSignal } from '../mail/downgrade-signal.ts';
-import { formatSpan } from './span.ts';
+import { distance, formatSpan, moment, secondsFrom } from './span.ts';
 import { printable } from './terminal.ts';
 
 const NONE = '-';
@@ -189,21 +189,4 @@ function timesOf(count: number): string {
 
 function nextRefresh(at: string | undefined, nowMs: number): string {
   return at !== undefined && secondsFrom(at, nowMs) >= 0 ? 'due now' : moment(at, nowMs, 'none');
-}
-
-/** `2026-01-31T12:00:00Z, 3 h ago` */
-function moment(at: string | undefined, nowMs: number, none = NONE): string {
-  if (at === undefined) return none;
-  return `${at.replace(/\.\d+(?=Z$)/, '')}, ${distance(at, nowMs)}`;
-}
-
-/** `in 3 h`, `3 h ago` */
-function distance(at: string, nowMs: number): string {
-  const seconds = secondsFrom(at, nowMs);
-  if (Number.isNaN(seconds)) return NONE;
-  return seconds < 0 ? `in ${formatSpan(-seconds)}` : `${formatSpan(seconds)} ago`;
-}
-
-function secondsFrom(at: string, nowMs: number): number {
-  return (nowMs - Date.parse(at)) / 1000;
 }

@@ -1,5 +1,5 @@
 /**
- * How long something took or takes, for people.
+ * Times for people: how long something took or takes, and when something is, beside how far away that is.
  */
 
 /** The two largest units that are not zero: `3 d 4 h`, `12 min`. */
@@ -23,4 +23,31 @@ export function formatSpan(seconds: number): string {
       .filter((part) => part !== '')
       .join(' ') || '0 s'
   );
+}
+
+/** `2026-01-31T12:00:00Z, 3 h ago`; `none` without a time. */
+export function moment(at: string | undefined, nowMs: number, none = '-'): string {
+  if (at === undefined) return none;
+  return `${toTheSecond(at)}, ${distance(at, nowMs)}`;
+}
+
+/** The same within a sentence: `2026-01-31T12:00:00Z (3 h ago)`. */
+export function when(at: string, nowMs: number): string {
+  return `${toTheSecond(at)} (${distance(at, nowMs)})`;
+}
+
+function toTheSecond(at: string): string {
+  return at.replace(/\.\d+(?=Z$)/, '');
+}
+
+/** `in 3 h`, `3 h ago` */
+export function distance(at: string, nowMs: number): string {
+  const seconds = secondsFrom(at, nowMs);
+  if (Number.isNaN(seconds)) return '-';
+  return seconds < 0 ? `in ${formatSpan(-seconds)}` : `${formatSpan(seconds)} ago`;
+}
+
+/** From `at`, RFC 3339, to now; less than zero for what is to come. */
+export function secondsFrom(at: string, nowMs: number): number {
+  return (nowMs - Date.parse(at)) / 1000;
 }

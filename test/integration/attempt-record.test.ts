@@ -5,8 +5,11 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { formatStory } from '../../src/cli/queue-story.ts';
+import { storyOf } from '../../src/outcome/story.ts';
 import type { AttemptRecord } from '../../src/spool/message-state.ts';
 import { openForRescue } from '../../src/spool/rescue.ts';
+import type { StoredMessage } from '../../src/spool/store.ts';
 import { type RelayWorld, type Sent, startWorld } from '../support/relay-world.ts';
 
 const GREYLISTED = '451 4.7.1 Greylisted, try again later';
@@ -14,11 +17,12 @@ const GREYLISTED = '451 4.7.1 Greylisted, try again later';
 describe('the record of an attempt', () => {
   let world: RelayWorld;
   let sent: Sent;
+  let message: StoredMessage;
   let records: readonly AttemptRecord[] = [];
 
   /** One message for a domain that greylists and one that takes it; then the relay is stopped. */
   before(async () => {
-    world = await startWorld({ retry: { schedule: ['1h'], classes: {} } });
+    world = await startWorld({ retry: { schedule: ['1h'] } });
     await world.internet.domain('grey.test', {
       sts: { mx: ['mx1.grey.test', 'mx2.grey.test'] },
       mx: [
@@ -37,10 +41,11 @@ describe('the record of an attempt', () => {
     for (const recipient of sent.to) await world.answer(sent, { recipient });
     await world.relay.stop();
     const rescue = await openForRescue(join(world.relay.dataDir, 'spool'));
-    for await (const message of rescue.messages()) {
-      assert.ok(message.id === sent.id && 'records' in message);
-      records = message.records.filter((record) => record.kind === 'attempt');
+    for await (const found of rescue.messages()) {
+      assert.ok(found.id === sent.id && 'records' in found);
+      message = found;
     }
+    records = message.records.filter((record) => record.kind === 'attempt');
   });
   after(() => world.close());
 
@@ -87,5 +92,27 @@ describe('the record of an attempt', () => {
     assert.equal(session?.asked?.text, 'This mail system asks for TLS where it is offered.');
     assert.equal(session?.tls, undefined);
     assert.match((session?.end.kind === 'transacted' && session.end.reply) || '', /^250 /);
+  });
+
+  test('is told by the story of the message', () => {
+    const hourMs = 3_600_000;
+    const lifetimes = { lifetime: 24 * hourMs, bounceLifetime: hourMs };
+    const retry = { schedule: [hourMs], ...lifetimes, classes: {}, domains: [] };
+    const destinationOf = (address: string) => address.split('@')[1];
+    const story = storyOf(message, { retry, destinationOf });
+    assert.deepEqual(JSON.parse(JSON.stringify(story)), story);
+    const text = formatStory(story, { nowMs: Date.now() });
+    const told = [
+      /^client {6}127\.0\.0\.1 \(client\.example\.net\), in clear text$/m,
+      /^recipients {2}3: 2 wait, 1 delivered$/m,
+      /^grey\.test, 2 recipients: all wait; tried once, the next attempt is due at \S+Z \(in /m,
+      /^ {2}wait {8}a@grey\.test, b@grey\.test\n +mx2\.grey\.test\[[\d.]+\] said to RCPT: 451 4\.7\.1 Grey/m,
+      /^ {4}mx0\.grey\.test, port \d+, not connected to$/m,
+      /^ {6}cert {4}not verified: certificate has expired \(/m,
+      /^ {6}cert {4}valid for mx2\.grey\.test, ends \d{4}-\d\d-\d\d$/m,
+      /^bare\.test, 1 recipient: delivered; nothing is left to do\.$/m,
+      /^ {6}TLS {5}none, in clear text: STARTTLS was not offered$/m,
+    ];
+    for (const line of told) assert.match(text, line);
   });
 });
