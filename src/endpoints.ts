@@ -11,6 +11,7 @@ import type { DomainAdmin } from './admin/domains.ts';
 import { createHttpServer, type HttpApi, type Readiness } from './admin/http.ts';
 import type { OverrideAdmin, OverrideView } from './admin/overrides.ts';
 import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.ts';
+import type { QueueAdmin } from './admin/queue.ts';
 import type { RelayStatus } from './admin/status.ts';
 import { isLoopback } from './config/checks.ts';
 import type { Settings } from './config/settings.ts';
@@ -41,6 +42,7 @@ export interface EndpointParts {
   readonly overrides: OverrideAdmin;
   readonly audit: AuditLog;
   readonly domains: DomainAdmin;
+  readonly queue: QueueAdmin;
   readonly tokenEvents: TokenEvents;
   readonly reload: () => Promise<
     { readonly ok: true } | { readonly ok: false; readonly problems: readonly string[] }
@@ -97,11 +99,11 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
 
 function apiParts(parts: EndpointParts): ApiParts {
   const startedAt = performance.now();
-  const { overrides, domains, audit, reload } = parts;
+  const { overrides, domains, queue, audit, reload } = parts;
   return {
     relay: { status: () => status(parts, startedAt), reload },
     policies: createPolicyAdmin(parts.policies),
-    ...{ overrides, domains, audit },
+    ...{ overrides, domains, queue, audit },
   };
 }
 
@@ -126,7 +128,7 @@ function httpApi({ settings, policies, tokenEvents }: EndpointParts, api: ApiPar
 }
 
 function setQueueGauges(metrics: Metrics, engine: Engine): void {
-  const { inFlight, due, parked, delayed, overdue, oldestDueSeconds } = engine.summary();
+  const { inFlight, due, parked, delayed, held, overdue, oldestDueSeconds } = engine.summary();
   const breakers = engine.breakers();
   metrics.breakerState.set({ state: 'open' }, breakers.open);
   metrics.breakerState.set({ state: 'half-open' }, breakers.halfOpen);
@@ -134,6 +136,7 @@ function setQueueGauges(metrics: Metrics, engine: Engine): void {
   metrics.queueMessages.set({ state: 'due' }, due);
   metrics.queueMessages.set({ state: 'parked' }, parked);
   metrics.queueMessages.set({ state: 'delayed' }, delayed);
+  metrics.queueMessages.set({ state: 'held' }, held);
   metrics.queueOverdue.set(overdue);
   metrics.queueOldestDeliverable.set(oldestDueSeconds);
 }

@@ -14,6 +14,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { AuditLog } from './admin/audit.ts';
 import { Domains } from './admin/domains.ts';
 import { Overrides } from './admin/overrides.ts';
+import { createQueueAdmin } from './admin/queue.ts';
 import type { Settings } from './config/settings.ts';
 import { SessionThreads } from './delivery/threads/session-threads.ts';
 import { type Door, STOP_GRACE_MS } from './door.ts';
@@ -21,7 +22,7 @@ import { type Endpoints, openEndpoints } from './endpoints.ts';
 import { createEngine, type Engine } from './engine.ts';
 import { Ground, type RelayOverrides } from './ground.ts';
 import { httpCertificate, openDoor, type ReceiverLink } from './open-door.ts';
-import { createOutbound, type Outbound } from './outbound.ts';
+import { createOutbound, destinationOf, type Outbound } from './outbound.ts';
 import { nodeId, openDataDir } from './platform/data-dir.ts';
 import type { RedisClient, RedisTarget } from './platform/redis.ts';
 import type { RedisMonitor } from './platform/redis-monitor.ts';
@@ -132,7 +133,9 @@ class RunningRelay implements Relay {
       },
     });
     const recovered = await engine.recover();
-    await this.#openEndpoints({ dataDir, node, engine, spool, monitor, door, policies, pauses });
+    await this.#openEndpoints({
+      ...{ dataDir, node, engine, spool, monitor, door, policies, pauses, holdRules },
+    });
     policies.refresher.start();
     engine.begin();
     const pid = supervisor || process.pid;
@@ -281,6 +284,12 @@ class RunningRelay implements Relay {
     const { dataDir, door, policies } = parts;
     const audit = await AuditLog.open(join(dataDir, 'state', 'audit.log'), ground.clock);
     ground.undo(() => audit.close());
+    const overrides = new Overrides({
+      store: policies.overrides,
+      configured: () => ground.settings.overrides,
+      audit,
+      clock: ground.clock,
+    });
     const endpoints = await openEndpoints({
       ...parts,
       settings: ground.settings,
@@ -303,11 +312,14 @@ class RunningRelay implements Relay {
         waiting: (domain) => parts.engine.control.waiting(domain),
         resumed: (domain) => parts.engine.resumed(domain),
       }),
-      overrides: new Overrides({
-        store: policies.overrides,
-        configured: () => ground.settings.overrides,
-        audit,
-        clock: ground.clock,
+      overrides,
+      queue: createQueueAdmin({
+        ...parts.engine,
+        ...{ spool: parts.spool, rules: parts.holdRules, audit, clock: ground.clock },
+        destinationOf,
+        retry: () => ground.settings.retry,
+        overrides: () => overrides.list(),
+        preview: parts.engine.previewRetry,
       }),
       reload: async () =>
         this.#options.onReloadRequest?.() ?? { ok: false, problems: ['reload is not set up'] },
@@ -326,6 +338,7 @@ interface EndpointParts {
   readonly door: Door;
   readonly policies: Policies;
   readonly pauses: Pauses;
+  readonly holdRules: HoldRules;
 }
 
 async function openSpool(ground: Ground, dataDir: string): Promise<Spool> {

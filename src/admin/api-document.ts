@@ -27,6 +27,7 @@ const TAGS = [
   { name: 'policies', description: 'The MTA-STS policies that are kept (RFC 8461).' },
   { name: 'overrides', description: 'Exceptions from the TLS policy of single domains.' },
   { name: 'domains', description: 'Destinations.' },
+  { name: 'queue', description: 'What is queued, why it waits, and what is done about it.' },
   { name: 'audit', description: 'Who changed what.' },
 ];
 

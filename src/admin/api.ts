@@ -21,6 +21,8 @@ import { addOverrideRoutes } from './override-routes.ts';
 import type { OverrideAdmin } from './overrides.ts';
 import type { PolicyAdmin } from './policies.ts';
 import { addPolicyRoutes } from './policy-routes.ts';
+import type { QueueAdmin } from './queue.ts';
+import { addQueueRoutes } from './queue-routes.ts';
 import { addRelayRoutes, type RelayAdmin } from './relay-routes.ts';
 
 const PREFIX = '/api/v1';
@@ -34,6 +36,7 @@ export interface ApiParts {
   readonly policies: PolicyAdmin;
   readonly overrides: OverrideAdmin;
   readonly domains: DomainAdmin;
+  readonly queue: QueueAdmin;
   readonly audit: Pick<AuditLog, 'last'>;
 }
 
@@ -78,6 +81,7 @@ function addRoutes(api: Api, parts: ApiParts): void {
   addPolicyRoutes(api, parts.policies);
   addOverrideRoutes(api, parts.overrides);
   addDomainRoutes(api, parts.domains);
+  addQueueRoutes(api, parts.queue);
   addAuditRoutes(api, parts.audit);
 }
 

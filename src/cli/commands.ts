@@ -8,7 +8,10 @@ import { configCheck, configSchema, configShow } from './config.ts';
 import { domainList, domainPause, domainResume } from './domain.ts';
 import { overrideAdd, overrideList, overrideRemove } from './override.ts';
 import { policyForget, policyList, policyRefresh, policyShow } from './policy.ts';
+import { queueHolds, queueList, queueShow, queueSummary } from './queue.ts';
+import { queueBounce, queueDrop, queueHold, queueRelease, queueRetry } from './queue-actions.ts';
 import { reload } from './reload.ts';
+import { retryPreview } from './retry.ts';
 import { spoolCheck, spoolExport } from './spool.ts';
 import { start } from './start.ts';
 import { status } from './status.ts';
@@ -44,6 +47,15 @@ export const GROUPS: readonly CommandGroup[] = [
     summary: 'the MTA-STS policies that the running relay keeps',
     commands: [policyList, policyShow, policyRefresh, policyForget],
   },
+  {
+    name: 'queue',
+    summary: 'what is queued and why it waits; try, hold, bounce it',
+    commands: [
+      ...[queueSummary, queueList, queueShow, queueHolds],
+      ...[queueRetry, queueHold, queueRelease, queueBounce, queueDrop],
+    ],
+  },
+  { name: 'retry', summary: 'when waiting mail is tried again', commands: [retryPreview] },
   {
     name: 'spool',
     summary: 'the queued mail of a relay that is not running',

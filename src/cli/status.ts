@@ -82,6 +82,7 @@ const QUEUE_WORDS: Readonly<Record<string, (count: number) => string>> = {
   due: (count) => `${count} due`,
   parked: (count) => `${count} parked: their hosts are away, or they are paused`,
   delayed: (count) => `${count} waiting for their time`,
+  held: (count) => `${count} held`,
   overdue: (count) => `${count} overdue`,
   oldestDueSeconds: (count) => `oldest due for ${Math.round(count)} s`,
 };

@@ -27,7 +27,8 @@ export function dsnStories({ envelope, records }: StoredMessage): readonly DsnSt
   }
   const dsns = new Map<string, DsnStory>();
   for (const record of records) {
-    if (record.kind === 'notified' || record.dsnId === undefined) continue;
+    if (record.kind !== 'attempt' && record.kind !== 'delay') continue;
+    if (record.dsnId === undefined) continue;
     const queuedMs = queued.get(record.dsnId);
     dsns.set(record.dsnId, {
       id: record.dsnId,

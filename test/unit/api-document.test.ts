@@ -11,6 +11,8 @@ import { serveApi } from './api-rig.ts';
 
 const WISH = { tls: 'encrypt', owner: 'ann', reason: 'why', expires: '2027-01-31T12:00:00Z' };
 
+const RETRY = { schedule: [1], lifetime: 1, bounceLifetime: 1, classes: {}, domains: [] };
+
 /** What is asked, and what comes: every route, and every status it has a body of its own for. */
 const EXCHANGES: readonly (readonly [string, string, number, object?])[] = [
   ['GET', '/status', 200],
@@ -36,6 +38,25 @@ const EXCHANGES: readonly (readonly [string, string, number, object?])[] = [
   ['PUT', '/domains/a.example/pause', 413, { reason: 'x'.repeat(9000) }],
   ['DELETE', '/domains/a.example/pause', 200],
   ['DELETE', '/domains/c.example/pause', 404],
+  ['GET', '/queue', 200],
+  ['GET', '/queue?limit=1&state=deferred&olderThan=2h&sender=*@b.example&domain=a.example', 200],
+  ['GET', '/queue?state=odd', 400],
+  ['GET', '/queue?olderThan=soon', 400],
+  ['GET', '/queue/summary', 200],
+  ['GET', '/queue/holds', 200],
+  ['GET', '/queue/messages/0123456789abcdef', 200],
+  ['GET', '/queue/messages/0123456789ABCDEG', 404],
+  ['GET', '/queue/messages/x', 400],
+  ['POST', '/queue/retry', 200, { all: true }],
+  ['POST', '/queue/retry', 400, { all: true, ids: ['0123456789ABCDEF'] }],
+  ['POST', '/queue/hold', 200, { filter: { sender: '<>' }, reason: 'why', onlyQueued: true }],
+  ['POST', '/queue/hold', 422, { all: true, expires: '2026-01-01T00:00:00Z' }],
+  ['POST', '/queue/release', 200, { ids: ['0123456789ABCDEF'], dryRun: true }],
+  ['POST', '/queue/release', 400, { filter: {} }],
+  ['POST', '/queue/bounce', 200, { filter: { recipient: '*@a.example' }, reason: 'why' }],
+  ['POST', '/queue/drop', 200, { filter: { olderThan: '7d' } }],
+  ['POST', '/retry/preview', 200, { retry: RETRY }],
+  ['POST', '/retry/preview', 400, { retry: { ...RETRY, schedule: [] } }],
   ['GET', '/audit', 200],
   ['GET', '/audit?limit=0', 400],
 ];

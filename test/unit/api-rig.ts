@@ -7,6 +7,8 @@ import type { ApiParts } from '../../src/admin/api.ts';
 import { addApi } from '../../src/admin/api.ts';
 import type { AuditEntry } from '../../src/admin/audit.ts';
 import { closeApp, newApp } from '../../src/admin/http-app.ts';
+import type { QueueAdmin } from '../../src/admin/queue.ts';
+import type { MessageView } from '../../src/admin/queue-show.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
 import { FakePolicies, viewAt } from './fake-policies.ts';
 
@@ -76,7 +78,49 @@ export function fakeParts(actors: string[] = []): ApiParts {
       pause: ({ domain }, actor) => change(domain, actor, 'paused'),
       resume: (domain, actor) => change(domain, actor, 'resumed'),
     },
+    queue: fakeQueue(actors),
     audit: { last: async (count) => entries.slice(0, count) },
+  };
+}
+
+const QUEUED = '0123456789ABCDEF';
+const AT = '2026-01-10T12:00:00Z';
+
+/** One message for a.example. */
+function fakeQueue(actors: string[]): QueueAdmin {
+  const counts = { active: 0, due: 0, parked: 0, delayed: 1, held: 0 };
+  const barrier = { kind: 'backoff' as const, text: 'It waits.', until: AT };
+  const shift = {
+    ...{ waiting: 1, unchanged: 0, sooner: 1, later: 0, atOnce: 0, lastAttempt: 0 },
+    ...{ firstBefore: AT, firstAfter: AT },
+  };
+  const row = {
+    ...{ id: QUEUED, domain: 'a.example', sender: '', recipients: ['a@a.example'] },
+    ...{ recipientCount: 1, state: 'delayed' as const, received: AT, sizeBytes: 7, attempts: 1 },
+    ...{ nextAttempt: AT, expires: AT, lastFailure: '451 no', waitsFor: 'It waits.' },
+  };
+  return {
+    list: async (_filter, { limit }) => ({
+      entries: [row],
+      total: 1,
+      ...(limit < 2 ? { next: 'x' } : {}),
+    }),
+    summary: async () => ({
+      ...{ messages: 1, deliveries: 1, counts, destinations: 1 },
+      entries: [
+        { domain: 'a.example', total: 1, counts, oldest: AT, nextAttempt: AT, closedBy: [barrier] },
+      ],
+    }),
+    show: async (id) => (id === QUEUED ? ({ id } as unknown as MessageView) : undefined),
+    holds: () => [{ rule: 'all mail', reason: '', by: 'ann', since: AT, expires: AT }],
+    async act({ action, dryRun, expiresMs }, actor) {
+      actors.push(actor);
+      if (expiresMs !== undefined)
+        return { ok: false, status: 422, error: 'it would be over already' };
+      const numbers = { matched: 1, touched: 1, underWay: 0, closed: 0, recipients: 1 };
+      return { ok: true, action, dryRun, ...numbers, rule: 'all mail', rulesLeft: ['all mail'] };
+    },
+    previewRetry: async () => ({ total: shift, destinations: [{ domain: 'a.example', ...shift }] }),
   };
 }
 

@@ -1,8 +1,10 @@
 /** A policy cache that is a map, in the place of the engine's. */
+
 import type { DomainAdmin } from '../../src/admin/domains.ts';
 import type { OverrideAdmin } from '../../src/admin/overrides.ts';
 import type { PolicyAdmin, PolicyView, RefreshAnswer } from '../../src/admin/policies.ts';
 import { viewOf } from '../../src/admin/policies.ts';
+import type { QueueAdmin } from '../../src/admin/queue.ts';
 import type { RelayAdmin } from '../../src/admin/relay-routes.ts';
 import type { StsEntry } from '../../src/policy/sts-entry.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
@@ -24,7 +26,25 @@ const relay: RelayAdmin = {
   status: () => Promise.reject(new Error('nobody asks')),
   reload: () => Promise.reject(new Error('nobody asks')),
 };
-export const NOTHING_ELSE = { relay, overrides, domains, audit: { last: async () => [] } };
+/** A queue without mail. */
+const queue: QueueAdmin = {
+  list: async () => ({ entries: [], total: 0 }),
+  summary: async () => {
+    const counts = { active: 0, due: 0, parked: 0, delayed: 0, held: 0 };
+    return { messages: 0, deliveries: 0, counts, destinations: 0, entries: [] };
+  },
+  show: async () => undefined,
+  holds: () => [],
+  act: async ({ action, dryRun }) => ({
+    ...{ ok: true, action, dryRun, matched: 0, touched: 0, underWay: 0 },
+  }),
+  previewRetry: async () => {
+    const total = { waiting: 0, unchanged: 0, sooner: 0, later: 0, atOnce: 0, lastAttempt: 0 };
+    return { total, destinations: [] };
+  },
+};
+
+export const NOTHING_ELSE = { relay, overrides, domains, queue, audit: { last: async () => [] } };
 
 /** 2026-01-10T12:00:00Z; the policies were fetched three hours before. */
 export const NOW_MS = Date.UTC(2026, 0, 10, 12);

@@ -1,0 +1,350 @@
+/**
+ * The queue over the API:
+ *
+ *   GET  /api/v1/queue?domain&sender&recipient&state&olderThan&limit&after   a page of the list
+ *   GET  /api/v1/queue/summary?limit=N      by destination
+ *   GET  /api/v1/queue/messages/ID          one message explained; 404 when it is not queued
+ *   GET  /api/v1/queue/holds                rules that hold mail
+ *   POST /api/v1/queue/retry|hold|release|bounce|drop   { ids | filter | all, dryRun, ... }
+ *   POST /api/v1/retry/preview              { retry }: what these settings would do
+ */
+import { z } from 'zod';
+import { parseDuration } from '../config/units.ts';
+import { isMessageId } from '../mail/message-id.ts';
+import { CAUSE_CLASSES } from '../mail/outcome.ts';
+import { parseDomain } from '../protocol/domain.ts';
+import { quoted } from '../protocol/quote.ts';
+import { QUEUE_STATES, type QueueState } from '../queue/gates.ts';
+import { LONGEST_HOLD_REASON, LONGEST_PATTERN } from '../queue/hold-rules.ts';
+import type { QueueFilter } from '../queue/selection.ts';
+import {
+  type Api,
+  answer,
+  instant,
+  Refusal,
+  refusals,
+  sendJson,
+  timeStamp,
+  wholeNumber,
+} from './api-form.ts';
+import type { QueueAdmin } from './queue.ts';
+import { QUEUE_ACTIONS, type QueueAction } from './queue-actions.ts';
+
+/** The most rows of one page. */
+export const MOST_ROWS = 5000;
+/** Ids of one order. */
+const MOST_IDS = 10_000;
+const IDS_BODY = 1024 * 1024;
+const RETRY_BODY = 4 * 1024 * 1024;
+/** Giving up hundreds of thousands takes minutes. */
+const ACTION_TIMEOUT_MS = 3_600_000;
+
+const tags = ['queue'];
+
+const counts = z
+  .object(
+    Object.fromEntries(QUEUE_STATES.map((state) => [state, z.number().int()])) as {
+      readonly [K in QueueState]: z.ZodNumber;
+    },
+  )
+  .meta({ id: 'QueueCounts' });
+
+const barrier = z
+  .object({
+    kind: z.string().describe('hold, backoff, pause, breaker, rate, connections or turn'),
+    text: z.string().describe('A sentence or two for people.'),
+    until: timeStamp.optional().describe('When it is over, or looked at again; absent: not known.'),
+  })
+  .meta({ id: 'QueueBarrier' });
+
+const row = z
+  .object({
+    id: z.string(),
+    domain: z.string(),
+    sender: z.string().describe('Empty: the null reverse-path.'),
+    recipients: z.array(z.string()).readonly().describe('The first few of those who still wait.'),
+    recipientCount: z.number().int(),
+    state: z.enum(QUEUE_STATES),
+    received: timeStamp,
+    sizeBytes: z.number().int(),
+    attempts: z.number().int(),
+    nextAttempt: timeStamp.optional().describe('Absent while it is attempted, or held.'),
+    expires: timeStamp.optional().describe('When it is given up; absent while it is held.'),
+    lastFailure: z.string().optional().describe('What the last attempt came to.'),
+    waitsFor: z.string().optional().describe('A sentence or two.'),
+  })
+  .meta({ id: 'QueueRow' });
+
+const hold = z
+  .object({
+    rule: z.string().describe('What it holds, in words.'),
+    domain: z.string().optional(),
+    sender: z.string().optional(),
+    recipient: z.string().optional(),
+    reason: z.string(),
+    by: z.string(),
+    since: timeStamp,
+    expires: timeStamp.optional().describe('When it is over by itself; absent: never.'),
+  })
+  .meta({ id: 'HoldRule' });
+
+const done = z
+  .object({
+    action: z.enum(QUEUE_ACTIONS),
+    dryRun: z.boolean(),
+    matched: z.number().int().describe('Deliveries that fit: one a message and destination.'),
+    touched: z.number().int().describe('With which it was done, or would be.'),
+    underWay: z
+      .number()
+      .int()
+      .describe('Being attempted: it is done with what is left after that.'),
+    closed: z.number().int().optional().describe('Of those touched: their destination is closed.'),
+    recipients: z.number().int().optional().describe('Given up.'),
+    rule: z.string().optional().describe('A rule that was made or ended.'),
+    rulesLeft: z.array(z.string()).readonly().optional().describe('Rules that still hold mail.'),
+  })
+  .meta({ id: 'QueueAnswer' });
+
+const domain = z
+  .string()
+  .transform((text, context) => {
+    const parsed = text.startsWith('[') ? text : parseDomain(text);
+    if (parsed !== undefined) return parsed;
+    context.addIssue({ code: 'custom', message: `${quoted(text)} is no domain` });
+    return z.NEVER;
+  })
+  .meta({
+    description: 'The destination: a domain in A-labels or U-labels, or an address literal.',
+  });
+const pattern = (whose: string) =>
+  z.string().min(1).max(LONGEST_PATTERN).describe(`${whose}; * stands for any characters.`);
+const state = z
+  .enum([...QUEUE_STATES, 'deferred'])
+  .transform((name): QueueState => (name === 'deferred' ? 'delayed' : name))
+  .meta({ description: '`deferred` is another word for `delayed`.' });
+const olderThan = z
+  .string()
+  .transform((text, context) => {
+    const ms = parseDuration(text);
+    if (ms !== undefined) return ms;
+    context.addIssue({ code: 'custom', message: 'a duration: 30m, 2h, 7d' });
+    return z.NEVER;
+  })
+  .meta({ description: 'Received so long ago or longer.', examples: ['2h'] });
+
+const filter = z.strictObject({
+  domain: domain.optional(),
+  sender: pattern('The reverse-path; <> is the null one').optional(),
+  recipient: pattern('One of those who still wait').optional(),
+  state: state.optional(),
+  olderThan: olderThan.optional(),
+});
+
+function filterOf({ olderThan: olderThanMs, ...others }: z.infer<typeof filter>): QueueFilter {
+  return { ...others, olderThanMs };
+}
+
+const list = {
+  operationId: 'listQueue',
+  tags,
+  summary: 'What is queued, page by page',
+  description: 'A row for each message and destination, the oldest first.',
+  querystring: filter.extend({
+    limit: wholeNumber(1, MOST_ROWS).default(1000),
+    after: z.string().max(400).optional().describe('`next` of the page before.'),
+  }),
+  response: {
+    200: answer(
+      'A page.',
+      z.object({
+        entries: z.array(row).readonly(),
+        total: z.number().int().describe('All that fit, on whatever page.'),
+        next: z.string().optional().describe('`after` of the next page; absent on the last one.'),
+      }),
+    ),
+    ...refusals(400),
+  },
+};
+
+const summary = {
+  operationId: 'summarizeQueue',
+  tags,
+  summary: 'The queue by destination',
+  querystring: z.strictObject({ limit: wholeNumber(1, 1_000_000).default(1_000_000) }),
+  response: {
+    200: answer(
+      'Those with most first.',
+      z.object({
+        messages: z.number().int(),
+        deliveries: z.number().int(),
+        counts,
+        destinations: z.number().int().describe('How many have mail.'),
+        entries: z
+          .array(
+            z.object({
+              domain: z.string(),
+              total: z.number().int(),
+              counts,
+              oldest: timeStamp.describe('When the oldest was received.'),
+              nextAttempt: timeStamp.optional(),
+              closedBy: z.array(barrier).readonly(),
+            }),
+          )
+          .readonly(),
+      }),
+    ),
+    ...refusals(400),
+  },
+};
+
+const show = {
+  operationId: 'getQueuedMessage',
+  tags,
+  summary: 'One message explained',
+  description:
+    'Envelope, every attempt with its hosts, TLS and replies, what it waits for, when it is tried next and when it is given up.',
+  params: z.object({
+    id: z
+      .string()
+      .transform((text) => text.toUpperCase())
+      .refine(isMessageId, 'a message id: 16 letters and digits'),
+  }),
+  response: { 200: answer('It.', z.looseObject({ id: z.string() })), ...refusals(400, 404) },
+};
+
+const holds = {
+  operationId: 'listHolds',
+  tags,
+  summary: 'Rules that hold mail, also what comes in later',
+  response: { 200: answer('All.', z.object({ holds: z.array(hold).readonly() })), ...refusals() },
+};
+
+const which = {
+  ids: z
+    .array(z.string().refine(isMessageId, 'a message id: 16 letters and digits'))
+    .min(1)
+    .max(MOST_IDS)
+    .optional(),
+  filter: filter
+    .refine((given) => Object.keys(given).length > 0, 'at least one; or all: true')
+    .optional(),
+  all: z.literal(true).optional(),
+  dryRun: z.boolean().default(false).describe('Say what would be done, and do nothing.'),
+};
+const reason = z.string().trim().max(LONGEST_HOLD_REASON).default('');
+const BODIES = {
+  retry: z.strictObject(which),
+  hold: z.strictObject({
+    ...which,
+    reason,
+    expires: instant.optional().describe('When it is over by itself; absent: never.'),
+    onlyQueued: z.boolean().default(false).describe('Not what comes in later.'),
+  }),
+  release: z.strictObject(which),
+  bounce: z.strictObject({ ...which, reason: reason.describe('The senders read it.') }),
+  drop: z.strictObject({ ...which, reason }),
+} satisfies { readonly [K in QueueAction]: z.ZodType };
+
+const SUMMARIES: { readonly [K in QueueAction]: string } = {
+  retry: 'Try now what waits for its time',
+  hold: 'Keep mail in the queue: neither attempted nor given up',
+  release: 'Let go of what is held',
+  bounce: 'Give mail up and tell its senders',
+  drop: 'Remove mail and tell nobody',
+};
+
+const retryDomain = z.strictObject({
+  domain: z.string(),
+  schedule: z.array(z.number()).min(1).max(100).optional(),
+  lifetime: z.number().optional(),
+});
+const ownClass = z.strictObject({ schedule: z.array(z.number()).min(1).max(100) }).optional();
+const retrySettings = z
+  .object({
+    schedule: z.array(z.number()).min(1).max(100),
+    lifetime: z.number(),
+    bounceLifetime: z.number(),
+    classes: z.strictObject(
+      Object.fromEntries(CAUSE_CLASSES.map((name) => [name, ownClass])) as {
+        readonly [K in (typeof CAUSE_CLASSES)[number]]: typeof ownClass;
+      },
+    ),
+    domains: z.array(retryDomain).max(10_000),
+  })
+  .describe('The `retry` section, durations in milliseconds.');
+
+const shift = {
+  waiting: z.number().int(),
+  unchanged: z.number().int(),
+  sooner: z.number().int(),
+  later: z.number().int(),
+  atOnce: z.number().int().describe('Of those sooner: as soon as there is a turn.'),
+  lastAttempt: z.number().int().describe('Older than their lifetime would be.'),
+  firstBefore: timeStamp.optional(),
+  firstAfter: timeStamp.optional(),
+};
+
+const preview = {
+  operationId: 'previewRetry',
+  tags,
+  summary: 'What other retry settings would do to the queue',
+  body: z.strictObject({ retry: retrySettings }),
+  response: {
+    200: answer(
+      'In numbers of deliveries; those destinations with most changes first.',
+      z.object({
+        total: z.object(shift),
+        destinations: z.array(z.object({ domain: z.string(), ...shift })).readonly(),
+      }),
+    ),
+    ...refusals(400, 413),
+  },
+};
+
+/** Add the routes to `api`. */
+export function addQueueRoutes(api: Api, queue: QueueAdmin): void {
+  api.get('/queue', { schema: list }, async ({ query }, reply) => {
+    const { limit, after, ...given } = query;
+    return sendJson(reply, JSON.stringify(await queue.list(filterOf(given), { limit, after })));
+  });
+  api.get('/queue/summary', { schema: summary }, ({ query }) => queue.summary(query.limit));
+  api.get('/queue/holds', { schema: holds }, async () => ({ holds: queue.holds() }));
+  api.get('/queue/messages/:id', { schema: show }, async ({ params: { id } }, reply) => {
+    const found = await queue.show(id);
+    if (found === undefined) throw new Refusal(404, `${id} is not in the queue`);
+    return sendJson(reply, JSON.stringify(found));
+  });
+  for (const action of QUEUE_ACTIONS) addAction(api, queue, action);
+  const large = { schema: preview, bodyLimit: RETRY_BODY };
+  api.post('/retry/preview', large, ({ body }) => queue.previewRetry(body.retry));
+}
+
+function addAction(api: Api, queue: QueueAdmin, action: QueueAction): void {
+  const schema = {
+    operationId: `${action}Queued`,
+    tags,
+    summary: SUMMARIES[action],
+    body: BODIES[action],
+    response: { 200: answer('What was done.', done), ...refusals(400, 413, 422) },
+  };
+  const options = { schema, bodyLimit: IDS_BODY, handlerTimeout: ACTION_TIMEOUT_MS };
+  api.post(`/queue/${action}`, options, async (request) => {
+    const { body, actor } = request;
+    const ways = [body.ids, body.filter, body.all].filter((way) => way !== undefined);
+    if (ways.length !== 1) throw new Refusal(400, 'one of ids, filter and all: true is wanted');
+    // Nothing is said on the connection meanwhile, for longer than others may be silent.
+    request.socket.setTimeout(ACTION_TIMEOUT_MS);
+    const order = {
+      action,
+      filter: body.ids ? { ids: body.ids } : filterOf(body.filter ?? {}),
+      dryRun: body.dryRun,
+      reason: 'reason' in body ? body.reason : '',
+      expiresMs: 'expires' in body ? body.expires : undefined,
+      onlyQueued: 'onlyQueued' in body ? body.onlyQueued : false,
+    };
+    const made = await queue.act(order, actor);
+    if (!made.ok) throw new Refusal(made.status, made.error);
+    const { ok: _, ...told } = made;
+    return told;
+  });
+}

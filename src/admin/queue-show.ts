@@ -1,0 +1,71 @@
+/**
+ * One queued message explained: its story so far, and what each of its deliveries waits for now.
+ */
+import type { MessageId } from '../mail/message-id.ts';
+import { type MessageStory, storyOf } from '../outcome/story.ts';
+import type { Gates, QueueState } from '../queue/gates.ts';
+import type { Delivery } from '../queue/lane.ts';
+import type { Ledger } from '../queue/ledger.ts';
+import type { RetrySettings } from '../queue/retry-schedule.ts';
+import type { DestinationOf } from '../spool/message-state.ts';
+import type { Spool } from '../spool/store.ts';
+import type { OverrideView } from './overrides.ts';
+import { type BarrierView, instant, viewOfBarrier } from './queue-barriers.ts';
+
+/** What is so at this moment for one destination where somebody waits. */
+export interface DeliveryNow {
+  readonly destination: string;
+  readonly state: QueueState;
+  /** What is in its way, the first one first; empty while it is attempted. */
+  readonly waitsFor: readonly BarrierView[];
+  /** RFC 3339, UTC; absent while it is attempted, or held. */
+  readonly nextAttempt?: string;
+  /** When it is given up; absent while it is held. */
+  readonly expires?: string;
+  /** The exception from its TLS policy in force. */
+  readonly override?: OverrideView;
+}
+
+export type MessageView = MessageStory & { readonly now: readonly DeliveryNow[] };
+
+export interface ShowParts {
+  readonly ledger: Ledger;
+  readonly gates: Gates;
+  readonly spool: Pick<Spool, 'read'>;
+  readonly destinationOf: DestinationOf;
+  readonly retry: () => RetrySettings;
+  readonly overrides: () => readonly OverrideView[];
+}
+
+/** Undefined when it is not in the queue. Rejects with SpoolError. */
+export async function showMessage(
+  id: MessageId,
+  parts: ShowParts,
+): Promise<MessageView | undefined> {
+  const { ledger, spool, destinationOf, retry } = parts;
+  const message = await spool.read(id);
+  if (!message) return undefined;
+  const story = storyOf(message, { retry: retry(), destinationOf });
+  const overrides = parts.overrides();
+  const now = ledger.deliveriesOf(id).map((delivery) => nowOf(delivery, parts.gates, overrides));
+  // What the records said when they were written may have been changed by a reload, or by hand.
+  const destinations = story.destinations.map((one) => {
+    const nextAttempt = now.find(({ destination }) => destination === one.destination)?.nextAttempt;
+    return nextAttempt === undefined ? one : { ...one, nextAttempt };
+  });
+  return { ...story, destinations, now };
+}
+
+function nowOf(delivery: Delivery, gates: Gates, overrides: readonly OverrideView[]): DeliveryNow {
+  const { destination, nextAttemptMs } = delivery;
+  const state = gates.stateOf(delivery);
+  const expiresMs = gates.expiryOf(delivery);
+  const override = overrides.find(({ domain }) => domain === destination);
+  const isWaiting = state !== 'active' && state !== 'held';
+  return {
+    ...{ destination, state, waitsFor: gates.barriersOf(delivery).map(viewOfBarrier) },
+    ...(isWaiting ? { nextAttempt: instant(nextAttemptMs) } : {}),
+    ...(expiresMs === undefined ? {} : { expires: instant(expiresMs) }),
+    ...(override ? { override } : {}),
+  };
+}

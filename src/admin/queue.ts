@@ -1,0 +1,105 @@
+/**
+ * The queue as the API sees it: lists, one message explained, what is done to many at once, and what
+ * other retry settings would do.
+ */
+import type { MessageId } from '../mail/message-id.ts';
+import type { HoldRules } from '../queue/hold-rules.ts';
+import { describePattern } from '../queue/mail-pattern.ts';
+import type { QueueControl } from '../queue/queue-control.ts';
+import type { Preview, Shift } from '../queue/reschedule.ts';
+import type { RetrySettings } from '../queue/retry-schedule.ts';
+import type { QueueFilter } from '../queue/selection.ts';
+import {
+  QueueActions,
+  type QueueActionsParts,
+  type QueueAnswer,
+  type QueueOrder,
+} from './queue-actions.ts';
+import { instant } from './queue-barriers.ts';
+import { type ListParts, listQueue, type QueuePage } from './queue-list.ts';
+import { type MessageView, type ShowParts, showMessage } from './queue-show.ts';
+import { type QueueSummary, type SummaryParts, summarizeQueue } from './queue-summary.ts';
+
+export interface HoldView {
+  /** What it holds, in words. */
+  readonly rule: string;
+  readonly domain?: string | undefined;
+  readonly sender?: string | undefined;
+  readonly recipient?: string | undefined;
+  readonly reason: string;
+  readonly by: string;
+  /** RFC 3339, UTC. */
+  readonly since: string;
+  /** When it is over by itself; absent: never. */
+  readonly expires?: string;
+}
+
+type ShiftView = Omit<Shift, 'firstBeforeMs' | 'firstAfterMs'> & {
+  /** RFC 3339, UTC. */
+  readonly firstBefore?: string;
+  readonly firstAfter?: string;
+};
+
+export interface PreviewView {
+  readonly total: ShiftView;
+  readonly destinations: readonly (ShiftView & { readonly domain: string })[];
+}
+
+export interface QueueAdmin {
+  list(
+    filter: QueueFilter,
+    page: { limit: number; after?: string | undefined },
+  ): Promise<QueuePage>;
+  summary(limit: number): Promise<QueueSummary>;
+  /** Undefined when it is not in the queue. */
+  show(id: MessageId): Promise<MessageView | undefined>;
+  holds(): readonly HoldView[];
+  /** Rejects with the system's error when the disk does not take it. */
+  act(order: QueueOrder, actor: string): Promise<QueueAnswer>;
+  previewRetry(settings: RetrySettings): Promise<PreviewView>;
+}
+
+export interface QueueAdminParts
+  extends ListParts,
+    SummaryParts,
+    ShowParts,
+    Omit<QueueActionsParts, 'control'> {
+  readonly control: QueueControl;
+  readonly rules: HoldRules;
+  readonly preview: (settings: RetrySettings) => Promise<Preview>;
+}
+
+export function createQueueAdmin(parts: QueueAdminParts): QueueAdmin {
+  const actions = new QueueActions(parts);
+  return {
+    list: (filter, page) => listQueue(filter, page, parts),
+    summary: (limit) => summarizeQueue(limit, parts),
+    show: (id) => showMessage(id, parts),
+    holds: () =>
+      parts.rules.list().map(({ pattern, reason, by, since, expires }) => ({
+        rule: describePattern(pattern),
+        ...pattern,
+        ...{ reason, by, since: instant(since) },
+        ...(expires === undefined ? {} : { expires: instant(expires) }),
+      })),
+    act: (order, actor) => actions.act(order, actor),
+    async previewRetry(settings) {
+      const { total, destinations } = await parts.preview(settings);
+      return {
+        total: viewOfShift(total),
+        destinations: destinations.map(({ destination, ...one }) => ({
+          domain: destination,
+          ...viewOfShift(one),
+        })),
+      };
+    },
+  };
+}
+
+function viewOfShift({ firstBeforeMs, firstAfterMs, ...counts }: Shift): ShiftView {
+  return {
+    ...counts,
+    ...(firstBeforeMs === undefined ? {} : { firstBefore: instant(firstBeforeMs) }),
+    ...(firstAfterMs === undefined ? {} : { firstAfter: instant(firstAfterMs) }),
+  };
+}

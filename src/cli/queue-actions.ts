@@ -1,0 +1,131 @@
+/**
+ * `stsrelay queue retry | hold | release | bounce | drop`: by ids, or by filters.
+ */
+import { Option } from 'commander';
+import { LONGEST_HOLD_REASON } from '../queue/hold-rules.ts';
+import { EXIT_CODES, parseSpan, parseText } from './answers.ts';
+import { type CliCommand, CliError, EXIT, type Invocation } from './command.ts';
+import { requireDataDir } from './configuration.ts';
+import { type ActionAnswer, act } from './queue-client.ts';
+import { FILTER_NOTES, FILTER_OPTIONS, filterOf, idsOf } from './queue-filter.ts';
+import { print, printable, printError, printJson } from './terminal.ts';
+
+const dryRun = () => new Option('--dry-run', 'say how many it would touch, and do nothing');
+const all = () => new Option('--all', 'everything, in place of a filter');
+const reason = (what: string) =>
+  new Option('--reason <text>', what).argParser(parseText(LONGEST_HOLD_REASON));
+const COMMON = () => [...FILTER_OPTIONS, all(), dryRun()];
+
+const NOTES = `${FILTER_NOTES}
+${EXIT_CODES.replace('the answer is no', 'nothing fits')}`;
+
+export const queueRetry: CliCommand = {
+  usage: 'retry [ids...]',
+  summary: 'try now what waits for its time; a destination whose hosts are away gets a probe',
+  options: COMMON(),
+  notes: `
+What is held or paused stays where it is: release or resume it.
+${NOTES}`,
+  run: (invocation) => run(invocation, 'retry'),
+};
+
+export const queueHold: CliCommand = {
+  usage: 'hold [ids...]',
+  summary: 'keep mail in the queue: it is neither attempted nor given up',
+  options: [
+    ...COMMON(),
+    reason('why, e.g. a ticket'),
+    new Option(
+      '--for <duration>',
+      'for how long: 2h, 7d; without it until `queue release`',
+    ).argParser(parseSpan),
+    new Option('--only-queued', 'not what comes in later'),
+  ],
+  notes: `
+By --domain, --sender, --recipient or --all alone, mail that comes in later is held, too (\`queue holds\` lists these
+rules); with ids, --state or --older-than what is queued now. Holds are kept over restarts.
+${NOTES}`,
+  run: (invocation) => run(invocation, 'hold'),
+};
+
+export const queueRelease: CliCommand = {
+  usage: 'release [ids...]',
+  summary: 'end holds',
+  options: COMMON(),
+  notes: `
+The filters with which mail was held end that rule, too; --all ends all of them.
+${NOTES}`,
+  run: (invocation) => run(invocation, 'release'),
+};
+
+export const queueBounce: CliCommand = {
+  usage: 'bounce [ids...]',
+  summary: 'give mail up and tell its senders',
+  options: [...COMMON(), reason('why: the senders read it')],
+  notes: `
+With --recipient those recipients alone are given up. What is being attempted is given up after that, unless
+it was delivered.
+${NOTES}`,
+  run: (invocation) => run(invocation, 'bounce'),
+};
+
+export const queueDrop: CliCommand = {
+  usage: 'drop [ids...]',
+  summary: 'remove mail and tell nobody; the log has a line for each recipient',
+  options: [...COMMON(), reason('why, for the log')],
+  notes: `
+With --recipient those recipients alone are removed.
+${NOTES}`,
+  run: (invocation) => run(invocation, 'drop'),
+};
+
+async function run(invocation: Invocation, action: string) {
+  const { options } = invocation;
+  const ids = idsOf(invocation);
+  const filter = filterOf(invocation);
+  const isAll = options['all'] === true;
+  const ways = [ids.length > 0, Object.keys(filter).length > 0, isAll].filter(Boolean);
+  if (ways.length !== 1) {
+    throw new CliError(EXIT.wrong, 'say which messages: by their ids, by filters, or --all');
+  }
+  const span = options['for'] as number | undefined;
+  const body = {
+    ...(ids.length > 0 ? { ids } : isAll ? { all: true } : { filter }),
+    ...(options['dryRun'] === true ? { dryRun: true } : {}),
+    ...(typeof options['reason'] === 'string' ? { reason: options['reason'] } : {}),
+    ...(span === undefined ? {} : { expires: new Date(Date.now() + span).toISOString() }),
+    ...(options['onlyQueued'] === true ? { onlyQueued: true } : {}),
+  };
+  const answer = await act(requireDataDir(invocation), action, body);
+  if (invocation.json) printJson({ ok: true, ...answer });
+  else tell(answer);
+  const isRule = answer.rule !== undefined;
+  return answer.touched + answer.underWay > 0 || isRule ? EXIT.done : EXIT.no;
+}
+
+const DONE: Readonly<Record<string, readonly [string, string]>> = {
+  retry: ['due now', 'would be due now'],
+  hold: ['held', 'would be held'],
+  release: ['released', 'would be released'],
+  bounce: ['bounced', 'would be bounced'],
+  drop: ['dropped', 'would be dropped'],
+};
+
+function tell(answer: ActionAnswer): void {
+  const { action, dryRun, matched, touched, underWay, closed, recipients, rule, rulesLeft } =
+    answer;
+  const words = DONE[action]?.[dryRun ? 1 : 0] ?? action;
+  const whom = recipients === undefined ? '' : ` (${recipients} recipients)`;
+  print(`${touched} of ${matched} deliveries ${words}${whom}`);
+  if (underWay > 0) {
+    const later = action === 'retry' ? '' : '; what is left of them after that follows';
+    printError(`${underWay} are being attempted${later}`);
+  }
+  if (closed) printError(`${closed} wait on: their destination is paused, or its hosts are away`);
+  if (rule !== undefined) {
+    const what =
+      action === 'release' ? 'ended' : dryRun ? 'would hold from now on' : 'holds from now on';
+    printError(`rule ${what}: ${printable(rule)}`);
+  }
+  for (const left of rulesLeft ?? []) printError(`still held by a rule: ${printable(left)}`);
+}

@@ -1,0 +1,51 @@
+/**
+ * The filters of the queue commands, as options and as the API takes them.
+ */
+import { InvalidArgumentError, Option } from 'commander';
+import { parseDuration } from '../config/units.ts';
+import { isMessageId } from '../mail/message-id.ts';
+import { quoted } from '../protocol/quote.ts';
+import { QUEUE_STATES } from '../queue/gates.ts';
+import { CliError, EXIT, type Invocation } from './command.ts';
+import type { Filter } from './queue-client.ts';
+
+export const FILTER_OPTIONS: readonly Option[] = [
+  new Option('--domain <domain>', 'for this destination'),
+  new Option('--sender <address>', 'from this sender; * stands for anything, <> for no sender'),
+  new Option('--recipient <address>', 'to this recipient; * stands for anything'),
+  new Option('--state <state>', 'in this state').choices([...QUEUE_STATES, 'deferred']),
+  new Option('--older-than <duration>', 'received so long ago or longer: 30m, 2h, 7d').argParser(
+    (text: string) => {
+      const ms = parseDuration(text);
+      if (ms !== undefined) return text;
+      throw new InvalidArgumentError('It is a duration: 30m, 2h, 7d.');
+    },
+  ),
+];
+
+export const FILTER_NOTES = `
+Filters: all that are given have to be true. A row, and what is done, is about one message for one destination;
+states are ${QUEUE_STATES.join(', ')}: due means that it is next, parked that its destination is closed,
+delayed (or deferred) that it waits for its time.`;
+
+/** The filter somebody gave. */
+export function filterOf({ options }: Invocation): Filter {
+  const given: Record<string, string> = {};
+  for (const name of ['domain', 'sender', 'recipient', 'state', 'olderThan']) {
+    const value = options[name];
+    if (typeof value === 'string') given[name] = value;
+  }
+  return given;
+}
+
+/** The ids somebody gave. Throws CliError for what is none. */
+export function idsOf({ args }: Invocation): readonly string[] {
+  return args.map((text) => {
+    const id = text.trim().toUpperCase();
+    if (isMessageId(id)) return id;
+    throw new CliError(
+      EXIT.wrong,
+      `${quoted(text)} is no message id: 16 letters and digits, as after "queued as"`,
+    );
+  });
+}
