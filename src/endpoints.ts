@@ -132,6 +132,9 @@ function setQueueGauges(metrics: Metrics, engine: Engine): void {
   const breakers = engine.breakers();
   metrics.breakerState.set({ state: 'open' }, breakers.open);
   metrics.breakerState.set({ state: 'half-open' }, breakers.halfOpen);
+  const rates = engine.rates();
+  metrics.rateClosed.set({ scope: 'domain' }, rates.domain);
+  metrics.rateClosed.set({ scope: 'site' }, rates.site);
   metrics.queueMessages.set({ state: 'active' }, inFlight);
   metrics.queueMessages.set({ state: 'due' }, due);
   metrics.queueMessages.set({ state: 'parked' }, parked);

@@ -31,6 +31,8 @@ import { Ledger, type LedgerSummary } from './queue/ledger.ts';
 import { Outbox } from './queue/outbox.ts';
 import type { Pauses } from './queue/pauses.ts';
 import { QueueControl } from './queue/queue-control.ts';
+import { SharedRateCount } from './queue/rate-count.ts';
+import { Rates } from './queue/rates.ts';
 import { Reconciler } from './queue/reconciler.ts';
 import { Recovery } from './queue/recovery.ts';
 import { asScheduled, type Preview, previewRetry, reschedule } from './queue/reschedule.ts';
@@ -84,6 +86,10 @@ export interface Engine {
   readonly ledger: Ledger;
   /** How many groups of hosts are closed. */
   breakers(): ReturnType<SiteWatch['counts']>;
+  /** How many rates are used up that mail waits for. */
+  rates(): ReturnType<Rates['counts']>;
+  /** Other settings hold: what waits and need not any more goes on at once. */
+  settingsChanged(): void;
   /** Take no more jobs; attempts under way get `graceMs`, then are cut short and stay queued. */
   drain(graceMs: number): Promise<void>;
   /** Let go of Redis. */
@@ -96,7 +102,7 @@ const SLOTS = 1000;
 const ATTEMPT_MS = 60 * 60_000;
 /** For attempts that were cut short to come to an end. */
 const CUT_SHORT_MS = 2000;
-/** How often what is paused is looked through for what has reached its lifetime. */
+/** How often what is paused, or waits for a rate, is looked through for what has reached its lifetime. */
 const PAUSED_LOOK_MS = 60_000;
 
 /** Make everything ready to take mail, to read the queue, and then to begin. */
@@ -113,18 +119,30 @@ export function createEngine(parts: EngineParts): Engine {
   );
   const connections = connectionLimits(() => parts.settings().destinations);
   const isPaused = (destination: Destination) => parts.pauses.of(destination) !== undefined;
-  const gate = new Gate({ ledger, connections, slots: SLOTS, isPaused });
   const ending = new AbortController();
   const names = queueNames(parts.settings().redis.keyPrefix, parts.node);
   const onRedisError = (error: Error) => queueEvents.redisError('connection', error);
   const producer = connectRedis(parts.redis, 'fail-fast', onRedisError);
   const consumer = connectRedis(parts.redis, 'wait', onRedisError);
+  const rates: Rates = new Rates({
+    ledger,
+    settings: () => parts.settings().destinations,
+    count: new SharedRateCount({
+      ...{ redis: producer, keyPrefix: parts.settings().redis.keyPrefix, clock },
+      onError: (error) => queueEvents.redisError('rate', error),
+    }),
+    clock,
+    events: queueEvents,
+    supply: (lane) => dispatcher.supply(lane),
+    goRound: (site) => dispatcher.goRound(site),
+  });
+  const gate = new Gate({ ledger, connections, slots: SLOTS, isPaused, rates });
   const jobs = new JobQueue(producer, names, onRedisError);
   const outbox = new Outbox({ jobs, clock, events: queueEvents });
-  const dispatcher = new Dispatcher({ ledger, gate, outbox, clock });
+  const dispatcher = new Dispatcher({ ledger, gate, outbox, clock, rates });
   const attempts = new Attempts({ ledger, dispatcher, clock, events: queueEvents });
   const gates = new Gates({
-    ...{ gate, clock, pauses: parts.pauses },
+    ...{ clock, rates, pauses: parts.pauses },
     retry: () => retry(),
     redisIsAway: () => producer.status !== 'ready',
   });
@@ -218,6 +236,7 @@ export function createEngine(parts: EngineParts): Engine {
       const why = `delivery to ${domain} is paused${reason === '' ? '' : `: ${reason}`}`;
       if (lane) watch.expireOf(lane, why);
     }
+    for (const { lane, reason } of rates.holding()) watch.expireOf(lane, reason);
     cancelPausedLook = clock.after(PAUSED_LOOK_MS, lookAtPaused);
   }
   let worker: DeliveryWorker | undefined;
@@ -252,14 +271,23 @@ export function createEngine(parts: EngineParts): Engine {
       if (lane) dispatcher.supply(lane);
     },
     redisIsBack: () => reconciler.wake(),
-    summary: () => ({ messages: ledger.messageCount, ...ledger.summary(clock.now(), isPaused) }),
+    summary() {
+      const isParked = (destination: Destination) => {
+        const lane = ledger.lane(destination);
+        return isPaused(destination) || (lane !== undefined && rates.isHolding(lane));
+      };
+      return { messages: ledger.messageCount, ...ledger.summary(clock.now(), isParked) };
+    },
     breakers: () => watch.counts(),
+    rates: () => rates.counts(),
+    settingsChanged: () => reconciler.wake(),
     async drain(graceMs) {
       await Promise.all([reconciler.stop(), delayWarnings.stop()]);
       dispatcher.stop();
       watch.stop();
       control.stop();
       attempts.stop();
+      rates.stop();
       cancelPausedLook();
       await worker?.drain(graceMs);
       ending.abort();
@@ -270,6 +298,7 @@ export function createEngine(parts: EngineParts): Engine {
       watch.stop();
       control.stop();
       attempts.stop();
+      rates.stop();
       cancelPausedLook();
       ending.abort();
       await worker?.close(CUT_SHORT_MS);

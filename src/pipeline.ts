@@ -3,7 +3,7 @@
  *
  *   load     what the spool says is left to do
  *   transact route, policy, session: once, or as often as a server's limits ask (transactions.ts);
- *            where its hosts are away or busy, the attempt is put off and does not count
+ *            where its hosts are away or busy, or its rate is used up, the attempt is put off and does not count
  *   recheck  before a policy makes it fail for good, the policy is fetched anew (RFC 8461 §5.1)
  *   settle   every recipient's fate, durable, and the next attempt
  *   finish   the DSN that is owed; the message removed when nobody is left

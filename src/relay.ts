@@ -159,6 +159,7 @@ class RunningRelay implements Relay {
     const hasOtherRetries = differs(ground.settings.retry, settings.retry);
     ground.settings = settings;
     if (hasOtherRetries) void this.#engine?.retryChanged();
+    this.#engine?.settingsChanged();
     this.log.setLevel('info'); // or nobody would see that the level was raised
     ground.events.relay.reloaded({ needRestart });
     this.log.setLevel(settings.log.level);

@@ -41,8 +41,8 @@ export interface TransactionStages {
   credentialsFor(route: Route): Promise<CredentialsRead>;
   readonly runSession: WalkSteps['runSession'];
   settle(attempt: AttemptOutcomes): Promise<AttemptRecord>;
-  /** Whether there is room for an attempt at these hosts. */
-  hasRoomFor(route: Route): boolean;
+  /** Whether there is room for an attempt at these hosts; from then on it counts for their rate. */
+  hasRoomFor(route: Route): boolean | Promise<boolean>;
   onSession(id: MessageId, destination: Destination, result: SessionResult): void;
   /** All sessions of a transaction, or of the search for one. */
   onSessions(route: Route, results: readonly SessionResult[]): void;
@@ -126,7 +126,8 @@ async function attemptTransaction(
   const routed = await stages.findRoute(destination, signal);
   if (isStopping(signal)) return 'cut-short';
   if (routed.kind === 'failed') return withoutSession(routed.failure);
-  if (!course && !stages.hasRoomFor(routed.route)) return 'cut-short';
+  const hasRoom = course !== undefined || stages.hasRoomFor(routed.route);
+  if (!(typeof hasRoom === 'boolean' ? hasRoom : await hasRoom)) return 'cut-short';
   const route = stayOn(course, routed.route);
 
   const policy = await stages.tlsPolicy(route, signal);

@@ -30,6 +30,7 @@ function untilOf(barrier: Barrier): number | undefined {
     case 'hold':
       return barrier.hold.untilMs;
     case 'backoff':
+    case 'rate':
       return barrier.untilMs;
     case 'pause':
       return barrier.pause.expires;
@@ -61,6 +62,11 @@ function textOf(barrier: Barrier): string {
         `The hosts of this destination (${site}) have not answered since ${instant(sinceMs)}, ` +
         `${failures} attempts in a row; ${next}, and all others wait for that. Last: ${lastFailure}`
       );
+    }
+    case 'rate': {
+      const { rate, site, untilMs } = barrier;
+      const whose = site === undefined ? 'of this destination' : `of its hosts (${site})`;
+      return `The rate ${whose}, ${rate}, is used up until ${instant(untilMs)}.`;
     }
     case 'connections':
       return (

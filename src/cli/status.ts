@@ -80,7 +80,8 @@ const QUEUE_WORDS: Readonly<Record<string, (count: number) => string>> = {
   messages: (count) => `${count} messages`,
   inFlight: (count) => `${count} deliveries under way`,
   due: (count) => `${count} due`,
-  parked: (count) => `${count} parked: their hosts are away, or they are paused`,
+  parked: (count) =>
+    `${count} parked: their hosts are away, their rate is used up, or they are paused`,
   delayed: (count) => `${count} waiting for their time`,
   held: (count) => `${count} held`,
   overdue: (count) => `${count} overdue`,

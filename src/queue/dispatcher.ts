@@ -14,6 +14,7 @@ import type { QueueJob } from './job-queue.ts';
 import type { Delivery, Lane } from './lane.ts';
 import type { Ledger } from './ledger.ts';
 import type { Outbox } from './outbox.ts';
+import { type Limits, NO_RATES } from './rates.ts';
 import type { Site, SiteKey } from './site.ts';
 
 export interface DispatcherParts {
@@ -21,6 +22,7 @@ export interface DispatcherParts {
   readonly gate: Gate;
   readonly outbox: Pick<Outbox, 'put' | 'withdraw' | 'shut'>;
   readonly clock: Clock;
+  readonly rates?: Pick<Limits, 'take' | 'waits'>;
   /** How long one turn of a lane waits for mail, in milliseconds. */
   readonly longRestMs?: number;
 }
@@ -38,10 +40,13 @@ export class Dispatcher {
   readonly #gate: Gate;
   readonly #outbox: DispatcherParts['outbox'];
   readonly #clock: Clock;
+  readonly #rates: NonNullable<DispatcherParts['rates']>;
   readonly #longRestMs: number;
   #isStopped = false;
 
-  constructor({ ledger, gate, outbox, clock, longRestMs = LONG_REST_MS }: DispatcherParts) {
+  constructor(parts: DispatcherParts) {
+    const { ledger, gate, outbox, clock, rates = NO_RATES, longRestMs = LONG_REST_MS } = parts;
+    this.#rates = rates;
     this.#longRestMs = longRestMs;
     this.#ledger = ledger;
     this.#gate = gate;
@@ -61,7 +66,7 @@ export class Dispatcher {
     if (this.#isStopped) return;
     const now = this.#clock.now();
     lane.waiting.fallDue(now);
-    for (const resume of this.#gate.isPaused(lane) ? [] : lane.resting) {
+    for (const resume of this.#gate.isClosed(lane, now) ? [] : lane.resting) {
       const delivery = this.#ledger.claim(lane, now);
       if (!delivery) break;
       resume(delivery);
@@ -70,7 +75,9 @@ export class Dispatcher {
     // Whoever rests on a connection of the site makes way.
     const [end] = lane.site.refused.has(lane) ? lane.site.resting : [];
     end?.();
-    this.#setWake(lane);
+    if (this.#gate.rateClosedUntilMs(lane, now) === undefined) this.#setWake(lane);
+    // It is supplied again at the end of the window; until then it need not know what falls due.
+    else if (lane.waiting.dueCount > 0) this.#rates.waits(lane);
   }
 
   #setWake(lane: Lane): void {
@@ -109,14 +116,15 @@ export class Dispatcher {
 
   /**
    * A delivery that is attempted goes to these hosts: from now on its lane shares their limits. False
-   * when they leave no room for it at the moment: it shall wait for another turn.
+   * when they, or its rate, leave no room for it at the moment: it shall wait for another turn. Where there
+   * is a rate the other nodes have to be heard first.
    */
-  place({ lane, turn }: Delivery, key: SiteKey): boolean {
+  place({ lane, turn }: Delivery, key: SiteKey): boolean | Promise<boolean> {
     this.#ledger.sites.move(lane, key);
     const from = turn?.site;
     const hasRoom = turn === undefined || this.#gate.hasRoom(turn, this.#clock.now());
-    if (from && from !== turn.site) this.#goRound(from);
-    return hasRoom;
+    if (from && from !== turn.site) this.goRound(from);
+    return hasRoom && this.#rates.take(lane);
   }
 
   async #rest(lane: Lane): Promise<Delivery | undefined> {
@@ -145,16 +153,16 @@ export class Dispatcher {
   /** The turn is over; another lane may have waited for it, and this one may go on. */
   end(turn: Turn): void {
     this.#gate.end(turn);
-    this.#goRound(turn.site);
+    this.goRound(turn.site);
     const other = this.#gate.nextRefused();
     if (other) this.supply(other);
     this.supply(turn.lane);
   }
 
   /** There is room at the site for lanes that waited for it. */
-  #goRound(site: Site): void {
+  goRound(site: Site): void {
     // One that waited may have enough by now; then it is the next one's.
-    for (let left = site.refused.size; left > 0; left--) {
+    for (let left = site.refused.size + site.held.size; left > 0; left--) {
       const alike = this.#gate.nextOfSite(site, this.#clock.now());
       if (alike) this.supply(alike);
       else break;

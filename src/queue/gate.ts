@@ -17,11 +17,15 @@
  * A turn that ends to be asked for anew costs a round through Redis. So it ends for another lane's
  * sake only where that helps one: a lane's only turn, which would come back at once, not before
  * all slots are in use.
+ *
+ * A lane whose rate is used up (queue/rates.ts) gets no turn, and those it has end, until the window is over.
+ * Where it shares the rate with others at its hosts they are held in line, and go on in that order.
  */
 import { randomBytes } from 'node:crypto';
 import type { Destination } from '../mail/route.ts';
 import type { Lane } from './lane.ts';
 import type { Ledger } from './ledger.ts';
+import { type Limits, NO_RATES } from './rates.ts';
 import type { Site } from './site.ts';
 
 export interface Turn {
@@ -43,6 +47,7 @@ export interface GateParts {
   readonly slots: number;
   /** Whether an administrator has paused it: then it gets none. */
   readonly isPaused?: (destination: Destination) => boolean;
+  readonly rates?: Pick<Limits, 'closedUntilMs' | 'isSharedClosed'>;
 }
 
 /** Lanes of a site whose limits are looked at; beyond these the first ones speak for all. */
@@ -52,6 +57,7 @@ export class Gate {
   readonly #ledger: Ledger;
   readonly #connections: (destination: Destination) => number;
   readonly #isPaused: (destination: Destination) => boolean;
+  readonly #rates: NonNullable<GateParts['rates']>;
   readonly #slots: number;
   readonly #shared: number;
   readonly #restful: number;
@@ -63,9 +69,11 @@ export class Gate {
   readonly #run = randomBytes(6).toString('hex');
   #named = 0;
 
-  constructor({ ledger, connections, slots, isPaused = () => false }: GateParts) {
+  constructor(parts: GateParts) {
+    const { ledger, connections, slots, isPaused = () => false, rates = NO_RATES } = parts;
     this.#ledger = ledger;
     this.#isPaused = isPaused;
+    this.#rates = rates;
     this.#connections = connections;
     this.#slots = slots;
     this.#shared = Math.ceil(slots / 2);
@@ -77,23 +85,33 @@ export class Gate {
     return `${this.#run}-${this.#named++}`;
   }
 
-  /** Whether an administrator has paused the lane's destination. */
-  isPaused({ destination }: Lane): boolean {
-    return this.#isPaused(destination);
+  /** Until when the lane's rate is used up; absolute, ms. Undefined: it is not. */
+  rateClosedUntilMs(lane: Lane, nowMs: number): number | undefined {
+    return this.#rates.closedUntilMs(lane, nowMs);
   }
 
-  /** How many turns a destination may have for its own sake. */
+  /** Whether the lane gets nothing now, however much room there is: paused by an administrator, or its rate is used up. */
+  isClosed(lane: Lane, nowMs: number): boolean {
+    return this.#limitOf(lane, nowMs) === 0;
+  }
+
+  /** How many turns a lane may have for its own sake. */
+  #limitOf(lane: Lane, nowMs: number): number {
+    return this.rateClosedUntilMs(lane, nowMs) === undefined ? this.#limit(lane.destination) : 0;
+  }
+
+  /** The same as far as its connections go. */
   #limit(destination: Destination): number {
     return this.#isPaused(destination) ? 0 : this.#connections(destination);
   }
 
   /** New turns for what is due in the lane and was not asked for yet. */
   ask(lane: Lane, nowMs: number): readonly Turn[] {
-    const { site } = lane;
-    const wanted = Math.min(
-      lane.waiting.dueCount - lane.turnsAsked,
-      this.#limit(lane.destination) - lane.turns,
-    );
+    const { site, waiting } = lane;
+    const limit = this.#limitOf(lane, nowMs);
+    const wanted = Math.min(waiting.dueCount - lane.turnsAsked, limit - lane.turns);
+    const hasMail = waiting.dueCount + waiting.laterCount > 0;
+    note(site.held, lane, limit === 0 && hasMail && this.#rates.isSharedClosed(site, nowMs));
     const room = Math.max(0, Math.min(wanted, this.#most(site, nowMs, lane) - site.turns));
     note(site.refused, lane, room < wanted && site.breaker.state(nowMs) !== 'open');
     const free = Math.max(this.#shared - this.#turns.size, lane.turns === 0 ? 1 : 0);
@@ -155,7 +173,7 @@ export class Gate {
   /** Whether the lane or its site has more turns than it may: a limit was lowered, a breaker opened, or it moved. */
   isOver(turn: Turn, nowMs: number): boolean {
     const { lane } = turn;
-    if (lane.turnsTaken > this.#limit(lane.destination)) return true;
+    if (lane.turnsTaken > this.#limitOf(lane, nowMs)) return true;
     if (!this.hasRoom(turn, nowMs)) return true;
     return lane.site.turns > this.#most(lane.site, nowMs, lane);
   }
@@ -176,13 +194,14 @@ export class Gate {
   /** Whether turns may rest: nobody waits for their slot, and there are enough for lanes that have none. */
   mayRest({ site }: Lane, nowMs: number): boolean {
     if (site.refused.size > 0 || site.breaker.state(nowMs) !== 'closed') return false;
+    if (site.held.size > 0 && !this.#rates.isSharedClosed(site, nowMs)) return false;
     return this.#refused.size === 0 && this.#turns.size < this.#restful;
   }
 
   /** Whether another lane would gain by the end of one of this lane's turns. */
   isWaitedFor(lane: Lane): boolean {
     if (this.#turns.size >= this.#slots) return true;
-    if (hasOthers(lane.site.refused, lane)) return true;
+    if (hasOthers(lane.site.refused, lane) || hasOthers(lane.site.held, lane)) return true;
     return hasOthers(this.#refused, lane) && lane.turnsTaken > 1;
   }
 
@@ -191,9 +210,11 @@ export class Gate {
     return this.#turns.size >= this.#shared ? undefined : takeFirst(this.#refused);
   }
 
-  /** The same, of those that were refused one for their site's sake. */
+  /** The same, of those that were refused one for their site's sake, or had to wait for the rate they share. */
   nextOfSite(site: Site, nowMs: number): Lane | undefined {
-    return site.turns >= this.#most(site, nowMs) ? undefined : takeFirst(site.refused);
+    if (site.turns >= this.#most(site, nowMs)) return undefined;
+    if (site.refused.size > 0) return takeFirst(site.refused);
+    return this.#rates.isSharedClosed(site, nowMs) ? undefined : takeFirst(site.held);
   }
 
   /** Turns asked, the longest asked first. */

@@ -5,9 +5,9 @@
 import type { Hold } from '../mail/hold.ts';
 import { timeOfId } from '../mail/message-id.ts';
 import type { Clock } from '../platform/clock.ts';
-import type { Gate } from './gate.ts';
 import type { Delivery, Lane } from './lane.ts';
 import type { Pause, Pauses } from './pauses.ts';
+import type { Rates } from './rates.ts';
 import { expiry, type RetrySettings, scheduleFor } from './retry-schedule.ts';
 
 /** `due`: it goes as soon as it has its turn; `parked`: due, and its destination is closed. */
@@ -36,6 +36,14 @@ export type Barrier =
       readonly lastFailure: string;
     }
   | {
+      readonly kind: 'rate';
+      readonly untilMs: number;
+      /** e.g. `100/1m` */
+      readonly rate: string;
+      /** Those it shares the rate with; absent: it has its own. */
+      readonly site?: string;
+    }
+  | {
       /** All that its hosts may have at once are busy. */
       readonly kind: 'connections';
       readonly site: string;
@@ -47,8 +55,8 @@ export type Barrier =
   | { readonly kind: 'turn'; readonly redisIsAway: boolean };
 
 export interface GatesParts {
-  readonly gate: Pick<Gate, 'isPaused'>;
   readonly pauses: Pick<Pauses, 'of'>;
+  readonly rates: Pick<Rates, 'closedBy'>;
   readonly clock: Clock;
   readonly retry: () => RetrySettings;
   readonly redisIsAway: () => boolean;
@@ -70,8 +78,10 @@ export class Gates {
 
   /** Whether what is due in a lane has to wait all the same. */
   isClosed(lane: Lane): boolean {
-    const { gate, clock } = this.#parts;
-    return lane.site.breaker.state(clock.now()) !== 'closed' || gate.isPaused(lane);
+    const { pauses, clock, rates } = this.#parts;
+    if (lane.site.breaker.state(clock.now()) !== 'closed') return true;
+    if (pauses.of(lane.destination) !== undefined) return true;
+    return rates.closedBy(lane, clock.now()) !== undefined;
   }
 
   /** All that is in its way now, the first one first; empty while it is attempted. */
@@ -98,11 +108,14 @@ export class Gates {
   }
 
   /** What closes a whole destination. */
-  barriersOfLane({ destination, site }: Pick<Lane, 'destination' | 'site'>): readonly Barrier[] {
-    const { pauses, clock } = this.#parts;
+  barriersOfLane(lane: Lane): readonly Barrier[] {
+    const { pauses, clock, rates } = this.#parts;
+    const { destination, site } = lane;
     const barriers: Barrier[] = [];
     const pause = pauses.of(destination);
     if (pause) barriers.push({ kind: 'pause', pause });
+    const rate = rates.closedBy(lane, clock.now());
+    if (rate) barriers.push({ kind: 'rate', ...rate });
     const { breaker, key, lastFailure } = site;
     const state = breaker.state(clock.now());
     if (state === 'closed') return barriers;

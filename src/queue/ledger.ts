@@ -29,7 +29,10 @@ const NEVER = { failures: Number.POSITIVE_INFINITY, probeEvery: 0 };
 export type LedgerSummary = {
   readonly inFlight: number;
   readonly due: number;
-  /** Due, but their hosts are away, or they are paused: they wait until a probe gets through, or they are resumed. */
+  /**
+   * Due, but their hosts are away, they are paused, or their rate is used up: they wait until a probe gets through,
+   * they are resumed, or the next window begins.
+   */
   readonly parked: number;
   /** By an administrator. */
   readonly held: number;
@@ -277,7 +280,7 @@ export class Ledger {
     }
   }
 
-  /** How many deliveries are being attempted, due, and waiting; O(lanes). `isPaused`: by an administrator. */
+  /** How many deliveries are being attempted, due, and waiting; O(lanes). `isPaused`: by an administrator, or a rate. */
   summary(
     nowMs: number,
     isPaused: (destination: Destination) => boolean = () => false,

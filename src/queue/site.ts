@@ -22,6 +22,8 @@ export class Site {
   turns = 0;
   /** Lanes that want a turn and may not have one for the site's sake, the first refused first. */
   readonly refused = new Set<Lane>();
+  /** Lanes with mail that may have no turn before the end of a window of the rate they share, the first first. */
+  readonly held = new Set<Lane>();
   /** Turns that wait a moment for the next delivery: called, they end. */
   readonly resting = new Set<() => void>();
   /** Ends the wait for its next probe. */
@@ -85,6 +87,7 @@ export class Sites {
     const { site } = lane;
     site.lanes.delete(lane);
     site.refused.delete(lane);
+    site.held.delete(lane);
     if (site.lanes.size > 0) return;
     this.#withoutMail.add(site);
     const [longest] = this.#withoutMail;

@@ -65,6 +65,16 @@ export function createMetrics() {
       'Groups of hosts whose mail waits because they do not answer: open, or half-open while a probe is due.',
       ['state'],
     ),
+    rateLimited: counter(
+      'rate_limited_total',
+      'Windows of time in which mail had to wait because a rate of `destinations` was used up: that of a domain, or of a group of hosts (site). Fine where a rate is meant to hold mail back; when it grows in every window while `parked` grows too, more comes in than the rate lets out.',
+      ['scope'],
+    ),
+    rateClosed: gauge(
+      'rate_closed',
+      'Domains, and groups of hosts (site), whose mail waits for the next window of their rate now.',
+      ['scope'],
+    ),
     firstAttemptDelay: histogram(
       'first_attempt_delay_seconds',
       'From acknowledgement to the first attempt.',

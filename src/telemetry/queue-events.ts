@@ -4,7 +4,7 @@
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
-export type RedisErrorKind = 'worker' | 'reschedule' | 'add' | 'reconcile' | 'connection';
+export type RedisErrorKind = 'worker' | 'reschedule' | 'add' | 'reconcile' | 'connection' | 'rate';
 
 const QUIET_MS = 10_000;
 /** What was said last about each kind; per process, whoever says it. */
@@ -38,6 +38,15 @@ export function queueEvents(log: Log, metrics: Metrics) {
     },
     breakerClosed(site: string, afterMs: number): void {
       log.write('info', 'queue.breaker_closed', { site, afterSeconds: Math.round(afterMs / 1000) });
+    },
+    /** Mail waits because the rate of a domain, or of hosts, is used up; once a window. */
+    rateReached(
+      scope: 'domain' | 'site',
+      { key, rate, untilMs }: { key: string; rate: string; untilMs: number },
+    ): void {
+      metrics.rateLimited.inc({ scope });
+      const until = new Date(untilMs).toISOString();
+      log.write('info', 'queue.rate_reached', { scope, key, rate, until });
     },
     pauseOver(domain: string): void {
       log.write('info', 'queue.pause_over', { domain });

@@ -176,6 +176,21 @@ test('a breaker that is open gets a probe', async () => {
   await host.waitForMessages(2);
 });
 
+test('a rate that is used up is told of', async () => {
+  const slow = await net.domain('rate.test');
+  await using bed = await start({
+    destinations: { domains: [{ domain: 'rate.test', rate: '1/1h' }] },
+  });
+  const { relay, json, send } = bed;
+  await send('a@rate.test');
+  await waitFor('the first', () => slow.messages.length === 1);
+  await send('b@rate.test');
+  await relay.waitForMetric('stsrelay_queue_messages', 1, { state: 'parked' });
+  const [row] = (await json('queue', 'list')) as Row[];
+  assert.equal(row?.state, 'parked');
+  assert.match(row?.waitsFor ?? '', /^The rate of this destination, 1\/1h, is used up until /);
+});
+
 test('held: what waits, what comes later, over a restart; released', async () => {
   const host = await busy('held.test');
   const other = await net.domain('free.test');

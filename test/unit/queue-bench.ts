@@ -1,5 +1,5 @@
 /**
- * The middle of a relay over a Redis that is a Map: ledger, gate, dispatcher, sites.
+ * The middle of a relay over a Redis that is a Map: ledger, gate, dispatcher, sites, rates.
  */
 import assert from 'node:assert/strict';
 import { newMessageId } from '../../src/mail/message-id.ts';
@@ -9,6 +9,9 @@ import { Gate, type Turn } from '../../src/queue/gate.ts';
 import type { QueueJob } from '../../src/queue/job-queue.ts';
 import type { Delivery } from '../../src/queue/lane.ts';
 import { Ledger } from '../../src/queue/ledger.ts';
+import type { Bucket, RateSettings } from '../../src/queue/rate-bucket.ts';
+import type { RateCount, Unit } from '../../src/queue/rate-count.ts';
+import { Rates } from '../../src/queue/rates.ts';
 import { Sites } from '../../src/queue/site.ts';
 import { type Heard, SiteWatch } from '../../src/queue/site-watch.ts';
 import { foldRecords, type MessageState } from '../../src/spool/message-state.ts';
@@ -23,6 +26,29 @@ class WatchedLedger extends Ledger {
     const entered = super.enter(state, nowMs);
     this.entered.push(...entered);
     return entered;
+  }
+}
+
+/** What all nodes on one Redis count together. */
+export class FakeCount implements RateCount {
+  readonly #clock: FakeClock;
+  readonly #windows = new Map<string, { used: number; endsAtMs: number }>();
+  asked = 0;
+
+  constructor(clock: FakeClock) {
+    this.#clock = clock;
+  }
+
+  async take({ scope, name, rate }: Bucket): Promise<Unit> {
+    this.asked += 1;
+    const now = this.#clock.now();
+    const key = `${scope} ${name} ${rate.perMs}`;
+    let window = this.#windows.get(key);
+    if (!window || window.endsAtMs <= now) window = { used: 0, endsAtMs: now + rate.perMs };
+    this.#windows.set(key, window);
+    const isTaken = window.used < rate.count;
+    if (isTaken) window.used += 1;
+    return { isTaken, left: rate.count - window.used, endsInMs: window.endsAtMs - now };
   }
 }
 
@@ -41,6 +67,11 @@ export class Bench {
   readonly givenUp = new Map<Delivery, string>();
   limit: number;
   limitOf: (destination: string) => number = () => this.limit;
+  rateSettings: RateSettings = { default: { rate: undefined }, domains: [] };
+  readonly count = new FakeCount(this.clock);
+  readonly rates: Rates;
+  /** Whose rate was used up, and until when. */
+  readonly reached: { scope: string; key: string; rate: string; untilMs: number }[] = [];
   readonly gate: Gate;
   readonly dispatcher: Dispatcher;
   readonly jobs = new Map<string, QueueJob>();
@@ -53,8 +84,16 @@ export class Bench {
   constructor(limit = 3, slots = 1000) {
     this.limit = limit;
     const { ledger, clock, jobs } = this;
+    this.rates = new Rates({
+      ...{ ledger, clock, count: this.count },
+      settings: () => this.rateSettings,
+      events: { rateReached: (scope, facts) => void this.reached.push({ scope, ...facts }) },
+      supply: (lane) => this.dispatcher.supply(lane),
+      goRound: (site) => this.dispatcher.goRound(site),
+    });
+    const { rates } = this;
     this.gate = new Gate({
-      ledger,
+      ...{ ledger, rates },
       connections: (destination) => this.limitOf(destination),
       isPaused: (destination) => this.paused.has(destination),
       slots,
@@ -64,7 +103,8 @@ export class Bench {
       withdraw: (jobId: string) => void jobs.delete(jobId),
       shut: () => {},
     };
-    this.dispatcher = new Dispatcher({ ledger, gate: this.gate, outbox: this.outbox, clock });
+    const { gate, outbox } = this;
+    this.dispatcher = new Dispatcher({ ledger, gate, outbox, clock, rates });
     this.watch = new SiteWatch({
       ...{ ledger, clock, sites: this.sites },
       events: {

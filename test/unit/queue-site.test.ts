@@ -365,7 +365,7 @@ type Begun = Awaited<ReturnType<typeof takeAll>>;
 /** One of those begun has its route now: it goes on, or is put off. */
 async function route(bench: Bench, begun: Begun, { which, site }: { which: number; site: number }) {
   const one = begun[which % Math.max(1, begun.length)];
-  if (!one || bench.dispatcher.place(one.delivery, `mx${site}.example`)) return begun;
+  if (!one || (await bench.dispatcher.place(one.delivery, `mx${site}.example`))) return begun;
   bench.putOff(one);
   const others = begun.filter((other) => other !== one);
   const next = await nextNow(bench, one.turn);

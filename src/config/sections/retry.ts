@@ -4,7 +4,6 @@
  */
 import { z } from 'zod';
 import { domain, duration, integer, list, notation, rate } from '../kinds.ts';
-import { notYet } from '../not-yet.ts';
 import { formatDuration, parseDuration } from '../units.ts';
 
 const schedule = () => list(duration('10ms', '30d'), { min: 1, max: 100 });
@@ -75,14 +74,17 @@ const connections = () => integer(1, 1000).describe('Connections at once to one 
 const messagesPerConnection = () =>
   integer(1, 100_000).describe('Messages over one connection before it is closed.');
 const idle = () => duration('0s', '10m').describe('How long an idle connection is kept.');
-const deliveryRate = () => rate().describe('Deliveries to one destination; "" for no limit.');
 
 const destinationLimits = z
   .strictObject({
     connections: connections().prefault(10),
     messagesPerConnection: messagesPerConnection().prefault(100),
     idle: idle().prefault('5s'),
-    rate: notYet(deliveryRate().prefault('')),
+    rate: rate()
+      .prefault('')
+      .describe(
+        'Attempts in a window of time, of all nodes on one Redis together, for all destinations on the same MX hosts that have no rate of their own; "" for no limit.',
+      ),
   })
   .prefault({})
   .describe('For every destination that has nothing else.');
@@ -92,7 +94,11 @@ const destination = z.strictObject({
   connections: connections().optional(),
   messagesPerConnection: messagesPerConnection().optional(),
   idle: idle().optional(),
-  rate: notYet(deliveryRate().optional()),
+  rate: rate()
+    .optional()
+    .describe(
+      'Its own rate, counted for this domain alone; "" for no limit, whatever `default` has.',
+    ),
 });
 
 const breaker = z
