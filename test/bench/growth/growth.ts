@@ -9,6 +9,7 @@ import { inTurn } from '../turn.ts';
 import { measureDeep } from './deep.ts';
 import { measureIdle } from './idle.ts';
 import type { GrowthName } from './names.ts';
+import { measureRedis } from './redis.ts';
 import { measureSizes } from './sizes.ts';
 import { measureSteady } from './steady.ts';
 
@@ -39,6 +40,7 @@ const MEASUREMENTS: Readonly<Record<GrowthName, (site: GrowthSite) => Promise<Gr
   sizes: measureSizes,
   idle: measureIdle,
   steady: measureSteady,
+  redis: measureRedis,
 };
 
 /** Run one. Throws when the relay does not do what it should. */
