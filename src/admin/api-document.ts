@@ -47,8 +47,8 @@ const form = { zodToJsonConfig: { override: plain } };
 const withComponents = createJsonSchemaTransformObject(form);
 
 /** Take note of the routes that are added from now on. */
-export function documentRoutes(api: Api): void {
-  (api as unknown as FastifyInstance).register(swagger, {
+export async function documentRoutes(api: Api): Promise<void> {
+  await (api as unknown as FastifyInstance).register(swagger, {
     openapi: {
       openapi: '3.1.0',
       info: INFO,

@@ -120,7 +120,7 @@ export const domainName = z
       parseDomain(text) ??
       refuse(context, `${quoted(text)} is no domain: letters, digits and hyphens between dots`),
   )
-  .meta({ description: 'A domain, in A-labels or U-labels.', examples: ['example.com'] });
+  .describe('A domain, in A-labels or U-labels.');
 
 /** Of a path with `:domain`. */
 export const domainParams = z.object({ domain: domainName });

@@ -6,7 +6,7 @@
  *
  * A closed API answers every request with the reason.
  */
-import type { FastifyRequest } from 'fastify';
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
 import { addApiDocument, documentRoutes } from './api-document.ts';
@@ -26,6 +26,8 @@ import { addQueueRoutes } from './queue-routes.ts';
 import { addRelayRoutes, type RelayAdmin } from './relay-routes.ts';
 
 const PREFIX = '/api/v1';
+/** What a relay says of its mail is kept nowhere on the way, and is never taken for a page. */
+const HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 /** What a body of megabytes can have wrong is told so far. */
 const MOST_PROBLEMS = 10;
 const LONGEST_PROBLEMS = 2000;
@@ -42,27 +44,34 @@ export interface ApiParts {
 
 /** Serve the API to whom `admit` lets in. */
 export function addApi(app: HttpApp, parts: ApiParts, admit: Admit): void {
+  mountApi(app, admit, (api) => {
+    addRelayRoutes(api, parts.relay);
+    addPolicyRoutes(api, parts.policies);
+    addOverrideRoutes(api, parts.overrides);
+    addDomainRoutes(api, parts.domains);
+    addQueueRoutes(api, parts.queue);
+    addAuditRoutes(api, parts.audit);
+  });
+}
+
+/** Serve what `addRoutes` adds, and its document, to whom `admit` lets in. */
+export function mountApi(app: HttpApp, admit: Admit, addRoutes: (api: Api) => void): void {
   app.decorateRequest('actor', 'unknown');
-  app.register(
-    (scope, _options, done) => {
-      const api = scope.withTypeProvider<ZodTypeProvider>() as Api;
-      api.addHook('onRequest', admit);
-      api.addHook('preValidation', refuseUndeclared);
-      api.setValidatorCompiler<z.ZodType>(({ schema, httpPart }) => validate(schema, httpPart));
-      api.setSerializerCompiler(() => JSON.stringify);
-      // Who was let in runs the relay, and is told what went wrong inside.
-      api.setErrorHandler(answerError(true));
-      api.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'not found' }));
-      documentRoutes(api);
-      // The document has the routes that are added once it is there.
-      api.after(() => {
-        addRoutes(api, parts);
-        addApiDocument(api);
-      });
-      done();
-    },
-    { prefix: PREFIX },
-  );
+  const below: FastifyPluginAsync = async (scope) => {
+    const api = scope.withTypeProvider<ZodTypeProvider>() as Api;
+    api.addHook('onRequest', async (_request, reply) => void reply.headers(HEADERS));
+    api.addHook('onRequest', admit);
+    api.addHook('preValidation', refuseUndeclared);
+    api.setValidatorCompiler<z.ZodType>(({ schema, httpPart }) => validate(schema, httpPart));
+    api.setSerializerCompiler(() => JSON.stringify);
+    // Who was let in runs the relay, and is told what went wrong inside.
+    api.setErrorHandler(answerError(true));
+    api.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'not found' }));
+    await documentRoutes(api);
+    addRoutes(api);
+    addApiDocument(api);
+  };
+  app.register(below, { prefix: PREFIX });
 }
 
 /** Say why there is no API here, and what to do. */
@@ -74,15 +83,6 @@ export function addClosedApi(app: HttpApp, reason: string): void {
     },
     { prefix: PREFIX },
   );
-}
-
-function addRoutes(api: Api, parts: ApiParts): void {
-  addRelayRoutes(api, parts.relay);
-  addPolicyRoutes(api, parts.policies);
-  addOverrideRoutes(api, parts.overrides);
-  addDomainRoutes(api, parts.domains);
-  addQueueRoutes(api, parts.queue);
-  addAuditRoutes(api, parts.audit);
 }
 
 /** What a route does not ask for would be ignored, and somebody sent it for a reason. */

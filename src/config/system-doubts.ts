@@ -16,7 +16,7 @@ import type { Doubt } from './checks.ts';
 import type { Settings } from './settings.ts';
 import { elementAt, type KeyPath } from './structure.ts';
 
-/** Larger secrets are not read (platform/secret-file.ts), which is told when they are needed. */
+/** Larger secrets are not read when they are needed, either (platform/secret-file.ts). */
 const MOST_OCTETS = 4096;
 
 export function findSystemDoubts(settings: Settings): readonly Doubt[] {
@@ -66,24 +66,25 @@ function secretDoubts({ routes, http }: Settings): Doubt[] {
   });
 }
 
-/** A token nobody gets in with; a file that cannot be read is told already. */
+/** A token nobody gets in with. */
 function tokenDoubts({ http: { tokenFile } }: Settings): Doubt[] {
-  const text = tokenFile === '' ? undefined : textOf(tokenFile);
-  if (text === undefined) return [];
-  const parsed = parseToken(text);
-  if (parsed.ok) return [];
-  const why = `${tokenFile} ${parsed.why}; until then nobody can use the API over HTTP`;
-  return [{ path: ['http', 'tokenFile'], text: why }];
+  const why = tokenFile === '' ? undefined : whyNoToken(tokenFile);
+  if (why === undefined) return [];
+  const text = `${tokenFile} ${why}; until then nobody can use the API over HTTP`;
+  return [{ path: ['http', 'tokenFile'], text }];
 }
 
-/** The text of a small file; undefined when it cannot be had, is none, or is larger. */
-function textOf(file: string): string | undefined {
+/** Undefined also for a file that cannot be opened, which is told already. */
+function whyNoToken(file: string): string | undefined {
   try {
     // Opening a FIFO without O_NONBLOCK would wait for somebody to write to it.
     const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const facts = fstatSync(fd);
-      return facts.isFile() && facts.size <= MOST_OCTETS ? readFileSync(fd, 'utf8') : undefined;
+      if (!facts.isFile()) return 'is no regular file';
+      if (facts.size > MOST_OCTETS) return `is larger than ${MOST_OCTETS} octets`;
+      const parsed = parseToken(readFileSync(fd, 'utf8'));
+      return parsed.ok ? undefined : parsed.why;
     } finally {
       closeSync(fd);
     }

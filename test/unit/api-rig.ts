@@ -6,7 +6,7 @@ import type { RouteOptions } from 'fastify';
 import type { ApiParts } from '../../src/admin/api.ts';
 import { addApi } from '../../src/admin/api.ts';
 import type { AuditEntry } from '../../src/admin/audit.ts';
-import { closeApp, newApp } from '../../src/admin/http-app.ts';
+import { closeApp, type HttpApp, newApp } from '../../src/admin/http-app.ts';
 import type { QueueAdmin } from '../../src/admin/queue.ts';
 import type { MessageView } from '../../src/admin/queue-show.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
@@ -125,14 +125,17 @@ function fakeQueue(actors: string[]): QueueAdmin {
 }
 
 /** The API alone, on a port of its own, open to all; `routes` are those it has. */
-export async function serveApi(parts: ApiParts = fakeParts()) {
+export async function serveApi(
+  add: (app: HttpApp) => void = (app) => addApi(app, fakeParts(), async () => {}),
+) {
   const app = newApp({ tellsErrors: false });
   const routes: RouteOptions[] = [];
   app.addHook('onRoute', (route) => void routes.push(route));
-  addApi(app, parts, async () => {});
+  add(app);
   await app.listen({ host: '127.0.0.1', port: 0 });
   const { port } = app.server.address() as AddressInfo;
   return {
+    port,
     routes: routes as readonly RouteOptions[],
     /** The path goes out as it is. */
     async ask(method: string, path: string, body?: string, type = 'application/json') {

@@ -123,7 +123,9 @@ describe('the token', () => {
 
   test('right: in, with who it was for the audit log, whatever a header says', async () => {
     await using http = await serve();
-    assert.equal((await http.ask('/api/v1/status', { token: TOKEN })).status, 200);
+    const status = await http.ask('/api/v1/status', { token: TOKEN });
+    assert.equal(status.status, 200);
+    assert.equal(status.headers['cache-control'], 'no-store');
     const headers = { 'x-stsrelay-actor': 'root uid 0', 'x-forwarded-for': '192.0.2.1' };
     const path = '/api/v1/overrides/a.example';
     const made = await http.ask(path, { token: TOKEN, method: 'DELETE', headers });
