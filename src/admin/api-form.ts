@@ -3,26 +3,29 @@
  * its function gets, and what the OpenAPI document says, so the three cannot differ; a function that
  * returns something else than its schema does not compile. Paths are below /api/v1.
  *
+ *   const pause = {
+ *     operationId: 'pauseDomain',
+ *     tags: ['domains'], // one of those in api-document.ts
+ *     summary: 'Stop delivery to a destination',
+ *     params: domainParams, // `:domain` as a DomainName
+ *     querystring: z.strictObject({ limit: wholeNumber(1, 500).default(500) }),
+ *     body: z.strictObject({ reason: z.string() }),
+ *     response: { 200: answer('It is paused.', domainChange), ...refusals(400, 422) },
+ *   };
+ *
  *   export function addDomainRoutes(api: Api, domains: DomainAdmin): void {
- *     const schema = {
- *       operationId: 'pauseDomain',
- *       tags: ['domains'],
- *       summary: 'Stop delivery to a destination',
- *       params: domainParams, // `:domain` as a DomainName
- *       querystring: z.strictObject({ limit: wholeNumber(1, 500).default(500) }),
- *       body: z.strictObject({ reason: z.string() }),
- *       response: { 200: answer('What was done.', change), ...refusals(404, 422) },
- *     };
- *     api.put('/domains/:domain/pause', { schema, bodyLimit: 65_536 }, async (request) => {
- *       const { params, body, query, actor } = request;
- *       return granted(await domains.pause({ ...params, ...body }, actor));
+ *     const options = { schema: pause, bodyLimit: 65_536 }; // octets; 8 KiB without
+ *     api.put('/domains/:domain/pause', options, async ({ params, query, body, actor }) => {
+ *       const { domain } = params;
+ *       return { domain, result: granted(await domains.pause({ domain, ...body }, actor)) };
  *     });
  *   }
  *
- * What needs no body or query string leaves `body` or `querystring` out, and gets none. A route refuses by
- * throwing a Refusal. Answers are not checked again when they are sent (long lists would cost time):
- * test/unit/api-document.test.ts checks real ones. A named schema (`.meta({ id })`) is a component of
- * the document. `sendJson` sends what is JSON already, or a stream of it.
+ * api.ts adds the groups. What needs no body or query string leaves `body` or `querystring` out, and
+ * gets none. A route refuses by throwing a Refusal. Answers are not checked again when they are sent
+ * (long lists would cost time): test/unit/api-document.test.ts checks real ones, of every route. A named
+ * schema (`.meta({ id })`) is a component of the document. `sendJson` sends what is JSON already, or a
+ * stream of it.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
