@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { MxHost, ReceivedMessage } from '../support/mx-host.ts';
 import type { Script } from '../support/mx-script.ts';
-import { sumSamples } from '../support/relay-process.ts';
+import { type LogLine, sumSamples } from '../support/relay-process.ts';
 import { type RelayWorld, type Sent, startWorld } from '../support/relay-world.ts';
 import { parseReport, type Report } from '../unit/report-parser.ts';
 
@@ -96,6 +96,9 @@ describe('reports', () => {
     assert.equal(Math.round((until - arrived) / 3_600_000), 120, 'five days');
     assert.equal(first.perMessage.get('received-from-mta'), 'dns; client.example.net');
 
+    // Until then it is in flight, and may come twice.
+    const isOfSender = (line: LogLine) => line['recipient'] === 'delay@home.test';
+    await world.relay.waitForEvent('delivery.delivered', isOfSender);
     await world.relay.kill();
     await world.relay.start();
     const another = await send('after@home.test', ['a@down.test']);

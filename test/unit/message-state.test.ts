@@ -44,12 +44,14 @@ describe('foldRecords', () => {
     assert.deepEqual(pendingOf(gone), { 'dest.example': [0, 2], 'other.example': [1] });
   });
 
-  test('a transaction that others were to follow is no attempt: the rest is due at once', () => {
+  test('a transaction that others were to follow is no attempt: the rest is as due as it was', () => {
     const before = attempt({ deferred: failed(0, 2), nextAttemptMs: 5000 });
     const part = attempt({ delivered: [0], more: true });
     const [dest] = fold(before, part).pending;
     assert.deepEqual(dest?.pending, [2]);
-    assert.deepEqual([dest?.attempts, dest?.nextAttemptMs], [1, RECEIVED_AT]);
+    assert.deepEqual([dest?.attempts, dest?.nextAttemptMs], [1, 5000]);
+    const [first] = fold(part).pending;
+    assert.deepEqual([first?.attempts, first?.nextAttemptMs], [0, RECEIVED_AT]);
   });
 
   test('delivered and bounced recipients have their fate, deferred ones wait', () => {
@@ -61,7 +63,9 @@ describe('foldRecords', () => {
       pending: [2],
       attempts: 1,
       nextAttemptMs: 5000,
+      triedAtMs: first.atMs,
       lastFailure: FAILURE,
+      heldBy: undefined,
     });
     assert.deepEqual(
       pending.find(({ destination }) => destination === 'other.example')?.attempts,
