@@ -2,15 +2,15 @@
  * A line in which the messages of each sender stand in their order, and the senders take turns: a
  * newsletter to a hundred thousand does not keep the one message of somebody else waiting. Pure.
  */
-import type { Timed } from './time-heap.ts';
+import { isBefore, type Timed } from './time-heap.ts';
 
 /** Freed places at the front are given back when there are this many of them, and they are half. */
 const MOST_FREED = 64;
 /** Senders that are asked for the oldest of all, and how many are late; beyond these it is about right. */
 const MOST_ASKED = 1000;
 
-/** First in, first out. */
-class Fifo<T> {
+/** One sender's, in the order in which they fell due: whoever had a turn and was put off goes back to where it stood. */
+class Fifo<T extends Timed> {
   #items: (T | undefined)[] = [];
   #head = 0;
 
@@ -23,7 +23,21 @@ class Fifo<T> {
   }
 
   push(one: T): void {
-    this.#items.push(one);
+    const last = this.#items.at(-1);
+    if (last && isBefore(one, last)) this.#items.splice(this.#placeOf(one), 0, one);
+    else this.#items.push(one);
+  }
+
+  /** They stand in order, or nearly. */
+  #placeOf(one: T): number {
+    let low = this.#head;
+    let high = this.#items.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (isBefore(this.#items[middle] as T, one)) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   shift(): T | undefined {
@@ -120,10 +134,7 @@ export class FairLine<T extends Timed> {
     return oldest;
   }
 
-  /**
-   * How many fell due before `ms`. Those of a sender stand in the order of their times, but for one whose
-   * time had long passed when it came in; then it is about right.
-   */
+  /** How many fell due before `ms`. */
   countDueBefore(ms: number): number {
     let count = 0;
     for (const line of this.#some()) {

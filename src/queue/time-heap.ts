@@ -83,7 +83,8 @@ export class TimeHeap<T extends Timed> {
   }
 }
 
-function isBefore(a: Timed, b: Timed): boolean {
+/** The order in which they come out. */
+export function isBefore(a: Timed, b: Timed): boolean {
   if (a.nextAttemptMs !== b.nextAttemptMs) return a.nextAttemptMs < b.nextAttemptMs;
   return a.id < b.id;
 }
