@@ -166,6 +166,7 @@ export function createEngine(parts: EngineParts): Engine {
     ...{ ledger, gate, dispatcher, outbox, jobs, clock },
     events: queueEvents,
     onEntered: () => startWorker(),
+    onSilence: () => worker?.renew(),
   });
   producer.on('ready', () => reconciler.wake());
   const recovery = new Recovery({

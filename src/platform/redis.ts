@@ -4,6 +4,7 @@
  * Every connection reconnects for ever; every error is heard.
  */
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { giveUpSilent } from './silent-peer.ts';
 
 export type RedisClient = Redis | Cluster;
 
@@ -25,6 +26,10 @@ export type RedisPatience =
 
 const COMMAND_TIMEOUT_MS = 3000;
 const LAST_RETRY_MS = 2000;
+/** So often a connection is looked at that owes an answer, 3 s apart; BullMQ's worker blocks for up to 10 s. */
+const SILENT_LOOKS: Readonly<Record<RedisPatience, number>> = { 'fail-fast': 3, wait: 5 };
+/** A replica is left for the master that may be behind its address by now, but not more often than this. */
+const REPLICA_LEFT_MS = 1000;
 
 /** A connection; `onError` hears every error, so none can end the process. */
 export function connectRedis(
@@ -37,11 +42,26 @@ export function connectRedis(
     enableOfflineQueue: patience === 'wait',
     retryStrategy: (times) => Math.min(50 * times, LAST_RETRY_MS),
     connectTimeout: 5000,
+    reconnectOnError: leaveReplica(),
     ...(patience === 'fail-fast' ? { commandTimeout: COMMAND_TIMEOUT_MS } : {}),
   };
   const client = open(target, common);
   client.on('error', onError);
+  const looks = SILENT_LOOKS[patience];
+  if (client instanceof Cluster) client.on('+node', (node: Redis) => giveUpSilent(node, looks));
+  else giveUpSilent(client, looks);
   return client;
+}
+
+/** Says of an error whether it is better to connect anew: this was a master once, and is a replica now. */
+function leaveReplica(): (error: Error) => boolean {
+  let leftAtMs = Number.NEGATIVE_INFINITY;
+  return ({ message }) => {
+    const now = performance.now();
+    if (!message.includes('READONLY') || now - leftAtMs < REPLICA_LEFT_MS) return false;
+    leftAtMs = now;
+    return true;
+  };
 }
 
 function open(target: RedisTarget, options: RedisOptions): RedisClient {

@@ -68,6 +68,7 @@ export class Gate {
   /** No job of an earlier process has a name of ours. */
   readonly #run = randomBytes(6).toString('hex');
   #named = 0;
+  #taken = 0;
 
   constructor(parts: GateParts) {
     const { ledger, connections, slots, isPaused = () => false, rates = NO_RATES } = parts;
@@ -148,6 +149,7 @@ export class Gate {
     turn.state = 'taken';
     turn.lane.turnsAsked--;
     turn.lane.turnsTaken++;
+    this.#taken++;
     return turn;
   }
 
@@ -155,7 +157,10 @@ export class Gate {
   end(turn: Turn): void {
     if (turn.state === 'over') return;
     if (turn.state === 'asked') turn.lane.turnsAsked--;
-    else turn.lane.turnsTaken--;
+    else {
+      turn.lane.turnsTaken--;
+      this.#taken--;
+    }
     turn.site.turns--;
     turn.state = 'over';
     this.#turns.delete(turn.jobId);
@@ -215,6 +220,11 @@ export class Gate {
     if (site.turns >= this.#most(site, nowMs)) return undefined;
     if (site.refused.size > 0) return takeFirst(site.refused);
     return this.#rates.isSharedClosed(site, nowMs) ? undefined : takeFirst(site.held);
+  }
+
+  /** Whether a turn that is asked could be taken at once. */
+  get hasFreeSlot(): boolean {
+    return this.#taken < this.#slots;
   }
 
   /** Turns asked, the longest asked first. */

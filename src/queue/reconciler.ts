@@ -19,6 +19,12 @@ const OVERDUE_MS = 5000;
 const MOST_PER_ROUND = 200;
 /** With this many failures a round ends: it is not about single jobs. */
 const MOST_FAILURES = 5;
+/**
+ * When the same turn has stood first in line for so many rounds, nobody takes turns. Rounds, not time:
+ * in each of them Redis answered, and after a process stood still there is one. Beyond the 11 s
+ * after which BullMQ's worker asks of its own accord.
+ */
+const SILENT_ROUNDS = 8;
 
 export interface ReconcilerParts {
   readonly ledger: Ledger;
@@ -30,6 +36,8 @@ export interface ReconcilerParts {
   readonly events: QueueEvents;
   /** Called once, when everything that should stand in Redis does: from now on a worker may take it. */
   readonly onEntered: () => void;
+  /** Called when nobody has taken a turn for long: another worker is needed. */
+  readonly onSilence: () => void;
 }
 
 export class Reconciler {
@@ -39,6 +47,9 @@ export class Reconciler {
   #state: 'idle' | 'started' | 'stopped' = 'idle';
   /** Everything is entered once by every process, whatever Redis holds. */
   #entered = false;
+  /** First in line at the last look, and in how many rounds since. */
+  #first: Turn | undefined;
+  #roundsFirst = 0;
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
@@ -81,21 +92,40 @@ export class Reconciler {
     const { jobs, outbox, events } = this.#parts;
     if (!this.#entered) await jobs.clear();
     this.#supplyLanes();
-    if (!this.#entered || !(await jobs.isEntered())) return this.#enterAll();
+    if (!this.#entered || !(await jobs.isEntered())) return this.#enterAll('redis-emptied');
     const kept = outbox.kept;
     await outbox.open();
     if (kept > 0) events.requeued('not-added', kept);
     await this.#lookAfterTurns();
+    if (this.#isWorkerSilent()) await this.#beginAnew();
   }
 
-  /** The start, or Redis lost its data: enter every turn and every wake-up. */
-  async #enterAll(): Promise<void> {
+  #isWorkerSilent(): boolean {
+    const { gate } = this.#parts;
+    const [first] = gate.asked();
+    const stays = first !== undefined && first === this.#first && gate.hasFreeSlot;
+    this.#first = first;
+    this.#roundsFirst = stays ? this.#roundsFirst + 1 : 0;
+    return this.#roundsFirst >= SILENT_ROUNDS;
+  }
+
+  /** Whatever keeps the worker from the turns, in it or in what Redis holds: put another in place of both. */
+  async #beginAnew(): Promise<void> {
+    const { jobs, onSilence } = this.#parts;
+    await jobs.clear();
+    await this.#enterAll('worker-silent');
+    this.#roundsFirst = 0;
+    onSilence();
+  }
+
+  /** The start, or Redis lost its data, or the worker is silent: enter every turn and every wake-up. */
+  async #enterAll(reason: 'redis-emptied' | 'worker-silent'): Promise<void> {
     const { jobs, outbox, dispatcher, ledger, events, clock, onEntered } = this.#parts;
     const all = [...dispatcher.jobs()];
     await outbox.open(all);
     await jobs.markEntered();
     if (this.#state === 'stopped') return;
-    if (this.#entered) return events.entered(all.length, 'redis-emptied');
+    if (this.#entered) return events.entered(all.length, reason);
     const { due, delayed } = ledger.summary(clock.now());
     events.entered(due + delayed, 'start');
     this.#entered = true;
@@ -104,12 +134,13 @@ export class Reconciler {
 
   /** Every lane has its turns and its wake-up; one whose wake-up did not come is woken here. */
   #supplyLanes(): void {
-    const { ledger, dispatcher, clock, events } = this.#parts;
+    const { ledger, dispatcher, outbox, clock, events } = this.#parts;
     const lateMs = clock.now() - OVERDUE_MS;
     let stuck = 0;
     for (const lane of ledger.lanes()) {
       if (!lane.wake || lane.wake.atMs > lateMs) dispatcher.supply(lane);
       else {
+        outbox.withdraw(lane.wake.jobId); // with a wrong time in Redis it would stay there
         dispatcher.rouse(lane);
         stuck++;
       }
@@ -120,11 +151,12 @@ export class Reconciler {
   /** Turns asked long ago: their jobs stand in line, or are replaced. */
   async #lookAfterTurns(): Promise<void> {
     const { gate, clock, events } = this.#parts;
-    const lateMs = clock.now() - OVERDUE_MS;
+    const now = clock.now();
     let [looked, failures] = [0, 0];
     for (const turn of gate.asked()) {
       if (this.#state === 'stopped' || looked >= MOST_PER_ROUND || failures >= MOST_FAILURES) break;
-      if (turn.seenAtMs > lateMs) continue;
+      // Seen in the future: the clock was set back.
+      if (turn.seenAtMs > now - OVERDUE_MS && turn.seenAtMs <= now) continue;
       looked++;
       try {
         await this.#lookAfter(turn);

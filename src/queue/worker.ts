@@ -7,7 +7,7 @@
  * job). The gate knows better: a turn is taken once. How a job ends in Redis does not matter;
  * the turn ends with our work.
  */
-import { type Job, Worker } from 'bullmq';
+import type { Job } from 'bullmq';
 import type { Clock } from '../platform/clock.ts';
 import type { RedisClient } from '../platform/redis.ts';
 import type { QueueEvents } from '../telemetry/queue-events.ts';
@@ -16,6 +16,7 @@ import type { Dispatcher } from './dispatcher.ts';
 import type { Turn } from './gate.ts';
 import type { JobContent, QueueNames } from './job-queue.ts';
 import type { Delivery } from './lane.ts';
+import { PatientWorker } from './patient-worker.ts';
 
 export interface WorkerOptions {
   readonly connection: RedisClient;
@@ -38,22 +39,36 @@ const LONGEST_TURN_MS = 30_000;
 
 export class DeliveryWorker {
   readonly #options: WorkerOptions;
-  readonly #worker: Worker<JobContent>;
+  #worker: PatientWorker;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
-    this.#worker = new Worker<JobContent>(options.names.name, (job) => this.#run(job), {
-      connection: options.connection,
-      prefix: options.names.prefix,
+    this.#worker = this.#open();
+  }
+
+  #open(): PatientWorker {
+    const { connection, names, slots, events } = this.#options;
+    const worker = new PatientWorker(names.name, (job) => this.#run(job), {
+      connection,
+      prefix: names.prefix,
       skipVersionCheck: true, // it would print to stderr
-      concurrency: options.slots,
+      concurrency: slots,
       maxStalledCount: 1_000_000, // a stalled job is rescheduled, never failed
       runRetryDelay: 1000,
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 0 },
     });
-    this.#worker.on('error', (error) => options.events.redisError('worker', error));
-    this.#worker.on('stalled', (jobId) => options.events.stalled(jobId));
+    worker.on('error', (error) => events.redisError('worker', error));
+    worker.on('stalled', (jobId) => events.stalled(jobId));
+    return worker;
+  }
+
+  /** BullMQ's worker takes no turns any more: go on with another one. What is under way is not disturbed. */
+  renew(): void {
+    const silent = this.#worker;
+    this.#options.connection.disconnect(true);
+    this.#worker = this.#open();
+    silent.close(true).catch(() => {}); // it may wait for ever
   }
 
   /** Take no more jobs and wait (the dispatcher is stopped), at most `graceMs`, for the attempts under way. */

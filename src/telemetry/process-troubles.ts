@@ -1,7 +1,8 @@
 /**
- * Node's own warnings and the errors nobody caught, as events: once the relay runs, stderr
- * carries nothing that is not a JSON line.
+ * Node's own warnings, what libraries say on the console, and the errors nobody caught, as events:
+ * once the relay runs, stderr carries nothing that is not a JSON line.
  */
+import { format } from 'node:util';
 import type { Log } from './log.ts';
 
 /** Take over from Node. An error that nobody caught is a bug: it is logged and ends the process. */
@@ -10,6 +11,11 @@ export function reportProcessTroubles(log: Log): void {
   process.on('warning', ({ name, message }) => {
     log.write('warn', 'relay.node_warning', { warning: `${name}: ${message}` });
   });
+  // ioredis, where our user of Redis may not say INFO; BullMQ, of what it did not expect.
+  const said = (...words: unknown[]) => {
+    log.write('warn', 'relay.node_warning', { warning: format(...words) });
+  };
+  Object.assign(console, { warn: said, error: said });
   let crashing = false;
   const crash = (kind: string) => (error: unknown) => {
     if (crashing) process.exit(1);

@@ -12,9 +12,9 @@ const lastError = new Map<RedisErrorKind, { atMs: number; unsaid: number }>();
 
 export function queueEvents(log: Log, metrics: Metrics) {
   return {
-    /** All deliveries of the spool were given a job. */
-    entered(count: number, reason: 'start' | 'redis-emptied'): void {
-      if (reason === 'redis-emptied') metrics.requeued.inc({ reason }, count);
+    /** All deliveries of the spool were given a job; anew, because Redis lost them or nobody took them. */
+    entered(count: number, reason: 'start' | 'redis-emptied' | 'worker-silent'): void {
+      if (reason !== 'start') metrics.requeued.inc({ reason }, count);
       log.write(reason === 'start' ? 'info' : 'warn', 'queue.entered', {
         deliveries: count,
         reason,

@@ -97,8 +97,21 @@ export class TestRedis implements AsyncDisposable {
   }
 
   /** One command on a connection of its own. */
-  async command(name: string, ...args: readonly (string | number)[]): Promise<unknown> {
-    const client = new Redis(this.socketPath, { lazyConnect: true, retryStrategy: () => null });
+  command(name: string, ...args: readonly (string | number)[]): Promise<unknown> {
+    return this.commandAs({}, name, ...args);
+  }
+  /** The same, as another user. */
+  async commandAs(
+    user: { readonly username?: string; readonly password?: string },
+    name: string,
+    ...args: readonly (string | number)[]
+  ): Promise<unknown> {
+    // Nothing but the command: a Redis in trouble may answer that and no more.
+    const bare = { enableReadyCheck: false, disableClientInfo: true };
+    const client = new Redis(this.socketPath, {
+      ...{ lazyConnect: true, retryStrategy: () => null, ...bare },
+      ...user,
+    });
     client.on('error', () => {});
     try {
       await client.connect();

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { Queue, Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
 import { type JobContent, queueNames } from '../../src/queue/job-queue.ts';
 import type { Delivery } from '../../src/queue/lane.ts';
 import { redisMissing, startRedis, type TestRedis } from '../support/redis.ts';
@@ -219,6 +220,7 @@ describe('the queue on Redis', { skip: redisMissing }, () => {
     await rig.event('requeued', 'stuck');
     await rig.closed(delivery);
     assert.equal(rig.attempts.entries.length, 1);
+    await waitFor('its job to be gone', async () => (await bullmq().getDelayedCount()) === 0);
   });
 
   test('a job that BullMQ gave up is made anew', async () => {
@@ -262,6 +264,64 @@ describe('the queue on Redis', { skip: redisMissing }, () => {
     await rig.event('redisError', 'reconcile');
     rig.work();
     await rig.closed(missing);
+  });
+
+  test('a worker that waits for ever for Redis gives way to another', async () => {
+    await rig.start();
+    await rig.closed(rig.enter());
+    let isDeaf = true;
+    const consumer = rig.consumer as Redis;
+    const sendCommand = consumer.sendCommand.bind(consumer);
+    consumer.sendCommand = (command) => (isDeaf ? new Promise(() => {}) : sendCommand(command));
+    const clear = rig.jobs.clear.bind(rig.jobs);
+    rig.jobs.clear = () => {
+      isDeaf = false; // what it asked before stays unanswered
+      return clear();
+    };
+    const delivery = rig.enter(0, 'other.example');
+    await waitFor('another one', () => {
+      rig.reconciler.wake();
+      return rig.recorded.of('entered').some(([, reason]) => reason === 'worker-silent');
+    });
+    await rig.closed(delivery);
+    assert.deepEqual([rig.attempts.entries.length, rig.mostAtOnce], [2, 1]);
+  });
+
+  test('turns that wait because all slots are in use wait on', async () => {
+    await rig.stop();
+    rig = new QueueRig(redis, { slots: 2 });
+    await rig.start();
+    const { promise: going, resolve } = Promise.withResolvers<void>();
+    rig.attempt = async () => {
+      await going;
+      return CLOSED;
+    };
+    for (const domain of ['a.example', 'b.example', 'c.example']) rig.enter(0, domain);
+    await rig.attempted(2);
+    let rounds = 0;
+    const isEntered = rig.jobs.isEntered.bind(rig.jobs);
+    rig.jobs.isEntered = () => {
+      rounds += 1;
+      return isEntered();
+    };
+    await waitFor('many rounds', () => {
+      rig.reconciler.wake();
+      return rounds > 20;
+    });
+    assert.deepEqual(rig.recorded.of('entered'), [[0, 'start']]);
+    resolve();
+    await rig.allClosed();
+  });
+
+  test('a turn seen in the future, as the clock was set back, is looked after', async () => {
+    const { delivery, jobId } = await askLongAgo();
+    const [turn] = rig.gate.asked();
+    if (turn) turn.seenAtMs += 3_600_000;
+    await bullmq().remove(jobId);
+    rig.reconciler.wake();
+    await rig.event('requeued', 'missing');
+    rig.work();
+    await rig.closed(delivery);
   });
 
   test('a job handed out twice: one turn, and one attempt at a time', async () => {

@@ -77,8 +77,10 @@ export class QueueRig {
       now: () => clock.now(),
       after: (delayMs, round) => (this.hasRounds ? clock.after(delayMs, round) : () => {}),
     };
+    const onSilence = () => this.worker?.renew();
     const parts = {
-      ...{ ledger, gate, dispatcher, outbox, jobs, clock: roundsClock, events, onEntered },
+      ...{ ledger, gate, dispatcher, outbox, jobs, clock: roundsClock, events },
+      ...{ onEntered, onSilence },
     };
     this.reconciler = new Reconciler(parts);
     [this.jobs, this.gate, this.dispatcher] = [jobs, gate, dispatcher];
