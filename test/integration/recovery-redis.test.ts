@@ -216,21 +216,6 @@ describe('each on its own', { skip: redisMissing, concurrency: true }, () => {
     await assertWell(scene);
   });
 
-  test('a queue that somebody paused with a tool of BullMQ: nobody takes turns, and that is seen', async () => {
-    await using scene = await startScene();
-    const requeued = scene.watchRequeued();
-    const waiting = await scene.sendDeferred(4);
-    await scene.queue.pause();
-    const all = [...waiting, ...(await scene.send(4))];
-    const line = await requeued('worker-silent');
-    assert.equal(line['level'], 'warn');
-    await scene.assertDelivered(all);
-    const { relay } = scene;
-    const label = { reason: 'worker-silent' };
-    assert.equal(await relay.metric('stsrelay_queue_requeued_total', label), line['deliveries']);
-    await assertWell(scene);
-  });
-
   test('away at the start and for long: mail is taken, and delivered once it is there', async () => {
     const redis = await startRedis();
     await redis.kill();
