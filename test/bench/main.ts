@@ -7,6 +7,7 @@ import { appendFileSync, existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { measureDurability } from './durability.ts';
 import { type GrowthTable, measureGrowth } from './growth/growth.ts';
+import { MANY_DOMAINS } from './growth/redis.ts';
 import { describeMachine } from './measure/machine.ts';
 import { compilePrograms } from './measure/programs.ts';
 import type { Bench, Peer } from './peers/peer.ts';
@@ -128,7 +129,8 @@ async function bench(settings: BenchSettings): Promise<void> {
   const programs = compilePrograms();
   const work = makeScratch(settings.work);
   const machine = describeMachine(work);
-  const domains = Math.max(1, ...settings.scenarios.map((scenario) => scenario.domains));
+  const own = settings.growth.includes('redis') ? MANY_DOMAINS : 1;
+  const domains = Math.max(own, ...settings.scenarios.map((scenario) => scenario.domains));
   const outside = await startOutside(work, domains > 1 ? domains : 0);
   const shared = { bench: { work, programs, outside }, settings };
   const peers = choosePeers(settings);

@@ -12,6 +12,8 @@ import { addBacklog, backlogScenario } from './backlog.ts';
 import type { GrowthSite, GrowthTable } from './growth.ts';
 import { arrived } from './rates.ts';
 
+/** Of the destinations that are many. */
+export const MANY_DOMAINS = 500;
 const MESSAGES = 20_000;
 const BACKLOG = 50_000;
 const BACKLOG_MS = 60_000;
@@ -45,8 +47,8 @@ export async function measureRedis(site: GrowthSite): Promise<GrowthTable> {
       messages,
     }),
     await mailCost(site, {
-      ...{ scenario: { ...steady, domains: 500, reuse: false } },
-      ...{ name: '500 destinations, as fast as it goes', messages },
+      ...{ scenario: { ...steady, domains: MANY_DOMAINS, reuse: false } },
+      ...{ name: `${MANY_DOMAINS} destinations, as fast as it goes`, messages },
     }),
     await mailCost(site, {
       ...{ scenario: steady, name: 'one destination, 20 a second', messages: 1000, rate: 20 },
