@@ -258,12 +258,12 @@ export function createEngine(parts: EngineParts): Engine {
     begin() {
       reconciler.start();
       delayWarnings.start();
-      control.watch();
+      control.holds.watch();
     },
     control,
     gates,
     ledger,
-    holdsChanged: () => control.rulesChanged(),
+    holdsChanged: () => control.holds.rulesChanged(),
     retryChanged: () =>
       reschedule(retry(), { ledger, clock, supply: (lane) => dispatcher.supply(lane) }),
     previewRetry: (settings) => previewRetry(settings, { ledger, clock }),
@@ -286,7 +286,7 @@ export function createEngine(parts: EngineParts): Engine {
       await Promise.all([reconciler.stop(), delayWarnings.stop()]);
       dispatcher.stop();
       watch.stop();
-      control.stop();
+      control.holds.stop();
       attempts.stop();
       rates.stop();
       cancelPausedLook();
@@ -297,7 +297,7 @@ export function createEngine(parts: EngineParts): Engine {
       await Promise.all([reconciler.stop(), delayWarnings.stop()]);
       dispatcher.stop();
       watch.stop();
-      control.stop();
+      control.holds.stop();
       attempts.stop();
       rates.stop();
       cancelPausedLook();

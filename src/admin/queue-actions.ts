@@ -6,8 +6,9 @@ import type { Clock } from '../platform/clock.ts';
 import type { HoldRule, HoldRules } from '../queue/hold-rules.ts';
 import type { Delivery } from '../queue/lane.ts';
 import { describePattern, type MailPattern } from '../queue/mail-pattern.ts';
-import type { QueueControl, Touched } from '../queue/queue-control.ts';
+import type { QueueControl } from '../queue/queue-control.ts';
 import type { QueueFilter } from '../queue/selection.ts';
+import type { Touched } from '../queue/touched.ts';
 import type { AuditLog } from './audit.ts';
 
 export const QUEUE_ACTIONS = ['retry', 'hold', 'release', 'bounce', 'drop'] as const;
@@ -98,11 +99,11 @@ export class QueueActions {
     const pattern = patternOf(filter);
     if (onlyQueued || !pattern) {
       const hold = { reason, by: actor, sinceMs: since, untilMs: expiresMs };
-      return { ...answer, ...(await control.hold(found, hold)) };
+      return { ...answer, ...(await control.holds.hold(found, hold)) };
     }
     const end = expiresMs === undefined ? {} : { expires: expiresMs };
     const rule: HoldRule = { pattern, reason, by: actor, since, ...end };
-    const done = await control.holdAll(rule, found);
+    const done = await control.holds.add(rule, found);
     if (done === 'full') {
       return { ok: false, status: 422, error: 'there are too many holds; release some first' };
     }
@@ -116,10 +117,10 @@ export class QueueActions {
     const isAll = pattern && Object.keys(pattern).length === 0;
     const ended: HoldRule[] = [];
     for (const one of isAll ? rules.list().map((rule) => rule.pattern) : pattern ? [pattern] : []) {
-      const rule = await control.endRule(one);
+      const rule = await control.holds.end(one);
       if (rule) ended.push(rule);
     }
-    const done = await control.release(found);
+    const done = await control.holds.release(found);
     const left = rules.list().map((rule) => describePattern(rule.pattern));
     return {
       ...{ ok: true, action: 'release', dryRun: false, ...done },
@@ -133,17 +134,15 @@ export class QueueActions {
 
   /** What an order would do. */
   #dry({ action, filter, onlyQueued }: QueueOrder, found: readonly Delivery[]) {
-    const waiting = found.filter(({ inFlight }) => !inFlight);
-    const touched = {
-      retry: waiting.filter(({ hold }) => !hold),
-      hold: waiting.filter(({ hold }) => !hold),
-      release: found.filter(({ hold }) => hold),
-      bounce: waiting,
-      drop: waiting,
-    }[action].length;
+    const isHeld = ({ hold, heldBy }: Delivery) => hold !== undefined || heldBy?.hold !== undefined;
+    const meant = action === 'release' ? found.filter(isHeld) : found;
+    const waiting = meant.filter(({ inFlight }) => !inFlight);
+    const isFree = action === 'retry' || action === 'hold';
+    const touched = waiting.filter(({ hold }) => (action === 'release' ? hold : !isFree || !hold));
     const pattern = action === 'hold' && !onlyQueued ? patternOf(filter) : undefined;
     return {
-      ...{ matched: found.length, touched, underWay: found.length - waiting.length },
+      ...{ matched: found.length, touched: touched.length },
+      underWay: meant.length - waiting.length,
       ...(pattern ? { rule: describePattern(pattern) } : {}),
     };
   }

@@ -45,8 +45,8 @@ export class Attempts {
   #asked: Asked[] = [];
   #begun = 0;
   #busy = 0;
-  /** For deliveries that are attempted now. */
-  readonly #after = new Map<Delivery, Asked>();
+  /** For deliveries with which something is being done now, in the order in which it was asked. */
+  readonly #after = new Map<Delivery, Asked[]>();
   #isStopped = false;
 
   constructor(parts: AttemptsParts) {
@@ -55,26 +55,36 @@ export class Attempts {
 
   /** An attempt, of a worker's turn. Never rejects. */
   async make(delivery: Delivery, attempt: Deed): Promise<void> {
-    const { ledger, dispatcher, clock, events } = this.#parts;
-    try {
-      let end = await attempt();
-      const asked = this.#takeAfter(delivery);
-      if (asked && end.kind === 'again') end = await asked.deed();
-      if (end.kind === 'closed') ledger.close(delivery);
-      else ledger.postpone(delivery, end.atMs, clock.now(), end.tried);
-      asked?.done();
-    } catch (error) {
-      this.#takeAfter(delivery)?.done();
-      events.attemptCrashed(delivery, error as Error);
-      ledger.postpone(delivery, clock.now() + AFTER_CRASH_MS, clock.now());
+    const { ledger, dispatcher, clock } = this.#parts;
+    let end = await this.#endOf(delivery, attempt);
+    for (let asked = this.#nextAfter(delivery); asked; asked = this.#nextAfter(delivery)) {
+      // Who is left then waits as the attempt said.
+      if (end.kind === 'again') {
+        const then = await this.#endOf(delivery, asked.deed);
+        if (then.kind === 'closed') end = then;
+      }
+      asked.done();
     }
+    if (end.kind === 'closed') ledger.close(delivery);
+    else ledger.postpone(delivery, end.atMs, clock.now(), end.tried);
     dispatcher.supply(delivery.lane);
   }
 
-  #takeAfter(delivery: Delivery): Asked | undefined {
-    const asked = this.#after.get(delivery);
-    this.#after.delete(delivery);
-    return asked;
+  async #endOf(delivery: Delivery, deed: Deed): Promise<AttemptEnd> {
+    try {
+      return await deed();
+    } catch (error) {
+      const { clock, events } = this.#parts;
+      events.attemptCrashed(delivery, error as Error);
+      return { kind: 'again', atMs: clock.now() + AFTER_CRASH_MS };
+    }
+  }
+
+  #nextAfter(delivery: Delivery): Asked | undefined {
+    const line = this.#after.get(delivery);
+    const next = line?.shift();
+    if (line?.length === 0) this.#after.delete(delivery);
+    return next;
   }
 
   /** Something else about a claimed delivery, a few at a time; resolves when it is done, or the relay stops. */
@@ -89,9 +99,11 @@ export class Attempts {
   /** The same about one that is attempted now, when recipients are left after that. */
   askAfter(delivery: Delivery, deed: Deed): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#takeAfter(delivery)?.done();
+    const asked = { delivery, deed, done: resolve };
+    const line = this.#after.get(delivery);
     if (this.#isStopped) resolve();
-    else this.#after.set(delivery, { delivery, deed, done: resolve });
+    else if (line) line.push(asked);
+    else this.#after.set(delivery, [asked]);
     return promise;
   }
 
@@ -123,7 +135,7 @@ export class Attempts {
   stop(): void {
     this.#isStopped = true;
     this.#forget();
-    for (const { done } of this.#after.values()) done();
+    for (const { done } of [...this.#after.values()].flat()) done();
     this.#after.clear();
   }
 

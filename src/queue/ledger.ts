@@ -243,6 +243,11 @@ export class Ledger {
     return found instanceof Delivery ? [found] : found;
   }
 
+  /** Whether it still has recipients without a fate. */
+  isLeft(delivery: Delivery): boolean {
+    return this.deliveriesOf(delivery.id).includes(delivery);
+  }
+
   /** Everything that is left, by message in the order in which they were entered. */
   *deliveries(): Generator<Delivery> {
     for (const found of this.#messages.values()) {

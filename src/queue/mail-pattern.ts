@@ -5,8 +5,9 @@
 import type { Destination } from '../mail/route.ts';
 
 export interface MailPattern {
-  readonly domain?: Destination | undefined;
-  /** `*` stands for any characters; `<>` is the null reverse-path. Upper and lower case are the same. */
+  /** In each `*` stands for any characters; upper and lower case are the same. */
+  readonly domain?: string | undefined;
+  /** `<>` is the null reverse-path. */
   readonly sender?: string | undefined;
   readonly recipient?: string | undefined;
 }
@@ -26,17 +27,18 @@ export type Match = boolean | 'unknown';
 /** A pattern made ready to be held against many. */
 export function matcherOf(pattern: MailPattern): (facts: MailFacts) => Match {
   const { domain, sender, recipient } = pattern;
+  const isDomain = domain === undefined ? undefined : addressMatcher(domain);
   const isSender = sender === undefined ? undefined : addressMatcher(sender);
   const isRecipient = recipient === undefined ? undefined : addressMatcher(recipient);
   return (facts) => {
-    if (domain !== undefined && facts.destination !== domain) return false;
+    if (isDomain && !isDomain(facts.destination)) return false;
     if (isSender && !isSender(facts.sender)) return false;
     if (!isRecipient) return true;
     return facts.recipients === undefined ? 'unknown' : facts.recipients.some(isRecipient);
   };
 }
 
-/** Whether an address fits `pattern`. Takes time in the length of the address, whatever the pattern. */
+/** Whether an address, a domain or another name fits `pattern`. Takes time in the length of the address, whatever the pattern. */
 export function addressMatcher(pattern: string): (address: string) => boolean {
   if (pattern === '<>') return (address) => address === '';
   const parts = pattern.toLowerCase().split('*');

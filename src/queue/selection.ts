@@ -42,7 +42,9 @@ export async function select(
   const { ids, state, olderThanMs } = filter;
   const matches = matcherOf(filter);
   const before = olderThanMs === undefined ? undefined : leastMessageId(clock.now() - olderThanMs);
-  const all = ids ? ids.flatMap((id) => ledger.deliveriesOf(id)) : ledger.deliveries();
+  const all = ids
+    ? [...new Set(ids)].flatMap((id) => ledger.deliveriesOf(id))
+    : ledger.deliveries();
   const unknown: Delivery[] = [];
   let turnBeganAtMs = performance.now();
   let seen = 0;
@@ -66,6 +68,16 @@ export async function select(
       found(delivery);
     }
   }
+}
+
+/** All that fit, in no particular order. */
+export async function selected(
+  filter: QueueFilter,
+  parts: SelectionParts,
+): Promise<readonly Delivery[]> {
+  const all: Delivery[] = [];
+  await select(filter, parts, (delivery) => all.push(delivery));
+  return all;
 }
 
 /** Who still waits, as the spool knows it. */
