@@ -147,7 +147,8 @@ export const domainChange = z
   .object({ domain: z.string(), result: z.string().describe('One word or two, for people.') })
   .meta({ id: 'DomainChange' });
 
-function refuse(context: z.RefinementCtx, message: string): never {
+/** What a transform of a schema returns for a value that is none. */
+export function refuse(context: z.RefinementCtx, message: string): never {
   context.addIssue({ code: 'custom', message });
   return z.NEVER;
 }

@@ -1,13 +1,18 @@
 /**
  * The audit log: who changed what, when, one JSON line an action in `dataDir/state/audit.log`, synced
- * before the action counts as done. What an administrator does is in the relay's log, too; this one
- * is kept with the data and read by `stsrelay audit`. Full, it is put aside as `audit.log.1`.
+ * before the action is made; where it is refused then, or fails, a second line says so. What an administrator
+ * does is in the relay's log, too; this one is kept with the data and read by `stsrelay audit`. Full, it is put
+ * aside as `audit.log.1`.
  */
-import { type FileHandle, open, readFile, rename } from 'node:fs/promises';
+import { type FileHandle, open, rename } from 'node:fs/promises';
 import type { Clock } from '../platform/clock.ts';
 import { appendDurably } from '../platform/durable-file.ts';
+import { linesBackwards } from '../platform/lines-backwards.ts';
+import { addressMatcher } from '../queue/mail-pattern.ts';
 
 export interface AuditEntry {
+  /** Rises from entry to entry. */
+  readonly id: number;
   /** RFC 3339, UTC. */
   readonly at: string;
   /** Who: a user of this machine, as the command line says, or what let them in. */
@@ -17,6 +22,26 @@ export interface AuditEntry {
   /** What it was done to, e.g. a domain. */
   readonly target: string;
   readonly facts?: Readonly<Record<string, unknown>>;
+  /** The action that was noted before it was made came to nothing, or not to all of it: `facts.error` says why. */
+  readonly result?: 'failed';
+}
+
+type Noted = Omit<AuditEntry, 'at' | 'id' | 'result'>;
+
+/** What became of an action. `failed`: a part of it that the disk did not take. */
+type Made =
+  | { readonly ok: true; readonly failed?: number }
+  | { readonly ok: false; readonly error: string };
+
+/** All that is said has to be true of an entry; in the first three `*` stands for any characters. */
+export interface AuditFilter {
+  readonly actor?: string | undefined;
+  readonly action?: string | undefined;
+  readonly target?: string | undefined;
+  /** Not older; milliseconds since the epoch, or so many ago. */
+  readonly since?: { readonly atMs: number } | { readonly agoMs: number } | undefined;
+  /** Those noted before the entry with this id. */
+  readonly before?: number | undefined;
 }
 
 const LF = 0x0a;
@@ -27,6 +52,7 @@ export class AuditLog {
   readonly #clock: Clock;
   #handle: FileHandle;
   #octets: number;
+  #lastId = 0;
   /** One line at a time. */
   #writing: Promise<unknown> = Promise.resolve();
 
@@ -46,15 +72,38 @@ export class AuditLog {
     // A line that a crash cut short ends here.
     const isCut = size > 0 && last[0] !== LF;
     if (isCut) await appendDurably(handle, Buffer.from('\n'));
-    return new AuditLog({ file, clock, handle, octets: size + Number(isCut) });
+    const log = new AuditLog({ file, clock, handle, octets: size + Number(isCut) });
+    log.#lastId = (await log.last(1))[0]?.id ?? 0;
+    return log;
   }
 
   /** Durable when it returns; rejects with the system's error. */
-  note(entry: Omit<AuditEntry, 'at'>): Promise<void> {
-    const line = `${JSON.stringify({ at: new Date(this.#clock.now()).toISOString(), ...entry })}\n`;
-    const mine = this.#writing.catch(() => {}).then(() => this.#append(Buffer.from(line)));
+  note(entry: Noted & Pick<AuditEntry, 'result'>): Promise<void> {
+    this.#lastId += 1;
+    const whole = { id: this.#lastId, at: new Date(this.#clock.now()).toISOString(), ...entry };
+    const line = Buffer.from(`${JSON.stringify(whole)}\n`);
+    const mine = this.#writing.catch(() => {}).then(() => this.#append(line));
     this.#writing = mine;
     return mine;
+  }
+
+  /**
+   * Note an action, then make it. Where that is refused or rejects, this is noted as well, if the disk
+   * takes it; an action that cannot be noted is not made.
+   */
+  async during<R extends Made>(entry: Noted, make: () => Promise<R>): Promise<R> {
+    await this.note(entry);
+    const tell = (error: string) =>
+      this.note({ ...entry, facts: { ...entry.facts, error }, result: 'failed' }).catch(() => {});
+    try {
+      const made = await make();
+      if (!made.ok) await tell(made.error);
+      else if (made.failed) await tell(`the disk did not take it for ${made.failed} of them`);
+      return made;
+    } catch (error) {
+      await tell((error as Error).message);
+      throw error;
+    }
   }
 
   async #append(line: Buffer): Promise<void> {
@@ -68,15 +117,19 @@ export class AuditLog {
     this.#octets += line.length;
   }
 
-  /** The last `count` entries, the newest first; lines that cannot be read are left out. */
-  async last(count: number): Promise<readonly AuditEntry[]> {
+  /** The last `count` entries that fit, the newest first; lines that cannot be read are left out. */
+  async last(count: number, filter: AuditFilter = {}): Promise<readonly AuditEntry[]> {
+    const fits = matcherOf(filter, this.#clock.now());
     const entries: AuditEntry[] = [];
+    let before = filter.before ?? Infinity;
     for (const file of [this.#file, `${this.#file}.1`]) {
-      const text = await readFile(file, 'utf8').catch(() => '');
-      for (const line of text.trimEnd().split('\n').reverse()) {
-        if (entries.length >= count) return entries;
+      for await (const line of linesBackwards(file)) {
         const entry = parse(line);
-        if (entry) entries.push(entry);
+        // A file that was put aside meanwhile is read twice.
+        if (!entry || entry.id >= before) continue;
+        if (entry.id > 0) before = entry.id;
+        if (fits(entry)) entries.push(entry);
+        if (entries.length >= count) return entries;
       }
     }
     return entries;
@@ -88,9 +141,22 @@ export class AuditLog {
   }
 }
 
+function matcherOf({ actor, action, target, since }: AuditFilter, nowMs: number) {
+  const fits = (pattern: string | undefined) =>
+    pattern === undefined ? () => true : addressMatcher(pattern);
+  const [isActor, isAction, isTarget] = [fits(actor), fits(action), fits(target)];
+  const sinceMs = since && ('atMs' in since ? since.atMs : nowMs - since.agoMs);
+  return (entry: AuditEntry) =>
+    isActor(entry.actor) &&
+    isAction(entry.action) &&
+    isTarget(entry.target) &&
+    (sinceMs === undefined || Date.parse(entry.at) >= sinceMs);
+}
+
 function parse(line: string): AuditEntry | undefined {
   try {
-    return JSON.parse(line) as AuditEntry;
+    const entry = JSON.parse(line) as AuditEntry;
+    return { ...entry, id: entry.id ?? 0 };
   } catch {
     return undefined; // cut short by a crash
   }

@@ -1,7 +1,7 @@
 /**
  * Pauses of destinations over the API:
  *
- *   GET    /api/v1/pauses                 { pauses: [...] }
+ *   GET    /api/v1/pauses?domain&limit&after   { pauses, next }
  *   PUT    /api/v1/domains/DOMAIN/pause   { reason, expires }: 200
  *   DELETE /api/v1/domains/DOMAIN/pause   200, 404 where it is not paused
  */
@@ -17,6 +17,7 @@ import {
   refusals,
   timeStamp,
 } from './api-form.ts';
+import { domainPattern, next, pageOf, pageQuery } from './api-page.ts';
 import type { DomainAdmin } from './domains.ts';
 
 const tags = ['domains'];
@@ -39,10 +40,11 @@ const wish = z.strictObject({
 const list = {
   operationId: 'listPauses',
   tags,
-  summary: 'The destinations that are paused',
+  summary: 'The destinations that are paused, page by page',
+  querystring: pageQuery({ domain: domainPattern.optional() }),
   response: {
-    200: answer('By domain.', z.object({ pauses: z.array(pause).readonly() })),
-    ...refusals(),
+    200: answer('By domain.', z.object({ pauses: z.array(pause).readonly(), next })),
+    ...refusals(400),
   },
 };
 
@@ -67,7 +69,10 @@ const remove = {
 
 /** Add the routes to `api`. */
 export function addDomainRoutes(api: Api, domains: DomainAdmin): void {
-  api.get('/pauses', { schema: list }, async () => ({ pauses: domains.list() }));
+  api.get('/pauses', { schema: list }, async ({ query }) => {
+    const { page, ...rest } = pageOf(domains.list(query), ({ domain }) => domain, query);
+    return { pauses: page, ...rest };
+  });
   api.put('/domains/:domain/pause', { schema: put }, async ({ params, body, actor }) => {
     const { domain } = params;
     return { domain, result: granted(await domains.pause({ domain, ...body }, actor)) };

@@ -3,6 +3,7 @@
  */
 import type { Clock } from '../platform/clock.ts';
 import type { DomainName } from '../protocol/domain.ts';
+import { addressMatcher } from '../queue/mail-pattern.ts';
 import type { Pause, Pauses } from '../queue/pauses.ts';
 import type { Change } from './api-form.ts';
 import type { AuditLog } from './audit.ts';
@@ -19,8 +20,8 @@ export interface PauseView {
 }
 
 export interface DomainAdmin {
-  /** By domain. */
-  list(): readonly PauseView[];
+  /** By domain; in `domain` `*` stands for any characters. */
+  list(filter?: { readonly domain?: string | undefined }): readonly PauseView[];
   /** Rejects with the system's error when the disk does not take it. */
   pause(pause: Omit<Pause, 'pausedAt'>, actor: string): Promise<Change>;
   resume(domain: DomainName, actor: string): Promise<Change>;
@@ -28,7 +29,7 @@ export interface DomainAdmin {
 
 export interface DomainAdminParts {
   readonly pauses: Pauses;
-  readonly audit: AuditLog;
+  readonly audit: Pick<AuditLog, 'during'>;
   readonly clock: Clock;
   /** Deliveries that wait for a destination. */
   readonly waiting: (domain: DomainName) => number;
@@ -43,9 +44,11 @@ export class Domains implements DomainAdmin {
     this.#parts = parts;
   }
 
-  list(): readonly PauseView[] {
+  list({ domain: pattern = '*' }: { readonly domain?: string | undefined } = {}) {
     const { pauses, waiting } = this.#parts;
-    return pauses.list().map(({ domain, reason, pausedAt, expires }) => ({
+    const isMeant = addressMatcher(pattern);
+    const meant = pauses.list().filter(({ domain }) => isMeant(domain));
+    return meant.map(({ domain, reason, pausedAt, expires }) => ({
       ...{ domain, reason },
       pausedAt: new Date(pausedAt).toISOString(),
       ...(expires === undefined ? {} : { expires: new Date(expires).toISOString() }),
@@ -61,17 +64,15 @@ export class Domains implements DomainAdmin {
       return { ok: false, status: 422, error: 'it would be over already' };
     }
     const until = expires === undefined ? {} : { expires: new Date(expires).toISOString() };
-    await audit.note({
-      actor,
-      action: 'domain.pause',
-      target: domain,
-      facts: { reason, ...until },
+    const facts = { reason, ...until };
+    const noted = { actor, action: 'domain.pause', target: domain, facts };
+    return audit.during(noted, async (): Promise<Change> => {
+      const made = await pauses.put({ ...pause, pausedAt: now });
+      if (made === 'full') {
+        return { ok: false, status: 422, error: 'there are too many pauses; resume some first' };
+      }
+      return { ok: true, result: made === 'added' ? 'paused' : 'paused anew' };
     });
-    const made = await pauses.put({ ...pause, pausedAt: now });
-    if (made === 'full') {
-      return { ok: false, status: 422, error: 'there are too many pauses; resume some first' };
-    }
-    return { ok: true, result: made === 'added' ? 'paused' : 'paused anew' };
   }
 
   async resume(domain: DomainName, actor: string): Promise<Change> {
@@ -79,9 +80,10 @@ export class Domains implements DomainAdmin {
     if (pauses.of(domain) === undefined) {
       return { ok: false, status: 404, error: `${domain} is not paused` };
     }
-    await audit.note({ actor, action: 'domain.resume', target: domain });
-    await pauses.remove(domain);
-    resumed(domain);
-    return { ok: true, result: 'resumed' };
+    return audit.during({ actor, action: 'domain.resume', target: domain }, async () => {
+      await pauses.remove(domain);
+      resumed(domain);
+      return { ok: true, result: 'resumed' };
+    });
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Overrides over the API:
  *
- *   GET    /api/v1/overrides            all in force: { overrides: [...] }
+ *   GET    /api/v1/overrides?domain&expiringWithin&limit&after   those in force: { overrides, next }
  *   PUT    /api/v1/overrides/DOMAIN     { tls, owner, reason, expires }: 200 with what was done
  *   DELETE /api/v1/overrides/DOMAIN     200, 404 where there is none
  *
@@ -20,6 +20,7 @@ import {
   refusals,
   timeStamp,
 } from './api-form.ts';
+import { domainPattern, duration, next, pageOf, pageQuery } from './api-page.ts';
 import type { OverrideAdmin } from './overrides.ts';
 
 const tags = ['overrides'];
@@ -54,10 +55,16 @@ const wish = z.strictObject({
 const list = {
   operationId: 'listOverrides',
   tags,
-  summary: 'The exceptions in force',
+  summary: 'The exceptions in force, page by page',
+  querystring: pageQuery({
+    domain: domainPattern.optional(),
+    expiringWithin: duration
+      .meta({ description: 'They end in this time.', examples: ['7d'] })
+      .optional(),
+  }),
   response: {
-    200: answer('By domain.', z.object({ overrides: z.array(override).readonly() })),
-    ...refusals(),
+    200: answer('By domain.', z.object({ overrides: z.array(override).readonly(), next })),
+    ...refusals(400),
   },
 };
 
@@ -81,7 +88,10 @@ const remove = {
 
 /** Add the routes to `api`. */
 export function addOverrideRoutes(api: Api, overrides: OverrideAdmin): void {
-  api.get('/overrides', { schema: list }, async () => ({ overrides: overrides.list() }));
+  api.get('/overrides', { schema: list }, async ({ query }) => {
+    const { page, ...rest } = pageOf(overrides.list(query), ({ domain }) => domain, query);
+    return { overrides: page, ...rest };
+  });
   api.put('/overrides/:domain', { schema: put }, async ({ params, body, actor }) => {
     const { domain } = params;
     return { domain, result: granted(await overrides.add({ domain, ...body }, actor)) };

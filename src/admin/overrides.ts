@@ -6,6 +6,7 @@ import type { TlsLevel } from '../mail/tls-requirement.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { OverrideStore } from '../policy/override-store.ts';
 import type { DomainName } from '../protocol/domain.ts';
+import { addressMatcher } from '../queue/mail-pattern.ts';
 import type { Change } from './api-form.ts';
 import type { AuditLog } from './audit.ts';
 
@@ -42,13 +43,20 @@ interface Configured {
 export interface OverrideAdminParts {
   readonly store: OverrideStore;
   readonly configured: () => readonly Configured[];
-  readonly audit: AuditLog;
+  readonly audit: Pick<AuditLog, 'during'>;
   readonly clock: Clock;
+}
+
+export interface OverrideFilter {
+  /** In which `*` stands for any characters. */
+  readonly domain?: string | undefined;
+  /** They end in this time, ms. */
+  readonly expiringWithin?: number | undefined;
 }
 
 export interface OverrideAdmin {
   /** Those in force, by domain; where a domain has two, that of the file, which counts, alone. */
-  list(): readonly OverrideView[];
+  list(filter?: OverrideFilter): readonly OverrideView[];
   /** Make or change one. Rejects with the system's error when the disk does not take it. */
   add(override: NewOverride, actor: string): Promise<Change>;
   remove(domain: DomainName, actor: string): Promise<Change>;
@@ -61,16 +69,20 @@ export class Overrides implements OverrideAdmin {
     this.#parts = parts;
   }
 
-  list(): readonly OverrideView[] {
+  list({ domain: pattern = '*', expiringWithin }: OverrideFilter = {}): readonly OverrideView[] {
     const { store, clock } = this.#parts;
     const now = clock.now();
+    const isMeant = addressMatcher(pattern);
+    const untilMs = expiringWithin === undefined ? undefined : now + expiringWithin;
+    const fits = ({ domain, expires }: Configured) =>
+      isMeant(domain) && (untilMs === undefined || (expires ?? Infinity) <= untilMs);
     const file = this.#parts
       .configured()
       .filter(({ expires }) => expires === undefined || expires > now);
     const inFile = new Set(file.map(({ domain }) => domain));
-    const added = store.list().filter(({ domain }) => !inFile.has(domain));
+    const added = store.list().filter((one) => !inFile.has(one.domain) && fits(one));
     const views: OverrideView[] = [
-      ...file.map((one) => ({ ...viewOf(one), source: 'file' as const })),
+      ...file.filter(fits).map((one) => ({ ...viewOf(one), source: 'file' as const })),
       ...added.map((one) => ({
         ...viewOf(one),
         source: 'added' as const,
@@ -88,10 +100,12 @@ export class Overrides implements OverrideAdmin {
     if (this.#isInFile(domain)) return refused(409, FILE_DECIDES(domain));
     const { tls, owner, reason } = override;
     const facts = { tls, owner, reason, expires: new Date(expires).toISOString() };
-    await audit.note({ actor, action: 'override.add', target: domain, facts });
-    const result = await store.put({ ...override, addedAt: now });
-    if (result === 'full') return refused(422, 'there are too many overrides; remove some first');
-    return { ok: true, result };
+    const noted = { actor, action: 'override.add', target: domain, facts };
+    return audit.during(noted, async () => {
+      const result = await store.put({ ...override, addedAt: now });
+      if (result === 'full') return refused(422, 'there are too many overrides; remove some first');
+      return { ok: true, result };
+    });
   }
 
   async remove(domain: DomainName, actor: string): Promise<Change> {
@@ -100,9 +114,10 @@ export class Overrides implements OverrideAdmin {
       if (this.#isInFile(domain)) return refused(409, FILE_DECIDES(domain));
       return refused(404, `there is no override for ${domain}`);
     }
-    await audit.note({ actor, action: 'override.remove', target: domain });
-    await store.remove(domain);
-    return { ok: true, result: 'removed' };
+    return audit.during({ actor, action: 'override.remove', target: domain }, async () => {
+      await store.remove(domain);
+      return { ok: true, result: 'removed' };
+    });
   }
 
   #isInFile(name: DomainName): boolean {

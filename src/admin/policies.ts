@@ -84,9 +84,12 @@ export interface RefreshAnswer {
 export interface PolicyAdmin {
   /**
    * Everything that is known, by domain in the order of `<`, from the first domain behind `after`
-   * on. Whoever iterates may stop anywhere.
+   * on; `isMeant` chooses by domain. Whoever iterates may stop anywhere.
    */
-  list(after: DomainName | undefined): AsyncIterable<PolicyView>;
+  list(
+    after: DomainName | undefined,
+    isMeant?: (domain: DomainName) => boolean,
+  ): AsyncIterable<PolicyView>;
   /** Undefined: nothing is known. Rejects with UnreadableEntryError. */
   show(domain: DomainName): Promise<PolicyView | undefined>;
   /** Look up and fetch now, whatever failed just before; a failure is a value and loses nothing. */

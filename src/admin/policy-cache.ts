@@ -27,9 +27,11 @@ export function createPolicyAdmin(parts: PolicyCacheParts): PolicyAdmin {
   }
 
   return {
-    async *list(after) {
+    async *list(after, isMeant = () => true) {
       await refresher.ready;
-      const domains = refresher.domains().filter((domain) => after === undefined || domain > after);
+      const domains = refresher
+        .domains()
+        .filter((domain) => (after === undefined || domain > after) && isMeant(domain));
       for (const domain of domains.sort()) {
         // One that cannot be read is in the log, and must not hide the others.
         const view = await show(domain).catch(() => undefined);

@@ -1,7 +1,7 @@
 /**
  * The policy cache over the API:
  *
- *   GET    /api/v1/policies?after=DOMAIN&limit=N&mode=MODE   a page of the list, without the texts
+ *   GET    /api/v1/policies?domain&mode&limit&after          a page of the list, without the texts
  *   GET    /api/v1/policies/DOMAIN                           all that is known about one
  *   POST   /api/v1/policies/DOMAIN/refresh                   200 done, 422 it failed and why
  *   DELETE /api/v1/policies/DOMAIN                           forget it
@@ -13,6 +13,7 @@
 import { z } from 'zod';
 import { DOWNGRADE_SIGNALS } from '../mail/downgrade-signal.ts';
 import type { DomainName } from '../protocol/domain.ts';
+import { addressMatcher } from '../queue/mail-pattern.ts';
 import {
   type Api,
   answer,
@@ -24,6 +25,7 @@ import {
   timeStamp,
   wholeNumber,
 } from './api-form.ts';
+import { domainPattern, next } from './api-page.ts';
 import { listingOf, type PolicyAdmin } from './policies.ts';
 
 /** Longer than the longest `security.mtaSts.fetchTimeout` (10 min) and the DNS look-ups with it. */
@@ -102,6 +104,7 @@ const forgotten = z.object({ domain: z.string(), forgotten: z.literal(true) });
 const pageQuery = z.strictObject({
   after: domainName.optional().describe('`next` of the page before.'),
   limit: wholeNumber(1, MAX_PAGE).default(MAX_PAGE),
+  domain: domainPattern.optional(),
   mode: mode.optional(),
 });
 
@@ -117,7 +120,7 @@ const list = {
       'A page.',
       z.object({
         policies: z.array(listing).readonly(),
-        next: z.string().optional().describe('`after` of the next page.'),
+        next,
       }),
     ),
     ...refusals(400),
@@ -185,12 +188,12 @@ function nothingKnown(domain: DomainName): Refusal {
 /** One page as JSON. Written view by view: never more than one text of a policy at a time. */
 async function pageOf(
   policies: PolicyAdmin,
-  { after, limit, mode }: z.infer<typeof pageQuery>,
+  { after, limit, mode, domain = '*' }: z.infer<typeof pageQuery>,
 ): Promise<string> {
   const page: string[] = [];
   let [octets, lookedAt] = [0, 0];
-  let next: DomainName | undefined;
-  for await (const view of policies.list(after)) {
+  let behind: DomainName | undefined;
+  for await (const view of policies.list(after, addressMatcher(domain))) {
     lookedAt += 1;
     if (mode === undefined || view.policy?.mode === mode) {
       const json = JSON.stringify(listingOf(view));
@@ -198,9 +201,9 @@ async function pageOf(
       octets += Buffer.byteLength(json);
     }
     if (page.length < limit && octets < MAX_PAGE_OCTETS && lookedAt < MAX_LOOKED_AT) continue;
-    next = view.domain;
+    behind = view.domain;
     break;
   }
-  const end = next === undefined ? '' : `,"next":${JSON.stringify(next)}`;
+  const end = behind === undefined ? '' : `,"next":${JSON.stringify(behind)}`;
   return `{"policies":[${page.join(',')}]${end}}`;
 }

@@ -41,7 +41,7 @@ export type QueueAnswer =
 export interface QueueActionsParts {
   readonly control: QueueControl;
   readonly rules: HoldRules;
-  readonly audit: Pick<AuditLog, 'note'>;
+  readonly audit: Pick<AuditLog, 'during'>;
   readonly clock: Clock;
 }
 
@@ -60,9 +60,8 @@ export class QueueActions {
       return { ok: false, status: 422, error: 'it would be over already' };
     }
     const found = await control.find(filter);
-    const answer = { ok: true as const, action, dryRun };
-    if (dryRun) return { ...answer, ...this.#dry(order, found) };
-    await audit.note({
+    if (dryRun) return { ok: true, action, dryRun, ...this.#dry(order, found) };
+    const noted = {
       actor,
       action: `queue.${action}`,
       target: describeFilter(filter),
@@ -71,7 +70,14 @@ export class QueueActions {
         ...(order.reason === '' ? {} : { reason: order.reason }),
         ...(expiresMs === undefined ? {} : { expires: new Date(expiresMs).toISOString() }),
       },
-    });
+    };
+    return audit.during(noted, () => this.#do(order, found, actor));
+  }
+
+  async #do(order: QueueOrder, found: readonly Delivery[], actor: string): Promise<QueueAnswer> {
+    const { control } = this.#parts;
+    const { action, filter, reason } = order;
+    const answer = { ok: true as const, action, dryRun: false };
     switch (action) {
       case 'retry':
         return { ...answer, ...control.retry(found) };
@@ -82,8 +88,7 @@ export class QueueActions {
       default: {
         const how = action === 'drop' ? 'dropped' : 'bounced';
         const { recipient } = filter;
-        const done = await control.giveUp(found, { how, reason: order.reason, recipient });
-        return { ...answer, ...done };
+        return { ...answer, ...(await control.giveUp(found, { how, reason, recipient })) };
       }
     }
   }

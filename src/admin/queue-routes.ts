@@ -2,31 +2,20 @@
  * The queue over the API:
  *
  *   GET  /api/v1/queue?domain&sender&recipient&state&olderThan&limit&after   a page of the list
- *   GET  /api/v1/queue/summary?limit=N      by destination
+ *   GET  /api/v1/queue/summary?domain&state&limit&after                       by destination
  *   GET  /api/v1/queue/messages/ID          one message explained; 404 when it is not queued
- *   GET  /api/v1/queue/holds                rules that hold mail
+ *   GET  /api/v1/queue/holds?text&limit&after   rules that hold mail
  *   POST /api/v1/queue/retry|hold|release|bounce|drop   { ids | filter | all, dryRun, ... }
  *   POST /api/v1/retry/preview              { retry }: what these settings would do
  */
 import { z } from 'zod';
-import { parseDuration } from '../config/units.ts';
 import { isMessageId } from '../mail/message-id.ts';
 import { CAUSE_CLASSES } from '../mail/outcome.ts';
-import { parseDomain } from '../protocol/domain.ts';
-import { quoted } from '../protocol/quote.ts';
 import { QUEUE_STATES, type QueueState } from '../queue/gates.ts';
-import { LONGEST_HOLD_REASON, LONGEST_PATTERN } from '../queue/hold-rules.ts';
+import { LONGEST_HOLD_REASON } from '../queue/hold-rules.ts';
 import type { QueueFilter } from '../queue/selection.ts';
-import {
-  type Api,
-  answer,
-  instant,
-  Refusal,
-  refusals,
-  sendJson,
-  timeStamp,
-  wholeNumber,
-} from './api-form.ts';
+import { type Api, answer, instant, Refusal, refusals, sendJson, timeStamp } from './api-form.ts';
+import { domainPattern, duration, namePattern, next, pageOf, pageQuery } from './api-page.ts';
 import type { QueueAdmin } from './queue.ts';
 import { QUEUE_ACTIONS, type QueueAction } from './queue-actions.ts';
 
@@ -100,44 +89,24 @@ const done = z
       .describe('Being attempted: it is done with what is left after that.'),
     closed: z.number().int().optional().describe('Of those touched: their destination is closed.'),
     recipients: z.number().int().optional().describe('Given up.'),
+    failed: z.number().int().optional().describe('The disk did not take it: they wait as before.'),
     rule: z.string().optional().describe('A rule that was made or ended.'),
     rulesLeft: z.array(z.string()).readonly().optional().describe('Rules that still hold mail.'),
   })
   .meta({ id: 'QueueAnswer' });
 
-const domain = z
-  .string()
-  .transform((text, context) => {
-    const parsed = text.startsWith('[') ? text : parseDomain(text);
-    if (parsed !== undefined) return parsed;
-    context.addIssue({ code: 'custom', message: `${quoted(text)} is no domain` });
-    return z.NEVER;
-  })
-  .meta({
-    description: 'The destination: a domain in A-labels or U-labels, or an address literal.',
-  });
-const pattern = (whose: string) =>
-  z.string().min(1).max(LONGEST_PATTERN).describe(`${whose}; * stands for any characters.`);
 const state = z
   .enum([...QUEUE_STATES, 'deferred'])
   .transform((name): QueueState => (name === 'deferred' ? 'delayed' : name))
   .meta({ description: '`deferred` is another word for `delayed`.' });
-const olderThan = z
-  .string()
-  .transform((text, context) => {
-    const ms = parseDuration(text);
-    if (ms !== undefined) return ms;
-    context.addIssue({ code: 'custom', message: 'a duration: 30m, 2h, 7d' });
-    return z.NEVER;
-  })
-  .meta({ description: 'Received so long ago or longer.', examples: ['2h'] });
-
 const filter = z.strictObject({
-  domain: domain.optional(),
-  sender: pattern('The reverse-path; <> is the null one').optional(),
-  recipient: pattern('One of those who still wait').optional(),
+  domain: domainPattern.optional(),
+  sender: namePattern('The reverse-path; <> is the null one').optional(),
+  recipient: namePattern('One of those who still wait').optional(),
   state: state.optional(),
-  olderThan: olderThan.optional(),
+  olderThan: duration
+    .meta({ description: 'Received so long ago or longer.', examples: ['2h'] })
+    .optional(),
 });
 
 function filterOf({ olderThan: olderThanMs, ...others }: z.infer<typeof filter>): QueueFilter {
@@ -149,17 +118,14 @@ const list = {
   tags,
   summary: 'What is queued, page by page',
   description: 'A row for each message and destination, the oldest first.',
-  querystring: filter.extend({
-    limit: wholeNumber(1, MOST_ROWS).default(1000),
-    after: z.string().max(400).optional().describe('`next` of the page before.'),
-  }),
+  querystring: pageQuery(filter.shape, MOST_ROWS, 1000),
   response: {
     200: answer(
       'A page.',
       z.object({
         entries: z.array(row).readonly(),
         total: z.number().int().describe('All that fit, on whatever page.'),
-        next: z.string().optional().describe('`after` of the next page; absent on the last one.'),
+        next,
       }),
     ),
     ...refusals(400),
@@ -169,8 +135,18 @@ const list = {
 const summary = {
   operationId: 'summarizeQueue',
   tags,
-  summary: 'The queue by destination',
-  querystring: z.strictObject({ limit: wholeNumber(1, 1_000_000).default(1_000_000) }),
+  summary: 'The queue by destination, page by page',
+  description:
+    'The sums are of all that fits `domain`, on whatever page. A destination whose mail grows or shrinks between two pages can be on both or on neither.',
+  querystring: pageQuery(
+    {
+      domain: domainPattern.optional(),
+      state: state
+        .meta({ description: 'Those with mail in this state alone, with most of it first.' })
+        .optional(),
+    },
+    MOST_ROWS,
+  ),
   response: {
     200: answer(
       'Those with most first.',
@@ -178,7 +154,7 @@ const summary = {
         messages: z.number().int(),
         deliveries: z.number().int(),
         counts,
-        destinations: z.number().int().describe('How many have mail.'),
+        destinations: z.number().int().describe('How many have mail (in this state).'),
         entries: z
           .array(
             z.object({
@@ -191,6 +167,7 @@ const summary = {
             }),
           )
           .readonly(),
+        next,
       }),
     ),
     ...refusals(400),
@@ -215,8 +192,14 @@ const show = {
 const holds = {
   operationId: 'listHolds',
   tags,
-  summary: 'Rules that hold mail, also what comes in later',
-  response: { 200: answer('All.', z.object({ holds: z.array(hold).readonly() })), ...refusals() },
+  summary: 'Rules that hold mail, also what comes in later, page by page',
+  querystring: pageQuery({
+    text: namePattern('In the words of the rule, the reason or who made it').optional(),
+  }),
+  response: {
+    200: answer('By rule.', z.object({ holds: z.array(hold).readonly(), next })),
+    ...refusals(400),
+  },
 };
 
 const which = {
@@ -307,8 +290,11 @@ export function addQueueRoutes(api: Api, queue: QueueAdmin): void {
     const { limit, after, ...given } = query;
     return sendJson(reply, JSON.stringify(await queue.list(filterOf(given), { limit, after })));
   });
-  api.get('/queue/summary', { schema: summary }, ({ query }) => queue.summary(query.limit));
-  api.get('/queue/holds', { schema: holds }, async () => ({ holds: queue.holds() }));
+  api.get('/queue/summary', { schema: summary }, ({ query }) => queue.summary(query));
+  api.get('/queue/holds', { schema: holds }, async ({ query }) => {
+    const { page, ...rest } = pageOf(queue.holds(query), ({ rule }) => rule, query);
+    return { holds: page, ...rest };
+  });
   api.get('/queue/messages/:id', { schema: show }, async ({ params: { id } }, reply) => {
     const found = await queue.show(id);
     if (found === undefined) throw new Refusal(404, `${id} is not in the queue`);

@@ -5,8 +5,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type MessageId, timeOfId } from '../mail/message-id.ts';
 import type { Destination } from '../mail/route.ts';
 import type { Gates, QueueState } from '../queue/gates.ts';
-import type { Lane } from '../queue/lane.ts';
+import type { Delivery, Lane } from '../queue/lane.ts';
 import type { Ledger } from '../queue/ledger.ts';
+import { addressMatcher } from '../queue/mail-pattern.ts';
+import { type PageWish, pageOf } from './api-page.ts';
 import { type BarrierView, instant, viewOfBarrier } from './queue-barriers.ts';
 
 export type Counts = { readonly [K in QueueState]: number };
@@ -28,10 +30,19 @@ export interface QueueSummary {
   readonly messages: number;
   readonly deliveries: number;
   readonly counts: Counts;
-  /** How many destinations have mail. */
+  /** How many destinations have mail (in the state that was asked for). */
   readonly destinations: number;
   /** Those with most first. */
   readonly entries: readonly DestinationSummary[];
+  /** For the next page; absent on the last one. */
+  readonly next?: string;
+}
+
+export interface SummaryWish extends PageWish {
+  /** In which `*` stands for any characters. */
+  readonly domain?: string | undefined;
+  /** Only destinations that have mail in this state, those with most of it first. */
+  readonly state?: QueueState | undefined;
 }
 
 export interface SummaryParts {
@@ -44,33 +55,66 @@ const TURN_MS = 5;
 
 type Sum = { counts: { -readonly [K in QueueState]: number }; total: number; oldest: MessageId };
 
-/** At most `limit` destinations; all others are counted. */
-export async function summarizeQueue(limit: number, parts: SummaryParts): Promise<QueueSummary> {
-  const { ledger, gates } = parts;
+/** A page of the destinations that fit; all that fit `domain` are counted. */
+export async function summarizeQueue(
+  { domain = '*', state, ...wish }: SummaryWish,
+  parts: SummaryParts,
+): Promise<QueueSummary> {
+  const { counts, sums, ...totals } = await count(addressMatcher(domain), parts);
+  const lanes = [...sums]
+    .map(([lane, sum]) => ({ lane, sum, most: state ? sum.counts[state] : sum.total }))
+    .filter(({ most }) => most > 0)
+    .map((one) => ({ ...one, key: keyOf(one.lane, one.most) }))
+    .sort((a, b) => (a.key < b.key ? -1 : 1));
+  const { page, ...rest } = pageOf(lanes, ({ key }) => key, wish);
+  return {
+    ...totals,
+    ...{ counts, destinations: lanes.length },
+    entries: page.map(({ lane, sum }) => entryOf(lane, sum, parts.gates)),
+    ...rest,
+  };
+}
+
+/** Its place in the order: those with most first. */
+function keyOf({ destination }: Lane, most: number): string {
+  return `${String(Number.MAX_SAFE_INTEGER - most).padStart(16, '0')}/${destination}`;
+}
+
+async function count(
+  isMeant: (destination: Destination) => boolean,
+  { ledger, gates }: SummaryParts,
+) {
   const sums = new Map<Lane, Sum>();
+  const isLaneMeant = new Map<Lane, boolean>();
   const counts = noCounts();
   let turnBeganAtMs = performance.now();
-  let deliveries = 0;
+  let [seen, messages, deliveries] = [0, 0, 0];
+  let last: MessageId | undefined;
   for (const delivery of ledger.deliveries()) {
-    const state = gates.stateOf(delivery);
-    const sum = sums.get(delivery.lane) ?? { counts: noCounts(), total: 0, oldest: delivery.id };
-    sums.set(delivery.lane, sum);
-    sum.counts[state] += 1;
-    sum.total += 1;
-    if (delivery.id < sum.oldest) sum.oldest = delivery.id;
-    counts[state] += 1;
-    if (++deliveries % 512 > 0 || performance.now() - turnBeganAtMs < TURN_MS) continue;
+    const { lane, id } = delivery;
+    const isCounted = isLaneMeant.get(lane) ?? isMeant(lane.destination);
+    isLaneMeant.set(lane, isCounted);
+    if (isCounted) {
+      const sum = sums.get(lane) ?? { counts: noCounts(), total: 0, oldest: id };
+      sums.set(lane, sum);
+      add(sum, delivery, gates.stateOf(delivery));
+      counts[gates.stateOf(delivery)] += 1;
+      deliveries += 1;
+      // Those of one message come together.
+      if (id !== last) messages += 1;
+      last = id;
+    }
+    if (++seen % 512 > 0 || performance.now() - turnBeganAtMs < TURN_MS) continue;
     await nextTurn();
     turnBeganAtMs = performance.now();
   }
-  const most = [...sums].sort(([a, one], [b, other]) => {
-    return other.total - one.total || (a.destination < b.destination ? -1 : 1);
-  });
-  return {
-    messages: ledger.messageCount,
-    ...{ deliveries, counts, destinations: sums.size },
-    entries: most.slice(0, limit).map(([lane, sum]) => entryOf(lane, sum, gates)),
-  };
+  return { messages, deliveries, counts, sums };
+}
+
+function add(sum: Sum, { id }: Delivery, state: QueueState): void {
+  sum.counts[state] += 1;
+  sum.total += 1;
+  if (id < sum.oldest) sum.oldest = id;
 }
 
 function entryOf(lane: Lane, { counts, total, oldest }: Sum, gates: Gates): DestinationSummary {

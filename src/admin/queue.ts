@@ -3,8 +3,8 @@
  * other retry settings would do.
  */
 import type { MessageId } from '../mail/message-id.ts';
-import type { HoldRules } from '../queue/hold-rules.ts';
-import { describePattern } from '../queue/mail-pattern.ts';
+import type { HoldRule, HoldRules } from '../queue/hold-rules.ts';
+import { addressMatcher, describePattern } from '../queue/mail-pattern.ts';
 import type { QueueControl } from '../queue/queue-control.ts';
 import type { Preview, Shift } from '../queue/reschedule.ts';
 import type { RetrySettings } from '../queue/retry-schedule.ts';
@@ -18,7 +18,12 @@ import {
 import { instant } from './queue-barriers.ts';
 import { type ListParts, listQueue, type QueuePage } from './queue-list.ts';
 import { type MessageView, type ShowParts, showMessage } from './queue-show.ts';
-import { type QueueSummary, type SummaryParts, summarizeQueue } from './queue-summary.ts';
+import {
+  type QueueSummary,
+  type SummaryParts,
+  type SummaryWish,
+  summarizeQueue,
+} from './queue-summary.ts';
 
 export interface HoldView {
   /** What it holds, in words. */
@@ -50,10 +55,11 @@ export interface QueueAdmin {
     filter: QueueFilter,
     page: { limit: number; after?: string | undefined },
   ): Promise<QueuePage>;
-  summary(limit: number): Promise<QueueSummary>;
+  summary(wish: SummaryWish): Promise<QueueSummary>;
   /** Undefined when it is not in the queue. */
   show(id: MessageId): Promise<MessageView | undefined>;
-  holds(): readonly HoldView[];
+  /** By rule. `text`: in the rule, its reason or its maker; `*` stands for any characters. */
+  holds(filter?: { readonly text?: string | undefined }): readonly HoldView[];
   /** Rejects with the system's error when the disk does not take it. */
   act(order: QueueOrder, actor: string): Promise<QueueAnswer>;
   previewRetry(settings: RetrySettings): Promise<PreviewView>;
@@ -73,15 +79,13 @@ export function createQueueAdmin(parts: QueueAdminParts): QueueAdmin {
   const actions = new QueueActions(parts);
   return {
     list: (filter, page) => listQueue(filter, page, parts),
-    summary: (limit) => summarizeQueue(limit, parts),
+    summary: (wish) => summarizeQueue(wish, parts),
     show: (id) => showMessage(id, parts),
-    holds: () =>
-      parts.rules.list().map(({ pattern, reason, by, since, expires }) => ({
-        rule: describePattern(pattern),
-        ...pattern,
-        ...{ reason, by, since: instant(since) },
-        ...(expires === undefined ? {} : { expires: instant(expires) }),
-      })),
+    holds({ text = '' } = {}) {
+      const has = addressMatcher(`*${text}*`);
+      const views = parts.rules.list().map(viewOfRule);
+      return views.filter(({ rule, reason, by }) => [rule, reason, by].some(has));
+    },
     act: (order, actor) => actions.act(order, actor),
     async previewRetry(settings) {
       const { total, destinations } = await parts.preview(settings);
@@ -93,6 +97,15 @@ export function createQueueAdmin(parts: QueueAdminParts): QueueAdmin {
         })),
       };
     },
+  };
+}
+
+function viewOfRule({ pattern, reason, by, since, expires }: HoldRule): HoldView {
+  return {
+    rule: describePattern(pattern),
+    ...pattern,
+    ...{ reason, by, since: instant(since) },
+    ...(expires === undefined ? {} : { expires: instant(expires) }),
   };
 }
 

@@ -31,7 +31,8 @@ export function readAnswer<T>({ status, body }: ControlAnswer, schema: z.ZodType
   const why = refusal.success
     ? refusal.data.error
     : `the relay answered ${status}, which is not understood here`;
-  throw new CliError(EXIT.no, printable(why), { status });
+  // 400: what was asked for is not understood; everything else is an answer.
+  throw new CliError(status === 400 ? EXIT.wrong : EXIT.no, printable(why), { status });
 }
 
 export function requireDomain(text: string): DomainName {

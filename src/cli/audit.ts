@@ -1,58 +1,51 @@
 /**
  * `stsrelay audit`: who changed what on the running relay, and when.
  */
-import { InvalidArgumentError, Option } from 'commander';
+import { Option } from 'commander';
 import { z } from 'zod';
-import { MOST_ENTRIES } from '../admin/audit-routes.ts';
-import { readAnswer, TIMEOUT_MS } from './answers.ts';
-import { type CliCommand, EXIT } from './command.ts';
+import type { CliCommand } from './command.ts';
 import { requireDataDir } from './configuration.ts';
-import { askRelay } from './control-client.ts';
-import { formatTable } from './table.ts';
-import { print, printError, printJson } from './terminal.ts';
+import { filtersOf, LIST_EXIT_CODES, limitOf, limitOption, listAll, showList } from './list.ts';
 
+const FILTERS = ['actor', 'action', 'target', 'since'];
 const HEADING = ['when', 'who', 'what', 'to', 'how'];
 
-const schema = z.object({
-  entries: z.array(
-    z.looseObject({
-      at: z.string(),
-      actor: z.string(),
-      action: z.string(),
-      target: z.string(),
-      facts: z.record(z.string(), z.unknown()).optional(),
-    }),
-  ),
+const entry = z.looseObject({
+  at: z.string(),
+  actor: z.string(),
+  action: z.string(),
+  target: z.string(),
+  facts: z.record(z.string(), z.unknown()).optional(),
+  result: z.string().optional(),
 });
 
 export const audit: CliCommand = {
   usage: 'audit',
-  summary: 'the last changes made by commands: when, who, what, to what',
+  summary: 'the changes made by commands, the newest first: when, who, what, to what',
   options: [
-    new Option('--limit <n>', 'so many, the newest first').argParser(parseLimit).default(100),
+    new Option('--actor <pattern>', 'by these: root*'),
+    new Option('--action <pattern>', 'these actions: queue.*'),
+    new Option('--target <pattern>', 'to these: example.org, *shop.example*'),
+    new Option('--since <when>', 'not older than 7d, 2027-01-31 or 2027-01-31T12:00:00Z'),
+    limitOption(),
   ],
   notes: `
-Changes of the configuration file are not in it: the log has them (config.reloaded).`,
-  async run(invocation) {
-    const { options, json } = invocation;
-    const path = `/api/v1/audit?limit=${String(options['limit'])}`;
-    const dataDir = requireDataDir(invocation);
-    const asked = { method: 'GET', path, timeoutMs: TIMEOUT_MS } as const;
-    const { entries } = readAnswer(await askRelay(dataDir, asked), schema);
-    if (json) printJson(entries);
-    else if (entries.length === 0) printError('nothing was changed yet');
-    else {
-      const rows = entries.map(({ at, actor, action, target, facts = {} }) => {
-        const how = Object.entries(facts).map(([name, value]) => `${name}: ${String(value)}`);
-        return [at, actor, action, target, how.join(', ')];
-      });
-      print(formatTable(HEADING, rows));
-    }
-    return EXIT.done;
+* stands for any characters. An action is noted before it is made; where it came to nothing, or not to all of it, a
+second entry says so (result: failed). Changes of the configuration file are not in it: the log has them
+(config.reloaded).
+${LIST_EXIT_CODES}`,
+  run(invocation) {
+    const filters = filtersOf(invocation, FILTERS);
+    const asked = { path: '/api/v1/audit', filters, name: 'entries', entry } as const;
+    const limit = limitOf(invocation);
+    const entries = listAll(requireDataDir(invocation), { ...asked, limit, cursor: 'before' });
+    const isFiltered = Object.keys(filters).length > 0;
+    const none = 'nothing was changed yet';
+    return showList(invocation, entries, { heading: HEADING, rowOf, none, isFiltered });
   },
 };
 
-function parseLimit(text: string): number {
-  if (/^[1-9]\d{0,4}$/.test(text) && Number(text) <= MOST_ENTRIES) return Number(text);
-  throw new InvalidArgumentError(`It is a whole number from 1 to ${MOST_ENTRIES}.`);
+function rowOf({ at, actor, action, target, facts = {}, result }: z.infer<typeof entry>) {
+  const how = Object.entries(facts).map(([name, value]) => `${name}: ${String(value)}`);
+  return [at, actor, action, target, [...(result ? [`result: ${result}`] : []), ...how].join(', ')];
 }

@@ -16,19 +16,23 @@ import {
 import { type CliCommand, EXIT, type Invocation } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import { askRelay } from './control-client.ts';
-import { formatTable } from './table.ts';
-import { print, printable, printError, printJson } from './terminal.ts';
+import {
+  domainOption,
+  filtersOf,
+  LIST_EXIT_CODES,
+  limitOf,
+  limitOption,
+  listAll,
+  showList,
+} from './list.ts';
+import { print, printable, printJson } from './terminal.ts';
 
-const listSchema = z.object({
-  pauses: z.array(
-    z.looseObject({
-      domain: z.string(),
-      reason: z.string(),
-      pausedAt: z.string(),
-      expires: z.string().optional(),
-      waiting: z.number(),
-    }),
-  ),
+const pauseSchema = z.looseObject({
+  domain: z.string(),
+  reason: z.string(),
+  pausedAt: z.string(),
+  expires: z.string().optional(),
+  waiting: z.number(),
 });
 const HEADING = ['domain', 'since', 'until', 'waiting', 'reason'];
 
@@ -63,21 +67,22 @@ export const domainResume: CliCommand = {
 export const domainList: CliCommand = {
   usage: 'list',
   summary: 'list the destinations that are paused: since when, until when, how much waits, why',
-  notes: EXIT_CODES,
-  async run(invocation) {
-    const asked = { method: 'GET', path: '/api/v1/pauses', timeoutMs: TIMEOUT_MS } as const;
-    const { pauses } = readAnswer(await askRelay(requireDataDir(invocation), asked), listSchema);
-    if (invocation.json) printJson(pauses);
-    else if (pauses.length === 0) printError('no destination is paused');
-    else {
-      const rows = pauses.map(({ domain, pausedAt, expires, waiting, reason }) => {
-        return [domain, pausedAt, expires ?? 'resumed', `${waiting}`, reason];
-      });
-      print(formatTable(HEADING, rows));
-    }
-    return EXIT.done;
+  options: [domainOption(), limitOption()],
+  notes: LIST_EXIT_CODES,
+  run(invocation) {
+    const filters = filtersOf(invocation, ['domain']);
+    const asked = { path: '/api/v1/pauses', filters, name: 'pauses', entry: pauseSchema };
+    const limit = limitOf(invocation);
+    return showList(invocation, listAll(requireDataDir(invocation), { ...asked, limit }), {
+      ...{ heading: HEADING, rowOf, none: 'no destination is paused' },
+      isFiltered: Object.keys(filters).length > 0,
+    });
   },
 };
+
+function rowOf({ domain, pausedAt, expires, waiting, reason }: z.infer<typeof pauseSchema>) {
+  return [domain, pausedAt, expires ?? 'resumed', `${waiting}`, reason];
+}
 
 async function change(
   invocation: Invocation,

@@ -18,8 +18,17 @@ import {
 import { type CliCommand, CliError, EXIT, type Invocation } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import { askRelay } from './control-client.ts';
-import { formatTable } from './table.ts';
-import { print, printable, printError, printJson } from './terminal.ts';
+import {
+  domainOption,
+  durationText,
+  filtersOf,
+  LIST_EXIT_CODES,
+  limitOf,
+  limitOption,
+  listAll,
+  showList,
+} from './list.ts';
+import { print, printable, printJson } from './terminal.ts';
 
 const viewSchema = z.looseObject({
   domain: z.string(),
@@ -29,21 +38,24 @@ const viewSchema = z.looseObject({
   expires: z.string().optional(),
   source: z.string(),
 });
-const listSchema = z.object({ overrides: z.array(viewSchema) });
 
 export const overrideList: CliCommand = {
   usage: 'list',
   summary: 'list the overrides in force: domain, TLS asked for, end, where from, owner, reason',
-  notes: EXIT_CODES,
-  async run(invocation) {
-    const path = '/api/v1/overrides';
-    const dataDir = requireDataDir(invocation);
-    const answer = await askRelay(dataDir, { method: 'GET', path, timeoutMs: TIMEOUT_MS });
-    const { overrides } = readAnswer(answer, listSchema);
-    if (invocation.json) printJson(overrides);
-    else if (overrides.length === 0) printError('no override is in force');
-    else print(formatTable(HEADING, overrides.map(rowOf)));
-    return EXIT.done;
+  options: [
+    domainOption(),
+    new Option('--expiring-within <duration>', 'that end in this time: 7d').argParser(durationText),
+    limitOption(),
+  ],
+  notes: LIST_EXIT_CODES,
+  run(invocation) {
+    const filters = filtersOf(invocation, ['domain', 'expiringWithin']);
+    const asked = { path: '/api/v1/overrides', filters, name: 'overrides', entry: viewSchema };
+    const limit = limitOf(invocation);
+    return showList(invocation, listAll(requireDataDir(invocation), { ...asked, limit }), {
+      ...{ heading: HEADING, rowOf, none: 'no override is in force' },
+      isFiltered: Object.keys(filters).length > 0,
+    });
   },
 };
 

@@ -6,9 +6,9 @@ import { z } from 'zod';
 import type { PolicyListing, PolicyView } from '../admin/policies.ts';
 import { MAX_PAGE, REFRESH_TIMEOUT_MS } from '../admin/policy-routes.ts';
 import type { DomainName } from '../protocol/domain.ts';
-import type { StsMode } from '../protocol/mta-sts/policy.ts';
 import { CliError, EXIT } from './command.ts';
 import { askRelay, type ControlAnswer, type ControlRequest } from './control-client.ts';
+import { type ListWish, listAll } from './list.ts';
 import { printable } from './terminal.ts';
 
 const TIMEOUT_MS = 30_000;
@@ -55,7 +55,6 @@ const listingSchema = z.looseObject({
 const viewSchema = listingSchema.extend({
   policy: policySchema.extend({ text: z.string() }).optional(),
 });
-const pageSchema = z.object({ policies: z.array(listingSchema), next: z.string().optional() });
 const refreshSchema = z.looseObject({
   ok: z.boolean(),
   text: z.string(),
@@ -65,31 +64,15 @@ const refreshSchema = z.looseObject({
 const forgottenSchema = z.object({ forgotten: z.literal(true) });
 const refusalSchema = z.object({ error: z.string() });
 
-export interface ListWish {
-  readonly mode: StsMode | undefined;
-  /** Undefined: all. */
-  readonly limit: number | undefined;
-}
-
 /** The policies kept, in the order of their domains; asked for page by page as they are taken. */
-export async function* listPolicies(
+export function listPolicies(
   dataDir: string,
-  { mode, limit = Number.POSITIVE_INFINITY }: ListWish,
+  wish: Pick<ListWish<unknown>, 'filters' | 'limit'>,
 ): AsyncGenerator<PolicyListing> {
-  let wanted = limit;
-  let after: string | undefined;
-  do {
-    const query = new URLSearchParams({ limit: String(Math.min(wanted, MAX_PAGE)) });
-    if (after !== undefined) query.set('after', after);
-    if (mode !== undefined) query.set('mode', mode);
-    const path = `/api/v1/policies?${query}`;
-    const answer = await askRelay(dataDir, { method: 'GET', path, timeoutMs: TIMEOUT_MS });
-    const { policies, next } = read(answer, { schema: pageSchema, isFine: answer.status === 200 });
-    // The schema is looser than the type: it does not know which modes and signals there are.
-    yield* policies.slice(0, wanted) as unknown as readonly PolicyListing[];
-    wanted -= policies.length;
-    after = next;
-  } while (after !== undefined && wanted > 0);
+  const asked = { path: '/api/v1/policies', name: 'policies', most: MAX_PAGE, ...wish };
+  // The schema is looser than the type: it does not know which modes and signals there are.
+  const entry = listingSchema as unknown as z.ZodType<PolicyListing>;
+  return listAll(dataDir, { ...asked, entry });
 }
 
 /** All that is known about `domain`; undefined: nothing is. */

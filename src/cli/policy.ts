@@ -2,23 +2,23 @@
  * `stsrelay policy list | show | refresh | forget`: the MTA-STS policies that the running relay
  * keeps.
  */
-import { InvalidArgumentError, Option } from 'commander';
+import { Option } from 'commander';
 import { loadSettings } from '../config/load.ts';
-import { type DomainName, parseDomain } from '../protocol/domain.ts';
-import type { StsMode } from '../protocol/mta-sts/policy.ts';
-import { quoted } from '../protocol/quote.ts';
-import { type CliCommand, CliError, EXIT, type ExitCode, type Invocation } from './command.ts';
+import type { DomainName } from '../protocol/domain.ts';
+import { requireDomain } from './answers.ts';
+import { type CliCommand, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import {
-  forgetPolicy,
-  type ListWish,
-  listPolicies,
-  refreshPolicy,
-  showPolicy,
-} from './policy-client.ts';
+  domainOption,
+  filtersOf,
+  LIST_EXIT_CODES,
+  limitOf,
+  limitOption,
+  showList,
+} from './list.ts';
+import { forgetPolicy, listPolicies, refreshPolicy, showPolicy } from './policy-client.ts';
 import { formatPolicy, LIST_HEADING, listRow } from './policy-screen.ts';
-import { formatTable } from './table.ts';
-import { print, printable, printError, printJson, printJsonList } from './terminal.ts';
+import { print, printable, printError, printJson } from './terminal.ts';
 
 /** Below the notes of each command. */
 function exitCodes(done: string, no: string): string {
@@ -40,23 +40,18 @@ export const policyList: CliCommand = {
       'testing',
       'none',
     ]),
-    new Option('--limit <n>', 'at most so many').argParser(parseLimit),
+    domainOption(),
+    limitOption(),
   ],
   notes: `
 In the order of the domains. Away from a terminal: no heading, a tab between the columns.
-${exitCodes('listed, also when no policy is kept at all', 'none with this --mode')}`,
-  async run(invocation) {
-    const { options, json } = invocation;
-    const wish: ListWish = {
-      mode: options['mode'] as StsMode | undefined,
-      limit: options['limit'] as number | undefined,
-    };
-    const views = listPolicies(requireDataDir(invocation), wish);
-    const shown = json ? await printJsonList(views) : await printTable(views);
-    if (shown > 0) return EXIT.done;
-    if (!json)
-      printError(wish.mode === undefined ? 'no policy is kept' : `none with mode ${wish.mode}`);
-    return wish.mode === undefined ? EXIT.done : EXIT.no;
+${LIST_EXIT_CODES}`,
+  run(invocation) {
+    const filters = filtersOf(invocation, ['domain', 'mode']);
+    const views = listPolicies(requireDataDir(invocation), { filters, limit: limitOf(invocation) });
+    const isFiltered = Object.keys(filters).length > 0;
+    const shown = { heading: LIST_HEADING, rowOf: listRow, none: 'no policy is kept', isFiltered };
+    return showList(invocation, views, shown);
   },
 };
 
@@ -147,23 +142,4 @@ async function forEachDomain(
     printJson(values.length === 1 ? values[0] : values);
   }
   return results.every(({ code }) => code === EXIT.done) ? EXIT.done : EXIT.no;
-}
-
-function requireDomain(text: string): DomainName {
-  const domain = parseDomain(text);
-  if (domain !== undefined) return domain;
-  throw new CliError(EXIT.wrong, `${quoted(text)} is no domain name`);
-}
-
-function parseLimit(text: string): number {
-  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError('It is a whole number from 1 on.');
-}
-
-/** Print all when their widths are known; how many there were. */
-async function printTable(views: ReturnType<typeof listPolicies>): Promise<number> {
-  const rows: (readonly string[])[] = [];
-  for await (const view of views) rows.push(listRow(view, Date.now()));
-  if (rows.length > 0) print(formatTable(LIST_HEADING, rows));
-  return rows.length;
 }

@@ -100,6 +100,7 @@ async function run(invocation: Invocation, action: string) {
   if (invocation.json) printJson({ ok: true, ...answer });
   else tell(answer);
   const isRule = answer.rule !== undefined;
+  if (answer.failed) return EXIT.no;
   return answer.touched + answer.underWay > 0 || isRule ? EXIT.done : EXIT.no;
 }
 
@@ -112,8 +113,8 @@ const DONE: Readonly<Record<string, readonly [string, string]>> = {
 };
 
 function tell(answer: ActionAnswer): void {
-  const { action, dryRun, matched, touched, underWay, closed, recipients, rule, rulesLeft } =
-    answer;
+  const { action, dryRun, matched, touched, underWay, closed } = answer;
+  const { recipients, failed, rule, rulesLeft } = answer;
   const words = DONE[action]?.[dryRun ? 1 : 0] ?? action;
   const whom = recipients === undefined ? '' : ` (${recipients} recipients)`;
   print(`${touched} of ${matched} deliveries ${words}${whom}`);
@@ -121,6 +122,7 @@ function tell(answer: ActionAnswer): void {
     const later = action === 'retry' ? '' : '; what is left of them after that follows';
     printError(`${underWay} are being attempted${later}`);
   }
+  if (failed) printError(`${failed} could not be ${words}, they wait as before: see the log`);
   if (closed) printError(`${closed} wait on: their destination is paused, or its hosts are away`);
   if (rule !== undefined) {
     const what =

@@ -6,6 +6,7 @@ import { MOST_ROWS } from '../admin/queue-routes.ts';
 import { readAnswer, TIMEOUT_MS } from './answers.ts';
 import { CliError, EXIT } from './command.ts';
 import { askRelay } from './control-client.ts';
+import { type ListWish, listAll } from './list.ts';
 
 const barrierSchema = z.looseObject({
   kind: z.string(),
@@ -29,39 +30,31 @@ const rowSchema = z.looseObject({
   waitsFor: z.string().optional(),
 });
 export type Row = z.infer<typeof rowSchema>;
-const pageSchema = z.looseObject({
-  entries: z.array(rowSchema),
+const destinationSchema = z.looseObject({
+  domain: z.string(),
   total: z.number(),
-  next: z.string().optional(),
+  counts: countsSchema,
+  oldest: z.string(),
+  nextAttempt: z.string().optional(),
+  closedBy: z.array(barrierSchema),
 });
+type Destination = z.infer<typeof destinationSchema>;
 const summarySchema = z.looseObject({
   messages: z.number(),
   deliveries: z.number(),
   counts: countsSchema,
   destinations: z.number(),
-  entries: z.array(
-    z.looseObject({
-      domain: z.string(),
-      total: z.number(),
-      counts: countsSchema,
-      oldest: z.string(),
-      nextAttempt: z.string().optional(),
-      closedBy: z.array(barrierSchema),
-    }),
-  ),
+  entries: z.array(destinationSchema),
 });
 export type Summary = z.infer<typeof summarySchema>;
-const holdsSchema = z.object({
-  holds: z.array(
-    z.looseObject({
-      rule: z.string(),
-      reason: z.string(),
-      by: z.string(),
-      since: z.string(),
-      expires: z.string().optional(),
-    }),
-  ),
+const holdSchema = z.looseObject({
+  rule: z.string(),
+  reason: z.string(),
+  by: z.string(),
+  since: z.string(),
+  expires: z.string().optional(),
 });
+export type HoldRow = z.infer<typeof holdSchema>;
 const actionSchema = z.looseObject({
   action: z.string(),
   dryRun: z.boolean(),
@@ -70,58 +63,42 @@ const actionSchema = z.looseObject({
   underWay: z.number(),
   closed: z.number().optional(),
   recipients: z.number().optional(),
+  failed: z.number().optional(),
   rule: z.string().optional(),
   rulesLeft: z.array(z.string()).optional(),
 });
 export type ActionAnswer = z.infer<typeof actionSchema>;
 
-/** As the API takes it. */
-export interface Filter {
-  readonly domain?: string;
-  readonly sender?: string;
-  readonly recipient?: string;
-  readonly state?: string;
-  /** A duration. */
-  readonly olderThan?: string;
-}
-
 /** Bouncing hundreds of thousands takes minutes. */
 const ACTION_TIMEOUT_MS = 3_600_000;
-/** Rows of one question: the first ones are seen at once. */
-const ROWS = Math.min(1000, MOST_ROWS);
+type Wish = Pick<ListWish<unknown>, 'filters' | 'limit'>;
 
 /** Those that fit, the oldest first; asked for page by page as they are taken. */
-export async function* listQueue(
-  dataDir: string,
-  filter: Filter,
-  limit = Number.POSITIVE_INFINITY,
-): AsyncGenerator<Row> {
-  let wanted = limit;
-  let after: string | undefined;
-  do {
-    const query = new URLSearchParams({ ...filter, limit: `${Math.min(wanted, ROWS)}` });
-    if (after !== undefined) query.set('after', after);
-    const path = `/api/v1/queue?${query}`;
-    const answer = await askRelay(dataDir, { method: 'GET', path, timeoutMs: TIMEOUT_MS });
-    const { entries, next } = readAnswer(answer, pageSchema);
-    yield* entries;
-    wanted -= entries.length;
-    after = next;
-  } while (after !== undefined && wanted > 0);
+export function listQueue(dataDir: string, wish: Wish): AsyncGenerator<Row> {
+  return listAll(dataDir, { path: '/api/v1/queue', name: 'entries', entry: rowSchema, ...wish });
 }
 
-/** The queue by destination. */
-export async function summarize(dataDir: string, limit: number | undefined): Promise<Summary> {
-  const query = limit === undefined ? '' : `?limit=${limit}`;
-  const path = `/api/v1/queue/summary${query}`;
-  const answer = await askRelay(dataDir, { method: 'GET', path, timeoutMs: TIMEOUT_MS });
-  return readAnswer(answer, summarySchema);
+/** The queue by destination: the sums of the first answer, and the destinations of all. */
+export async function summarize(dataDir: string, { filters, limit }: Wish): Promise<Summary> {
+  const path = '/api/v1/queue/summary';
+  const query = new URLSearchParams({ ...filters, limit: '1' });
+  const asked = { method: 'GET', path: `${path}?${query}`, timeoutMs: TIMEOUT_MS } as const;
+  const { next: _, ...sums } = readAnswer(await askRelay(dataDir, asked), summarySchema);
+  const entries = new Map<string, Destination>();
+  const all = { path, filters, limit, name: 'entries', entry: destinationSchema, most: MOST_ROWS };
+  // One that grew or shrank meanwhile may come twice.
+  for await (const entry of listAll(dataDir, all)) entries.set(entry.domain, entry);
+  return { ...sums, entries: [...entries.values()] };
 }
 
 /** Rules that hold mail. */
-export async function listHolds(dataDir: string): Promise<z.infer<typeof holdsSchema>['holds']> {
-  const asked = { method: 'GET', path: '/api/v1/queue/holds', timeoutMs: TIMEOUT_MS } as const;
-  return readAnswer(await askRelay(dataDir, asked), holdsSchema).holds;
+export function listHolds(dataDir: string, wish: Wish): AsyncGenerator<HoldRow> {
+  return listAll(dataDir, {
+    path: '/api/v1/queue/holds',
+    name: 'holds',
+    entry: holdSchema,
+    ...wish,
+  });
 }
 
 /** Do something with queued mail. */

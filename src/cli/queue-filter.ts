@@ -1,25 +1,23 @@
 /**
  * The filters of the queue commands, as options and as the API takes them.
  */
-import { InvalidArgumentError, Option } from 'commander';
-import { parseDuration } from '../config/units.ts';
+import { Option } from 'commander';
 import { isMessageId } from '../mail/message-id.ts';
 import { quoted } from '../protocol/quote.ts';
 import { QUEUE_STATES } from '../queue/gates.ts';
 import { CliError, EXIT, type Invocation } from './command.ts';
-import type { Filter } from './queue-client.ts';
+import { domainOption, durationText, filtersOf } from './list.ts';
+
+export const stateOption = (what: string) =>
+  new Option('--state <state>', what).choices([...QUEUE_STATES, 'deferred']);
 
 export const FILTER_OPTIONS: readonly Option[] = [
-  new Option('--domain <domain>', 'for this destination'),
+  domainOption(),
   new Option('--sender <address>', 'from this sender; * stands for anything, <> for no sender'),
   new Option('--recipient <address>', 'to this recipient; * stands for anything'),
-  new Option('--state <state>', 'in this state').choices([...QUEUE_STATES, 'deferred']),
+  stateOption('in this state'),
   new Option('--older-than <duration>', 'received so long ago or longer: 30m, 2h, 7d').argParser(
-    (text: string) => {
-      const ms = parseDuration(text);
-      if (ms !== undefined) return text;
-      throw new InvalidArgumentError('It is a duration: 30m, 2h, 7d.');
-    },
+    durationText,
   ),
 ];
 
@@ -29,13 +27,8 @@ states are ${QUEUE_STATES.join(', ')}: due means that it is next, parked that it
 delayed (or deferred) that it waits for its time.`;
 
 /** The filter somebody gave. */
-export function filterOf({ options }: Invocation): Filter {
-  const given: Record<string, string> = {};
-  for (const name of ['domain', 'sender', 'recipient', 'state', 'olderThan']) {
-    const value = options[name];
-    if (typeof value === 'string') given[name] = value;
-  }
-  return given;
+export function filterOf(invocation: Invocation): Readonly<Record<string, string>> {
+  return filtersOf(invocation, ['domain', 'sender', 'recipient', 'state', 'olderThan']);
 }
 
 /** The ids somebody gave. Throws CliError for what is none. */

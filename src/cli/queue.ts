@@ -1,13 +1,21 @@
 /**
  * `stsrelay queue summary | list | show | holds`: what is queued, and why it waits.
  */
-import { InvalidArgumentError, Option } from 'commander';
+import { Option } from 'commander';
 import type { OverrideView } from '../admin/overrides.ts';
 import type { MessageView } from '../admin/queue-show.ts';
-import { EXIT_CODES } from './answers.ts';
 import { type CliCommand, EXIT } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import {
+  domainOption,
+  filtersOf,
+  LIST_EXIT_CODES,
+  limitOf,
+  limitOption,
+  showList,
+} from './list.ts';
+import {
+  type HoldRow,
   listHolds,
   listQueue,
   type Row,
@@ -15,28 +23,34 @@ import {
   showMessage,
   summarize,
 } from './queue-client.ts';
-import { FILTER_NOTES, FILTER_OPTIONS, filterOf, idsOf } from './queue-filter.ts';
+import { FILTER_NOTES, FILTER_OPTIONS, filterOf, idsOf, stateOption } from './queue-filter.ts';
 import { formatStory } from './queue-story.ts';
 import { formatSpan } from './span.ts';
 import { formatTable } from './table.ts';
-import { print, printError, printJson, printJsonList } from './terminal.ts';
-
-const limitOption = () => new Option('--limit <n>', 'at most so many').argParser(parseLimit);
+import { print, printError, printJson } from './terminal.ts';
 
 export const queueSummary: CliCommand = {
   usage: 'summary',
   summary: 'the queue by destination: how much in what state, how old, what closes it',
-  options: [limitOption()],
+  options: [
+    domainOption(),
+    stateOption('those with mail in this state, with most of it first'),
+    limitOption(),
+  ],
   notes: `
-In numbers of deliveries: one for each message and destination. Those with most come first.
-${EXIT_CODES}`,
+In numbers of deliveries: one for each message and destination. Those with most come first. The sums are of all that
+fits --domain.
+${LIST_EXIT_CODES}`,
   async run(invocation) {
-    const limit = invocation.options['limit'] as number | undefined;
-    const summary = await summarize(requireDataDir(invocation), limit);
+    const filters = filtersOf(invocation, ['domain', 'state']);
+    const limit = limitOf(invocation);
+    const summary = await summarize(requireDataDir(invocation), { filters, limit });
+    const isFiltered = Object.keys(filters).length > 0;
+    const isEmpty = summary.entries.length === 0;
     if (invocation.json) printJson(summary);
-    else if (summary.deliveries === 0) printError('the queue is empty');
+    else if (isEmpty) printError(isFiltered ? 'nothing fits' : 'the queue is empty');
     else printSummary(summary);
-    return EXIT.done;
+    return isEmpty && isFiltered ? EXIT.no : EXIT.done;
   },
 };
 
@@ -69,43 +83,17 @@ export const queueList: CliCommand = {
   options: [...FILTER_OPTIONS, limitOption()],
   notes: `${FILTER_NOTES}
 Away from a terminal: no heading, a tab between the columns.
-
-Exit codes:
-  0  listed, also when the queue is empty
-  1  nothing fits the filter
-  2  wrong usage or configuration
-  3  the relay cannot be reached`,
-  async run(invocation) {
-    const filter = filterOf(invocation);
-    const limit = invocation.options['limit'] as number | undefined;
-    const rows = listQueue(requireDataDir(invocation), filter, limit);
-    const shown = invocation.json ? await printJsonList(rows) : await printRows(rows);
-    if (shown > 0) return EXIT.done;
-    const isFiltered = Object.keys(filter).length > 0;
-    if (!invocation.json) printError(isFiltered ? 'nothing fits' : 'the queue is empty');
-    return isFiltered ? EXIT.no : EXIT.done;
+${LIST_EXIT_CODES}`,
+  run(invocation) {
+    const filters = filterOf(invocation);
+    const rows = listQueue(requireDataDir(invocation), { filters, limit: limitOf(invocation) });
+    const isFiltered = Object.keys(filters).length > 0;
+    const none = 'the queue is empty';
+    return showList(invocation, rows, { heading: LIST_HEADING, rowOf: listRow, none, isFiltered });
   },
 };
 
 const LIST_HEADING = ['ID', 'STATE', 'AGE', 'TRIED', 'NEXT', 'SENDER', 'RECIPIENTS', 'WHY'];
-/** Rows whose columns are aligned together: a long list is seen as it comes. */
-const ALIGNED = 500;
-
-async function printRows(rows: AsyncIterable<Row>): Promise<number> {
-  let count = 0;
-  let block: (readonly string[])[] = [];
-  const flush = () => {
-    if (block.length > 0) print(formatTable(LIST_HEADING, block));
-    block = [];
-  };
-  for await (const row of rows) {
-    block.push(listRow(row, Date.now()));
-    count += 1;
-    if (block.length >= ALIGNED) flush();
-  }
-  flush();
-  return count;
-}
 
 function listRow(row: Row, now: number): readonly string[] {
   const { id, state, received, attempts, nextAttempt, sender, recipients, recipientCount } = row;
@@ -181,27 +169,32 @@ function describeOverride({ tls, owner, reason, expires }: OverrideView): string
 export const queueHolds: CliCommand = {
   usage: 'holds',
   summary: 'list the rules that hold mail, also what comes in later',
-  notes: EXIT_CODES,
-  async run(invocation) {
-    const holds = await listHolds(requireDataDir(invocation));
-    if (invocation.json) printJson(holds);
-    else if (holds.length === 0) printError('no rule holds mail');
-    else {
-      const rows = holds.map(({ rule, since, expires, by, reason }) => {
-        return [rule, since, expires ?? 'released', by, reason];
-      });
-      print(formatTable(['HOLDS', 'SINCE', 'UNTIL', 'BY', 'REASON'], rows));
-    }
-    return EXIT.done;
+  options: [
+    new Option('--text <text>', 'with this in the rule, its reason or who made it'),
+    limitOption(),
+  ],
+  notes: LIST_EXIT_CODES,
+  run(invocation) {
+    const filters = filtersOf(invocation, ['text']);
+    const holds = listHolds(requireDataDir(invocation), { filters, limit: limitOf(invocation) });
+    const isFiltered = Object.keys(filters).length > 0;
+    const none = 'no rule holds mail';
+    return showList(invocation, holds, {
+      heading: HOLDS_HEADING,
+      rowOf: holdRow,
+      none,
+      isFiltered,
+    });
   },
 };
+
+const HOLDS_HEADING = ['HOLDS', 'SINCE', 'UNTIL', 'BY', 'REASON'];
+
+function holdRow({ rule, since, expires, by, reason }: HoldRow): readonly string[] {
+  return [rule, since, expires ?? 'released', by, reason];
+}
 
 function fromNow(time: string, now: number): string {
   const seconds = (Date.parse(time) - now) / 1000;
   return seconds <= 0 ? 'now' : `in ${formatSpan(seconds)}`;
-}
-
-function parseLimit(text: string): number {
-  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError('It is a whole number from 1 on.');
 }

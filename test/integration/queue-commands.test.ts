@@ -119,6 +119,13 @@ test('list, filter, page, show, try now', async () => {
     summary.entries.map(({ domain }) => domain),
     ['busy.test', 'grey.test'],
   );
+  const summed = (await json('queue', 'summary', '--domain', 'grey.*', '--state', 'deferred')) as {
+    entries: { domain: string }[];
+    deliveries: number;
+  };
+  assert.deepEqual([summed.deliveries, summed.entries[0]?.domain], [1, 'grey.test']);
+  assert.equal((await cli('queue', 'summary', '--state', 'held')).code, 1);
+  assert.equal((await ids('--domain', '*.TEST', '--limit', '2')).length, 2);
   const shown = await cli('queue', 'show', second);
   assert.equal(shown.code, 0, shown.stderr);
   assert.match(shown.stdout, /bob@shop\.test/);
@@ -152,6 +159,10 @@ test('list, filter, page, show, try now', async () => {
     'queue.retry',
     'mail for busy.test',
   ]);
+  const audited = ['audit', '--action', 'queue.*', '--target', '*busy*', '--since', '1h'];
+  assert.equal(((await json(...audited, '--limit', '1')) as unknown[]).length, 1);
+  assert.equal((await cli('audit', '--actor', 'nobody else')).code, 1);
+  assert.equal((await cli('audit', '--since', 'soon')).code, 2);
 });
 
 test('a breaker that is open gets a probe', async () => {
@@ -215,6 +226,9 @@ test('held: what waits, what comes later, over a restart; released', async () =>
   assert.match(rows[0]?.waitsFor ?? '', /held by a rule \(mail from \*@shop\.test\).*phishing\?/);
   const [rule] = (await json('queue', 'holds')) as { rule: string; by: string }[];
   assert.equal(rule?.rule, 'mail from *@shop.test');
+  const reasons = (await json('queue', 'holds', '--text', 'PHISH')) as { rule: string }[];
+  assert.equal(reasons.length, 1);
+  assert.equal((await cli('queue', 'holds', '--text', 'other')).code, 1);
   const retried = await cli('queue', 'retry', '--all');
   assert.equal(retried.code, 1, 'what is held is not retried');
 

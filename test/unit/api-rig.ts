@@ -29,13 +29,14 @@ export const STATUS: RelayStatus = {
 export function fakeParts(actors: string[] = []): ApiParts {
   const entries: readonly AuditEntry[] = [
     {
+      id: 2,
       at: '2026-01-10T12:00:00.000Z',
       actor: 'ann uid 0',
       action: 'override.add',
       target: 'a.example',
       facts: { tls: 'none' },
     },
-    { at: '2026-01-09T12:00:00.000Z', actor: 'ann uid 0', action: 'x', target: 'y' },
+    { id: 1, at: '2026-01-09T12:00:00.000Z', actor: 'ann uid 0', action: 'x', target: 'y' },
   ];
   const change = async (domain: string, actor: string, result: string) => {
     actors.push(actor);

@@ -65,10 +65,14 @@ export class FakePolicies implements PolicyAdmin {
     return this;
   }
 
-  async *list(after: DomainName | undefined): AsyncGenerator<PolicyView> {
+  async *list(
+    after: DomainName | undefined,
+    isMeant: (domain: DomainName) => boolean = () => true,
+  ): AsyncGenerator<PolicyView> {
     for (const name of [...this.views.keys()].sort()) {
       const view = this.views.get(name);
       if (view === undefined || (after !== undefined && name <= after)) continue;
+      if (!isMeant(name)) continue;
       this.listed += 1;
       yield view;
     }

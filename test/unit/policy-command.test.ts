@@ -30,7 +30,7 @@ before(async () => {
     api: {
       ...NOTHING_ELSE,
       policies: {
-        list: (from) => policies.list(from),
+        list: (from, isMeant) => policies.list(from, isMeant),
         show: (name) => policies.show(name),
         refresh: (name, signal) => policies.refresh(name, signal),
         forget: (name) => policies.forget(name),

@@ -1,0 +1,120 @@
+/** The audit log: failed actions, filters, pages; and the lines of a file from its end. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { AuditLog } from '../../src/admin/audit.ts';
+import { linesBackwards } from '../../src/platform/lines-backwards.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { tempDir } from '../support/temp-dir.ts';
+
+const ADD = { actor: 'ann', action: 'override.add', target: 'a.example', facts: { tls: 'none' } };
+
+describe('the audit log', () => {
+  test('has a second entry where an action is refused, fails, or is done in part', async () => {
+    using dir = tempDir();
+    const audit = await AuditLog.open(dir.file('audit.log'), new FakeClock());
+    await audit.during(ADD, async () => ({ ok: true }));
+    await audit.during(ADD, async () => ({ ok: false, error: 'too many' }));
+    await audit.during(ADD, async () => ({ ok: true, failed: 3 }));
+    await assert.rejects(
+      audit.during(ADD, () => Promise.reject(new Error('no room'))),
+      /no room/,
+    );
+    const entries = (await audit.last(10)).toReversed();
+    assert.deepEqual(
+      entries.map(({ result, facts }) => [result, facts?.['error']]),
+      [
+        [undefined, undefined],
+        [undefined, undefined],
+        ['failed', 'too many'],
+        [undefined, undefined],
+        ['failed', 'the disk did not take it for 3 of them'],
+        [undefined, undefined],
+        ['failed', 'no room'],
+      ],
+    );
+    assert.deepEqual(
+      entries.map(({ id }) => id),
+      [1, 2, 3, 4, 5, 6, 7],
+    );
+    await audit.close();
+  });
+
+  test('an action that cannot be noted is not made', async () => {
+    using dir = tempDir();
+    const audit = await AuditLog.open(dir.file('audit.log'), new FakeClock());
+    await audit.close();
+    let made = 0;
+    await assert.rejects(
+      audit.during(ADD, async () => {
+        made += 1;
+        return { ok: true };
+      }),
+    );
+    assert.equal(made, 0);
+  });
+
+  test('is filtered, and paged while it grows, over a restart', async () => {
+    using dir = tempDir();
+    const clock = new FakeClock();
+    const file = dir.file('audit.log');
+    const first = await AuditLog.open(file, clock);
+    for (let n = 0; n < 40; n++) {
+      clock.advance(1000);
+      const action = n % 2 === 0 ? 'queue.hold' : 'domain.pause';
+      await first.note({ actor: `ann uid ${n % 4}`, action, target: `d${n}.example` });
+    }
+    await first.close();
+    const audit = await AuditLog.open(file, clock);
+    await audit.note({ actor: 'bob', action: 'queue.drop', target: 'all mail' });
+    const [newest] = await audit.last(1);
+    assert.equal(newest?.id, 41);
+    const targets = async (filter: Parameters<AuditLog['last']>[1], count = 100) =>
+      (await audit.last(count, filter)).map(({ target }) => target);
+    assert.deepEqual(await targets({ action: 'queue.*', actor: 'ann uid 2' }, 2), [
+      'd38.example',
+      'd34.example',
+    ]);
+    assert.deepEqual(await targets({ target: 'D1?.example' }), []);
+    assert.deepEqual(await targets({ target: 'd3.*' }), ['d3.example']);
+    assert.equal((await targets({ since: { agoMs: 9500 } })).length, 11);
+    assert.equal((await targets({ since: { atMs: clock.now() } })).length, 2);
+    const seen: number[] = [];
+    for (let before: number | undefined; ; ) {
+      const page = await audit.last(7, { before });
+      if (page.length === 0) break;
+      seen.push(...page.map(({ id }) => id));
+      before = page.at(-1)?.id;
+      await audit.note(ADD);
+    }
+    assert.deepEqual(
+      seen,
+      Array.from({ length: 41 }, (_, n) => 41 - n),
+    );
+    await audit.close();
+  });
+});
+
+test('the lines of a file backwards are its lines', async () => {
+  using dir = tempDir();
+  const file = dir.file('lines');
+  const read = async () => {
+    const lines: string[] = [];
+    for await (const line of linesBackwards(file)) lines.push(line);
+    return lines.reverse();
+  };
+  assert.deepEqual(await read(), []);
+  const length = fc.oneof(fc.nat(20), fc.integer({ min: 65_000, max: 140_000 }));
+  await fc.assert(
+    fc.asyncProperty(fc.array(length, { maxLength: 6 }), fc.boolean(), async (lengths, isCut) => {
+      const lines = lengths.map((size, n) => `${n}é`.repeat(Math.ceil(size / 3)));
+      writeFileSync(file, lines.join('\n') + (isCut ? '' : '\n'));
+      assert.deepEqual(
+        await read(),
+        lines.filter((line) => line !== ''),
+      );
+    }),
+    { numRuns: 40 },
+  );
+});
