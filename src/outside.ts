@@ -71,6 +71,7 @@ export function createOutside(settings: Settings, clock: Clock): Outside {
       defaultLevel: security.default,
       minVersion: security.minTlsVersion,
       mtaStsEnabled: security.mtaSts.enabled,
+      honorTlsRequiredNo: security.honorTlsRequiredNo,
       overrides: settings.overrides,
       routes,
     },

@@ -18,6 +18,7 @@ import type { MessageId } from './mail/message-id.ts';
 import type { Outcome } from './mail/outcome.ts';
 import type { Destination, MxCandidate, Route } from './mail/route.ts';
 import type { SessionResult } from './mail/session-result.ts';
+import { type TlsWish, tlsWishOf } from './mail/tls-wish.ts';
 import { classify } from './outcome/classify.ts';
 import { conclude, concludeWithoutSession, whyNotOn } from './outcome/conclude.ts';
 import { type AttemptOutcomes, MALFORMED } from './outcome/settle.ts';
@@ -31,7 +32,7 @@ import type { Spool } from './spool/store.ts';
 export interface TransactionStages {
   readonly spool: Spool;
   findRoute(destination: Destination, signal: AbortSignal): Promise<RouteResult>;
-  tlsPolicy(route: Route, signal: AbortSignal): Promise<TlsPolicy>;
+  tlsPolicy(route: Route, signal: AbortSignal, wish: TlsWish | undefined): Promise<TlsPolicy>;
   addressesOf(
     candidate: MxCandidate,
     destination: Destination,
@@ -130,7 +131,7 @@ async function attemptTransaction(
   if (!(typeof hasRoom === 'boolean' ? hasRoom : await hasRoom)) return 'cut-short';
   const route = stayOn(course, routed.route);
 
-  const policy = await stages.tlsPolicy(route, signal);
+  const policy = await stages.tlsPolicy(route, signal, tlsWishOf(message.envelope));
   if (isStopping(signal)) return 'cut-short';
   if (policy.kind === 'undecided') return withoutSession(policy.failure);
 

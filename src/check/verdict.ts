@@ -81,7 +81,8 @@ function whatIsAsked(requirement: TlsRequirement) {
 }
 
 /** Why this relay would do with less than verified TLS. */
-function whyNotAsked({ source, level }: TlsRequirement): string {
+function whyNotAsked(requirement: TlsRequirement): string {
+  const { source, level } = requirement;
   switch (source.kind) {
     case 'override':
       return level === 'none'
@@ -91,6 +92,8 @@ function whyNotAsked({ source, level }: TlsRequirement): string {
       return `The route of this relay for ${source.domain} makes TLS optional.`;
     case 'mta-sts':
       return `The MTA-STS policy of ${source.domain} is in mode testing and demands nothing.`;
+    case 'tls-required-no':
+      return whyNotAsked({ ...requirement, source: source.instead });
     case 'default':
       return 'No policy in force demands TLS, so an attacker on the way can strip it.';
   }

@@ -42,6 +42,7 @@ function headRows(story: MessageStory, nowMs: number): readonly string[] {
     ...row('sender', [sender === '' ? '<> (no reports are sent about it)' : sender]),
     ...row('size', [`${story.sizeBytes} octets`]),
     ...row('parameters', parametersOf(story)),
+    ...row('TLS', tlsWishes(story)),
     ...row('recipients', [`${totalOf(story.counts)}: ${fatesIn(story.counts)}`]),
     ...row('notify', notifyLines(story.recipients)),
     ...row('orcpt', orcptLines(story.recipients)),
@@ -62,14 +63,26 @@ function describeClient({ address, helo, user, tls }: NonNullable<MessageStory['
 }
 
 /** What was said with MAIL; no line where there was nothing. */
-function parametersOf({ eightBitMime, smtpUtf8, ret, envid }: MessageStory): readonly string[] {
+function parametersOf(story: MessageStory): readonly string[] {
+  const { eightBitMime, smtpUtf8, requireTls, ret, envid } = story;
   const all = [
     ...(eightBitMime ? ['BODY=8BITMIME'] : []),
     ...(smtpUtf8 ? ['SMTPUTF8'] : []),
+    ...(requireTls ? ['REQUIRETLS'] : []),
     ...(ret ? [`RET=${ret}`] : []),
     ...(envid === undefined ? [] : [`ENVID=${envid}`]),
   ];
   return all.length === 0 ? [] : [all.join(' ')];
+}
+
+/** What the message itself says about TLS; no line where it says nothing. */
+function tlsWishes({ requireTls, tlsRequiredNo, sender }: MessageStory): readonly string[] {
+  if (tlsRequiredNo)
+    return ['its header says TLS-Required: No: rather in clear text than not at all'];
+  if (!requireTls) return [];
+  return sender === ''
+    ? ['REQUIRETLS where the way allows it: from <>, it is not to be lost']
+    : ['REQUIRETLS: only to hosts that are known securely and promise the same'];
 }
 
 /** `1 waits, 2 delivered`; `all wait`; of one alone `waits`. */

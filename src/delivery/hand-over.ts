@@ -6,8 +6,9 @@
 import type { Readable } from 'node:stream';
 import { type Failure, type LocalFailure, localFailure } from '../mail/failure.ts';
 import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
+import { tlsWishOf } from '../mail/tls-wish.ts';
 import { toAsciiDomain } from '../protocol/mailbox.ts';
-import { refusesSession } from './admission.ts';
+import { refusesSession, requireTlsIn } from './admission.ts';
 import type { Consignment } from './session.ts';
 import type { TransactionReplies, WireMessage } from './transaction.ts';
 import { transactionResult } from './transaction-result.ts';
@@ -37,6 +38,9 @@ export async function handOver(
     result: { kind: 'ended-early', facts, failure },
     ending: 'clean',
   });
+  const requireTls = howRequireTls(wire, consignment, facts);
+  // RFC 8689 §4.2.1: QUIT, and the next host.
+  if (typeof requireTls !== 'string') return { ...notSent(requireTls), ending: 'broken' };
   const missing = missingExtension(wire, consignment);
   if (missing) return notSent(missing);
   const body = await bodyOf(consignment);
@@ -47,7 +51,8 @@ export async function handOver(
     if (refused) return { ...notSent(refused), ending: 'broken' };
     // RFC 9422 §4.2: no more recipients than the server announced; the others are left.
     const named = consignment.recipients.slice(0, wire.limits.rcptMax);
-    const replies = await wire.transact(wireMessage(consignment, named), body, signal);
+    const sent = { ...wireMessage(consignment, named), requireTls: requireTls === 'with' };
+    const replies = await wire.transact(sent, body, signal);
     const left = consignment.recipients.slice(named.length);
     const result = transactionResult(wire, replies, { facts, named, left });
     return { result, ending: await endingOf(wire, replies, signal) };
@@ -88,6 +93,15 @@ function isUnheard({ destroyed }: Wire, replies: TransactionReplies): boolean {
   const { mail, rcpt, data, final, messageSent, error } = replies;
   if (!destroyed || messageSent || final || error?.code === 'ESTREAM') return false;
   return mail ? mail.code === 421 : rcpt.length === 0 && data === undefined;
+}
+
+/** A message that is to have REQUIRETLS never goes under a requirement that knows nothing of it. */
+function howRequireTls(wire: Wire, { envelope }: Consignment, facts: SessionFacts) {
+  const { requirement, tls } = facts;
+  if (tlsWishOf(envelope) === 'required' && requirement.requireTls !== 'required') {
+    throw new Error('a message with REQUIRETLS was planned without it');
+  }
+  return requireTlsIn(requirement, { tls, isOffered: wire.offers('REQUIRETLS') });
 }
 
 /** What this message needs and this server does not offer (RFC 6531 §3.2, RFC 6152 §3, RFC 1870 §6.1). */

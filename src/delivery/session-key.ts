@@ -9,8 +9,8 @@ import { digestOf as identityOf } from './credentials.ts';
 import type { SessionPlan } from './session.ts';
 
 /**
- * The key of a session: host name, address, port, way to TLS, the whole requirement (RFC 8461 §5)
- * and what we are to the peer. Whatever else gets a say in how a session is opened belongs in here.
+ * The key of a session: host name, address, port, way to TLS, the whole requirement (RFC 8461 §5), in
+ * which REQUIRETLS and `TLS-Required: No` have their say (RFC 8689 §4.2.1, §4.2.2), and what we are to the peer. Whatever else gets a say in how a session is opened belongs in here.
  *
  * The requirement is plain data; were its members in another order, there would be another key.
  */

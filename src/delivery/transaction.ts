@@ -22,6 +22,8 @@ export interface WireMessage {
   readonly sizeBytes: number;
   readonly eightBitMime: boolean;
   readonly smtpUtf8: boolean;
+  /** Only in a session that has TLS and offers it. */
+  readonly requireTls?: boolean;
   readonly ret?: 'FULL' | 'HDRS' | undefined;
   readonly envid?: string | undefined;
 }

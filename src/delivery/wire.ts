@@ -160,6 +160,7 @@ export class Wire extends Connection {
       to: message.recipients.map((_, position) => `${position}@placeholder.invalid`),
       size: message.sizeBytes,
       use8BitMime: message.eightBitMime,
+      requireTLSExtensionEnabled: message.requireTls, // RFC 8689 §2
       dsn: { ret: message.ret ?? null, envid: message.envid ?? null },
     };
     const content = Buffer.isBuffer(body) ? body : streamOf(body, message.sizeBytes);

@@ -25,7 +25,14 @@ export interface ReceptionParts {
   readonly limits: { readonly messageSize: number; readonly receivedHops: number };
   readonly submit: Pick<Submit, 'commit'>;
   /** The envelope, completed by what the content is. */
-  envelope(content: { readonly eightBit: boolean }): Envelope;
+  envelope(content: ContentFacts): Envelope;
+}
+
+/** What the content itself says of how it is to be sent. */
+export interface ContentFacts {
+  readonly eightBit: boolean;
+  /** `TLS-Required: No` stands in the header (RFC 8689 §3). */
+  readonly tlsRequiredNo: boolean;
 }
 
 export type Verdict =
@@ -60,7 +67,10 @@ export class Reception {
     if (fault) this.#refused ??= { refusal: REFUSALS.bareLineEnd, detail: fault };
     if (!this.#refused && !this.#hasTrace) await this.#write();
     if (!this.#refused) {
-      const envelope = this.#parts.envelope({ eightBit: this.#scanner.sawEightBit });
+      const envelope = this.#parts.envelope({
+        eightBit: this.#scanner.sawEightBit,
+        tlsRequiredNo: this.#header.end().tlsRequiredNo,
+      });
       try {
         await submit.commit(draft, envelope);
         return { kind: 'accepted', envelope, sizeBytes: this.#sizeBytes };

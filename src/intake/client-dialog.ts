@@ -12,7 +12,7 @@ import type { Clock } from '../platform/clock.ts';
 import { formatReceived } from '../protocol/smtp/trace.ts';
 import type { Submit } from '../queue/submit-port.ts';
 import type { IntakeEvents } from '../telemetry/intake-events.ts';
-import { Reception, refusalOf, type Verdict } from './accept.ts';
+import { type ContentFacts, Reception, refusalOf, type Verdict } from './accept.ts';
 import type { User, Users } from './access.ts';
 import { clientKey } from './client-key.ts';
 import type { IntakeLimits } from './intake-limits.ts';
@@ -138,8 +138,8 @@ export class ClientDialog {
         trace: this.#trace(transaction, draft.id, receivedAtMs),
         limits: rules(),
         submit,
-        envelope: ({ eightBit }) => ({
-          ...this.#envelope(transaction, eightBit),
+        envelope: (content) => ({
+          ...this.#envelope(transaction, content),
           id: draft.id,
           receivedAtMs,
         }),
@@ -199,12 +199,17 @@ export class ClientDialog {
     });
   }
 
-  #envelope(transaction: Transaction, eightBit: boolean): Omit<Envelope, 'id' | 'receivedAtMs'> {
+  #envelope(
+    transaction: Transaction,
+    { eightBit, tlsRequiredNo }: ContentFacts,
+  ): Omit<Envelope, 'id' | 'receivedAtMs'> {
     const { address, helo, secure, user } = this.#client();
     const declared = transaction.envelope();
     return {
       ...declared,
       eightBitMime: declared.eightBitMime || eightBit,
+      // RFC 8689 §4.1: REQUIRETLS has the last word; the field stays in the message.
+      ...(tlsRequiredNo && !declared.requireTls ? { tlsRequiredNo } : {}),
       client: { address, helo, tls: secure, ...(user ? { user: user.name } : {}) },
     };
   }

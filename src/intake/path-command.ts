@@ -26,7 +26,7 @@ export type PathCommandResult = PathCommand | { readonly kind: 'malformed' } | R
 
 /** What may follow the path. AUTH is taken and ignored (RFC 4954 §5: nobody here is trusted with it). */
 const PARAMETERS = {
-  MAIL: new Set(['SIZE', 'BODY', 'SMTPUTF8', 'RET', 'ENVID', 'AUTH']),
+  MAIL: new Set(['SIZE', 'BODY', 'SMTPUTF8', 'REQUIRETLS', 'RET', 'ENVID', 'AUTH']),
   RCPT: new Set(['NOTIFY', 'ORCPT']),
 };
 /** Limits of RFC 3461 §4.2 and §4.4, in characters as sent. */

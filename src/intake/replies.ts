@@ -51,6 +51,7 @@ export const REFUSALS = {
     'bad-address',
   ),
   noPostmaster: refusal(550, '5.1.1 No postmaster is configured here', 'bad-address'),
+  requireTlsNeedsTls: refusal(530, '5.7.0 REQUIRETLS needs a TLS session', 'protocol-error'),
   badParameter: refusal(501, '5.5.4 Bad parameter value', 'protocol-error'),
   unknownParameter: refusal(555, '5.5.4 Parameter not recognized', 'protocol-error'),
   tooManyRecipients: refusal(452, '4.5.3 Too many recipients', 'too-many-recipients'),

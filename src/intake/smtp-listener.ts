@@ -4,7 +4,7 @@
  *
  * TLS modes: `starttls` (RFC 3207), `implicit` (RFC 8314 §3.3), `none`. TLS 1.2 and up only
  * (RFC 8996 §4). Offered: PIPELINING, SIZE, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES, DSN, and
- * STARTTLS and AUTH where they can be used; nothing the queue does not honour.
+ * STARTTLS, AUTH and REQUIRETLS where they can be used; nothing the queue does not honour.
  *
  * A port that cannot be opened is an error of `openListener`. Later errors end a session at
  * most and are reported; the listener stays open.
@@ -119,7 +119,7 @@ function doorOptions({ listener, rules, pem }: ListenerParts): SMTPServerOptions
     authOptional: true, // who has to authenticate is decided at MAIL
     hideDSN: false,
     hideENHANCEDSTATUSCODES: false,
-    hideREQUIRETLS: true,
+    hideREQUIRETLS: false, // shown, and taken, over TLS alone (RFC 8689 §2)
     disableReverseLookup: true,
     logger: false,
     socketTimeout: SOCKET_TIMEOUT_MS,

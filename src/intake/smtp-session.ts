@@ -29,6 +29,7 @@ import type { Ticket } from './connection-count.ts';
 import { type PathCommand, parsePathCommand } from './path-command.ts';
 import { asError, hasEnhancedStatus, REFUSALS, type Refusal } from './replies.ts';
 import { SmtpParser } from './smtp-parser.ts';
+import { refuseParameters } from './transaction.ts';
 
 /** A connection that was just accepted. */
 export interface Accepted {
@@ -240,6 +241,8 @@ export class SmtpSession extends SMTPConnection {
     const parsed = parsePathCommand(name.startsWith('mail') ? 'MAIL' : 'RCPT', line.toString());
     if (parsed.kind === 'malformed') return false;
     if (parsed.kind === 'refusal') return { address: '?', args: {}, ours: parsed };
+    const refusal = refuseParameters(parsed, this);
+    if (refusal) return { address: '?', args: {}, ours: refusal };
     const { path: address, parameters, duplicate } = parsed;
     const command: ParsedCommand = { address, args: { ...parameters }, ours: parsed };
     return duplicate === undefined ? command : { ...command, duplicate };

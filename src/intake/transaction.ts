@@ -40,6 +40,7 @@ const NON_ASCII = /[^\0-\x7f]/;
 export class Transaction {
   readonly reversePath: string;
   readonly smtpUtf8: boolean;
+  readonly #requireTls: boolean;
   readonly #parameters: PathCommand['parameters'];
   readonly #recipients = new Map<string, Recipient>();
 
@@ -47,6 +48,7 @@ export class Transaction {
   constructor(command: PathCommand) {
     this.reversePath = command.path;
     this.smtpUtf8 = command.parameters['SMTPUTF8'] === true;
+    this.#requireTls = command.parameters['REQUIRETLS'] === true;
     this.#parameters = command.parameters;
   }
 
@@ -86,7 +88,7 @@ export class Transaction {
   /** The envelope, but for what only the session and the content know. */
   envelope(): Pick<
     Envelope,
-    'reversePath' | 'recipients' | 'smtpUtf8' | 'eightBitMime' | 'ret' | 'envid'
+    'reversePath' | 'recipients' | 'smtpUtf8' | 'requireTls' | 'eightBitMime' | 'ret' | 'envid'
   > {
     const { BODY: body, RET: ret, ENVID: envid } = this.#parameters;
     return {
@@ -96,6 +98,8 @@ export class Transaction {
       eightBitMime: upper(body) === '8BITMIME',
       ...(ret === undefined ? {} : { ret: upper(ret) === 'FULL' ? 'FULL' : 'HDRS' }),
       ...(typeof envid === 'string' ? { envid } : {}),
+      // RFC 8689 §4.1: the message is tagged.
+      ...(this.#requireTls ? { requireTls: true } : {}),
     };
   }
 }
@@ -121,6 +125,15 @@ export function refuseMail(
   if (!rules.access.allowsSender(path)) return REFUSALS.senderNotAllowed;
   if (peer.user && !userMaySend(peer.user, path)) return REFUSALS.senderNotAllowed;
   return undefined;
+}
+
+/** RFC 8689 §2: REQUIRETLS is for sessions with TLS; in others it is not offered. */
+export function refuseParameters(
+  { parameters }: PathCommand,
+  { secure }: Pick<Peer, 'secure'>,
+): Refusal | undefined {
+  const isTagged = parameters['REQUIRETLS'] !== undefined;
+  return isTagged && !secure ? REFUSALS.requireTlsNeedsTls : undefined;
 }
 
 /** RFC 5321 §4.1.1.3: `<postmaster>` without a domain, and the one at our own name. */

@@ -40,6 +40,10 @@ export interface Envelope {
   /** RET and ENVID (RFC 3461 §4.3, §4.4); ENVID xtext decoded. */
   readonly ret?: 'FULL' | 'HDRS';
   readonly envid?: string;
+  /** REQUIRETLS was declared (RFC 8689 §4.1). */
+  readonly requireTls?: true;
+  /** The header says `TLS-Required: No`, and nothing above it says otherwise (RFC 8689 §4.1). */
+  readonly tlsRequiredNo?: true;
   /** Absent for messages the relay made itself (DSNs). */
   readonly client?: ClientFacts;
 }

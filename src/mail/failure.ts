@@ -71,6 +71,10 @@ export type LocalCause =
   | 'smtputf8-not-offered'
   | 'eightbitmime-not-offered'
   | 'message-too-large'
+  /** The message has REQUIRETLS, which the host does not offer over TLS (RFC 8689 §4.2.1). */
+  | 'requiretls-unsupported'
+  /** The message has REQUIRETLS, and nothing vouches for the name of the host (RFC 8689 §4.2.1). */
+  | 'requiretls-mx-insecure'
   /** The relay is stopping, or could not read its own spool. */
   | 'relay-stopping'
   | 'spool-unreadable'

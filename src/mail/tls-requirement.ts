@@ -20,6 +20,14 @@ export type RequirementSource =
       readonly mode: 'enforce' | 'testing';
       /** The candidate matches an mx pattern of the policy; always so where `enforce` allows it. */
       readonly listed: boolean;
+    }
+  | {
+      /** `TLS-Required: No` in the message set the policy of the recipient domain aside (RFC 8689 §4.2.2). */
+      readonly kind: 'tls-required-no';
+      /** What binds all the same: an administrator's word. */
+      readonly instead:
+        | { readonly kind: 'default' }
+        | { readonly kind: 'route'; readonly domain: string };
     };
 
 export type TlsLevel =
@@ -36,6 +44,11 @@ export interface TlsRequirement {
   readonly level: TlsLevel;
   readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
   readonly source: RequirementSource;
+  /**
+   * The message has REQUIRETLS, and the host is known securely (RFC 8689 §4.2.1). `required`: it goes
+   * with REQUIRETLS or not at all; `preferred`: with it where the session allows that.
+   */
+  readonly requireTls?: 'required' | 'preferred';
 }
 
 const WANTED: Readonly<Record<TlsLevel, string>> = {
@@ -46,8 +59,10 @@ const WANTED: Readonly<Record<TlsLevel, string>> = {
 };
 
 /** The requirement in a sentence, for people: who asks for what. */
-export function describeRequirement({ level, source }: TlsRequirement): string {
+export function describeRequirement(requirement: TlsRequirement): string {
+  const { level, source, requireTls } = requirement;
   const what = WANTED[level];
+  if (requireTls === 'required') return describeRequireTls(source);
   switch (source.kind) {
     case 'mta-sts':
       if (source.mode === 'testing') {
@@ -57,11 +72,25 @@ export function describeRequirement({ level, source }: TlsRequirement): string {
     case 'override':
     case 'route':
       return `The ${source.kind} of this mail system for ${source.domain} asks for ${what}.`;
+    case 'tls-required-no': {
+      const { instead } = source;
+      const otherwise = describeRequirement({ ...requirement, source: instead });
+      return `The message says TLS-Required: No, so the policy of its recipients' domain is set aside. ${otherwise}`;
+    }
     case 'default':
       return level === 'opportunistic'
         ? `This mail system asks for ${what}.`
         : `This mail system asks for ${what} everywhere.`;
   }
+}
+
+/** RFC 8689 §4.2.1, for the sender, who may not know what was asked for. */
+function describeRequireTls(source: RequirementSource): string {
+  const wish =
+    'The message was sent with REQUIRETLS: it goes only to hosts that are known securely, over TLS with a valid certificate, and that promise to do the same.';
+  return source.kind === 'mta-sts' && source.mode === 'enforce'
+    ? `${wish} The MTA-STS policy of ${source.domain} (mode enforce, id ${source.policyId}) says which hosts are its own.`
+    : wish;
 }
 
 /** Whether a session may go on without TLS. */

@@ -4,10 +4,12 @@
  * the only file that decides it. Pure.
  *
  * The rule for TLS: a policy that is not met is temporary until the message's lifetime ends
- * (RFC 8461 §5); the status says what was missing.
+ * (RFC 8461 §5); the status says what was missing. So is TLS that is missing under REQUIRETLS. Only REQUIRETLS
+ * itself, and whatever would make a host known securely, are missing for good.
  */
 import type { Failure, LocalCause, RemoteReply } from '../mail/failure.ts';
 import type { CauseClass } from '../mail/outcome.ts';
+import type { TlsRequirement } from '../mail/tls-requirement.ts';
 import { takesNoMoreRecipients } from '../protocol/smtp/reply.ts';
 
 export interface Meaning {
@@ -111,6 +113,9 @@ function classifyLocal(cause: LocalCause): Meaning {
     case 'certificate-invalid':
     case 'mx-outside-policy':
       return temporary('4.7.5', 'tlsPolicy');
+    case 'requiretls-unsupported':
+    case 'requiretls-mx-insecure':
+      return { ...permanent('5.7.30', true), causeClass: 'tlsPolicy' }; // RFC 8689 §4.2.1
     case 'refused-before-tls':
       return temporary('4.7.0', 'tlsPolicy');
     case 'domain-not-found':
@@ -160,6 +165,28 @@ function classifyLocal(cause: LocalCause): Meaning {
     default:
       return unknownCause(cause);
   }
+}
+
+const NO_ENCRYPTION = '4.7.10';
+
+/** RFC 8689 §4.2.1: under REQUIRETLS, TLS that is not reached has a status of its own: encryption needed. */
+export function statusUnder(requirement: TlsRequirement | undefined, failure: Failure): string {
+  const { status } = classify(failure);
+  if (requirement?.requireTls !== 'required' || failure.kind === 'reply') return status;
+  switch (failure.cause) {
+    case 'starttls-not-offered':
+    case 'starttls-refused':
+    case 'tls-handshake-failed':
+    case 'tls-version-too-low':
+      return NO_ENCRYPTION;
+    default:
+      return status;
+  }
+}
+
+/** The status of a failure of ours that was temporary until the lifetime was over. */
+export function statusAtTheEnd(status: string): string {
+  return status === NO_ENCRYPTION ? '5.7.10' : status;
 }
 
 /**

@@ -5,10 +5,10 @@
  * when every host failed for good; otherwise the most telling temporary one is named: a TLS
  * policy that was not met before a host that was away.
  */
-import { type Failure, localFailure } from '../mail/failure.ts';
+import { type Failure, type LocalCause, localFailure } from '../mail/failure.ts';
 import type { Diagnosis, Outcome } from '../mail/outcome.ts';
 import type { RecipientReply, SessionFacts, SessionResult } from '../mail/session-result.ts';
-import { classify } from './classify.ts';
+import { classify, statusUnder } from './classify.ts';
 
 /** Outcomes by recipient index. */
 export function conclude(
@@ -60,7 +60,8 @@ function failed(failure: Failure, facts: SessionFacts | undefined): Outcome {
 }
 
 export function diagnose(failure: Failure, facts: SessionFacts | undefined): Diagnosis {
-  const { status, causeClass } = classify(failure);
+  const { causeClass } = classify(failure);
+  const status = statusUnder(facts?.requirement, failure);
   return {
     failure,
     host: facts?.candidate.host,
@@ -78,10 +79,16 @@ function overall(results: readonly SessionResult[]): Outcome {
   // whatever became of the hosts before it.
   const last = early.at(-1);
   if (last && isRefusedMail(last.failure)) return failed(last.failure, last.facts);
-  const temporary = early.filter(({ failure }) => !classify(failure).permanent);
+  // RFC 8689 §4.2.1: hosts that are not the domain's do not count once its own have all said no.
+  const isTagged = early.some(({ failure }) => isCause(failure, 'requiretls-unsupported'));
+  const temporary = early.filter(
+    ({ failure }) =>
+      !classify(failure).permanent && !(isTagged && isCause(failure, 'mx-outside-policy')),
+  );
   const telling =
     temporary.find(({ failure }) => classify(failure).causeClass === 'tlsPolicy') ??
     temporary.at(-1) ??
+    early.findLast(({ failure }) => classify(failure).permanent) ??
     early.at(-1);
   if (!telling) return failed(localFailure('timeout', 'the attempt ran out of time'), undefined);
   const outcome = failed(telling.failure, telling.facts);
@@ -91,6 +98,10 @@ function overall(results: readonly SessionResult[]): Outcome {
   const detail = `${telling.failure.detail}; also tried: ${[...new Set(also)].slice(0, 5).join('; ')}`;
   const failure = { ...telling.failure, detail };
   return { ...outcome, diagnosis: { ...outcome.diagnosis, failure } };
+}
+
+function isCause(failure: Failure, cause: LocalCause): boolean {
+  return failure.kind === 'local' && failure.cause === cause;
 }
 
 function isRefusedMail(failure: Failure): boolean {

@@ -4,7 +4,8 @@
  * (outcome/dsn-entries.ts).
  *
  * RET=FULL returns the whole message in a failure report (RFC 3461 §5.3), up to a limit; in all
- * other cases the header is returned.
+ * other cases the header is returned. What is said of a message with REQUIRETLS goes back the same way
+ * (RFC 8689 §5): never the whole of it, and with REQUIRETLS as far as the way there allows that.
  *
  * Where an address or the returned header is not ASCII the parts are those of RFC 6533. Only a
  * sender whose own address is not ASCII gets them by SMTPUTF8; for others they are encoded in
@@ -53,7 +54,9 @@ export async function buildDsn(request: DsnRequest): Promise<DsnMessage> {
   const { original, entries } = request;
   const { envelope, sizeBytes } = original;
   // RFC 3461 §4.3: the whole message only where a failure is reported.
-  const wantsWhole = envelope.ret === 'FULL' && entries.some(({ action }) => action === 'failed');
+  const isFailure = entries.some(({ action }) => action === 'failed');
+  // RFC 8689 §5: beside REQUIRETLS, RET=FULL is disregarded.
+  const wantsWhole = envelope.ret === 'FULL' && isFailure && !envelope.requireTls;
   const returned = await readReturned(request.openBody, wantsWhole ? sizeBytes : undefined);
   const form = formOf(envelope, returned);
   const root = rootNode(request, form);
@@ -167,5 +170,6 @@ function dsnEnvelope({ dsnId, original, atMs }: DsnRequest, form: Form): Envelop
     receivedAtMs: atMs,
     eightBitMime: form.eightBit,
     smtpUtf8: form.smtpUtf8,
+    ...(original.envelope.requireTls ? { requireTls: true } : {}),
   };
 }

@@ -32,10 +32,18 @@ export function heardFrom(results: readonly SessionResult[]): Heard | undefined 
     : { away };
 }
 
-/** For a reason of the destination's own: its policy does not name the host (RFC 8461 §5), or it may not be there. */
+/**
+ * For a reason of the destination's own, or the message's: its policy does not name the host (RFC 8461
+ * §5), it may not be there, nothing vouches for it.
+ */
 function isLeftOut(failure: Failure): boolean {
   if (failure.kind === 'reply') return false;
-  return failure.cause === 'mx-outside-policy' || failure.cause === 'address-refused';
+  const { cause } = failure;
+  return (
+    cause === 'mx-outside-policy' ||
+    cause === 'address-refused' ||
+    cause === 'requiretls-mx-insecure'
+  );
 }
 
 function isOwn(failure: Failure): boolean {

@@ -19,6 +19,7 @@ import { nextAttempt, type RetrySettings } from '../queue/retry-schedule.ts';
 import type { AttemptRecord, RecordedFailure } from '../spool/message-state.ts';
 import { type Spool, SpoolError, type StoredMessage } from '../spool/store.ts';
 import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
+import { statusAtTheEnd } from './classify.ts';
 import { owesDsn } from './dsn-duty.ts';
 import { leavesSomebody, recordSessions } from './record-sessions.ts';
 
@@ -166,7 +167,8 @@ function causeClassOf(outcomes: AttemptOutcomes['outcomes']) {
  */
 function expired({ index, failure }: { index: number; failure: RecordedFailure }) {
   const telling = failure.source === 'remote' || failure.causeClass === 'tlsPolicy';
-  const status = telling ? failure.status : '4.4.7';
+  const own = failure.source === 'remote' ? failure.status : statusAtTheEnd(failure.status);
+  const status = telling ? own : '4.4.7';
   return { index, failure: { ...failure, status, expired: true } };
 }
 

@@ -75,6 +75,9 @@ export interface MessageStory {
   readonly envid?: string;
   readonly eightBitMime: boolean;
   readonly smtpUtf8: boolean;
+  /** REQUIRETLS, and `TLS-Required: No` in the header (RFC 8689). */
+  readonly requireTls?: true;
+  readonly tlsRequiredNo?: true;
   readonly counts: FateCounts;
   /** Those who wait first, then who bounced, then who has it. */
   readonly recipients: readonly RecipientStory[];
@@ -124,6 +127,8 @@ export function storyOf(message: StoredMessage, parts: StoryParts): MessageStory
     ...(envelope.envid === undefined ? {} : { envid: envelope.envid }),
     eightBitMime: envelope.eightBitMime,
     smtpUtf8: envelope.smtpUtf8,
+    ...(envelope.requireTls ? { requireTls: true as const } : {}),
+    ...(envelope.tlsRequiredNo ? { tlsRequiredNo: true as const } : {}),
     counts: countFates(fates),
     ...recipientStories(message, { fates, groups }),
     destinations: destinations

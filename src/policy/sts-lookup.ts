@@ -20,7 +20,8 @@ import type { StsStore } from './sts-store.ts';
 
 export type StsLookup =
   | { readonly kind: 'policy'; readonly kept: KeptPolicy }
-  | { readonly kind: 'absent' }
+  /** Nothing is in force. `unsure`: a policy may be published all the same, and why it is not known. */
+  | { readonly kind: 'absent'; readonly unsure?: string }
   /** DNS does not say whether there should be a policy, or disk not whether one is in force. */
   | { readonly kind: 'unknown'; readonly reason: string };
 
@@ -166,7 +167,9 @@ async function withRecord(
   const kept = policyInForce(entry, clock.now());
   // RFC 8461 §3.1: another id, higher or lower, is a changed policy.
   const pause = { entry, failed: store.failedFetch(domain, id), nowMs: clock.now() };
-  if (kept?.id === id || isPaused(id, pause)) return kept ? inForce(kept) : nothingOf(known);
+  if (kept?.id === id || isPaused(id, pause)) {
+    return kept ? inForce(kept) : nothingOf(known, 'its policy could not be fetched a while ago');
+  }
   const fetched = await parts.fetch(domain, id, signal);
   const atMs = clock.now();
   if (fetched.kind === 'fetched') {
@@ -184,20 +187,22 @@ async function withRecord(
   const noting = store.noteFailedFetch(domain, { id, atMs, reason, resultType });
   if (known.kind === 'unreadable') {
     await noting.catch(() => {}); // the disk said so before
-    return nothingOf(known);
+    return nothingOf(known, reason);
   }
   const now = await noting;
   // RFC 8461 §3.3: what is in force stays; with nothing in force, deliver as without MTA-STS.
-  return inForce(policyInForce(now, clock.now()));
+  return inForce(policyInForce(now, clock.now()), reason);
 }
 
 /** Nothing that is known is in force: absent, unless what is kept cannot be read. */
-function nothingOf(known: Known): StsLookup {
-  return known.kind === 'entry' ? { kind: 'absent' } : { kind: 'unknown', reason: known.reason };
+function nothingOf(known: Known, unsure: string): StsLookup {
+  if (known.kind === 'unreadable') return { kind: 'unknown', reason: known.reason };
+  return { kind: 'absent', unsure };
 }
 
-function inForce(kept: KeptPolicy | undefined): StsLookup {
-  return kept ? { kind: 'policy', kept } : { kind: 'absent' };
+function inForce(kept: KeptPolicy | undefined, unsure?: string): StsLookup {
+  if (kept) return { kind: 'policy', kept };
+  return { kind: 'absent', ...(unsure === undefined ? {} : { unsure }) };
 }
 
 /** DNS fails and nothing is in force: unknown for a bounded time, counted from the first failure. */
@@ -216,5 +221,5 @@ async function withoutAnswer(
   if (now - sinceMs < dnsFailureGraceMs()) return { kind: 'unknown', reason };
   events.graceOver(domain, reason);
   detector.suspect(domain, 'dns-failure', reason);
-  return { kind: 'absent' };
+  return { kind: 'absent', unsure: reason };
 }

@@ -1,14 +1,17 @@
 /**
- * Decides the TLS requirement of every candidate of a route. In this order: an override for the
- * domain; a route; MTA-STS of the policy domain; `security.default` (product contract, section 8).
- * A route's own level and the next hop's MTA-STS bind together: the stronger one counts.
+ * Decides the TLS requirement of every candidate of a route. In this order: REQUIRETLS on the message
+ * (require-tls.ts); an override for the domain; a route; MTA-STS of the policy domain;
+ * `security.default` (product contract, section 8). A route's own level and the next hop's MTA-STS bind
+ * together: the stronger one counts. `TLS-Required: No` in the message sets MTA-STS aside, and nothing else.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type LocalFailure, localFailure } from '../mail/failure.ts';
 import type { Destination, MxCandidate, Route } from '../mail/route.ts';
 import type { CandidateVerdict, TlsLevel, TlsRequirement } from '../mail/tls-requirement.ts';
+import type { TlsWish } from '../mail/tls-wish.ts';
 import type { DomainName } from '../protocol/domain.ts';
 import { isListedMx } from '../protocol/mta-sts/match.ts';
+import { preferringRequireTls, underRequireTls } from './require-tls.ts';
 import type { KeptPolicy } from './sts-entry.ts';
 import type { StsLookup } from './sts-lookup.ts';
 
@@ -17,6 +20,8 @@ export interface TlsPolicySettings {
   readonly defaultLevel: TlsLevel;
   readonly minVersion: TlsRequirement['minVersion'];
   readonly mtaStsEnabled: boolean;
+  /** Whether `TLS-Required: No` counts. */
+  readonly honorTlsRequiredNo: boolean;
   readonly overrides: readonly {
     readonly domain: string;
     readonly tls: TlsLevel;
@@ -48,12 +53,35 @@ export interface TlsPolicyParts {
   readonly now: () => number;
 }
 
-/** The policy for one route; asks DNS and policy hosts only where no override decides. */
+/** The policy for one message on one route; asks DNS and policy hosts only where they have a say. */
 export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
   /** Verdicts on the hosts of a policy: the same ones are asked about for every message. */
   const judged = new WeakMap<KeptPolicy, Map<string, Judged>>();
-  return async (route: Route, signal: AbortSignal): Promise<TlsPolicy> => {
+  return async (route: Route, signal: AbortSignal, wish?: TlsWish): Promise<TlsPolicy> => {
     const current = settings();
+    if (wish === 'required') return requireTls(route, current, signal);
+    const policy = await unlessRequired(route, { current, waived: wish === 'waived' }, signal);
+    return wish === 'preferred' ? preferringRequireTls(policy, route) : policy;
+  };
+
+  /** RFC 8689 §4.2.1: nothing that an override says counts here. */
+  async function requireTls(
+    route: Route,
+    current: TlsPolicySettings,
+    signal: AbortSignal,
+  ): Promise<TlsPolicy> {
+    const { policyDomain } = route;
+    const isAsked = current.mtaStsEnabled && policyDomain !== undefined;
+    const sts = isAsked ? await lookupSts(policyDomain, signal) : ({ kind: 'absent' } as const);
+    if (sts.kind === 'unknown') return undecided(policyDomain, sts.reason);
+    return underRequireTls(route, { sts, fallback: withoutPolicy(route, current), underSts });
+  }
+
+  async function unlessRequired(
+    route: Route,
+    { current, waived }: { readonly current: TlsPolicySettings; readonly waived: boolean },
+    signal: AbortSignal,
+  ): Promise<TlsPolicy> {
     const { minVersion } = current;
     const override = current.overrides.find(
       ({ domain, expires }) => domain === route.destination && (expires ?? Infinity) > now(),
@@ -63,15 +91,15 @@ export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
       return same({ level: override.tls, minVersion, source });
     }
     const fallback = withoutPolicy(route, current);
+    // RFC 8689 §4.2.2: not even asked for, so that no trouble with it holds the message up.
+    if (waived && current.honorTlsRequiredNo) return same(withoutSts(fallback));
     if (!current.mtaStsEnabled || route.policyDomain === undefined) return same(fallback);
     const sts = await lookupSts(route.policyDomain, signal);
     switch (sts.kind) {
       case 'absent':
         return same(fallback);
-      case 'unknown': {
-        const detail = `the MTA-STS record of ${route.policyDomain} could not be looked up: ${sts.reason}`;
-        return { kind: 'undecided', failure: localFailure('policy-unknown', detail) };
-      }
+      case 'unknown':
+        return undecided(route.policyDomain, sts.reason);
       case 'policy':
         // RFC 8461 §5: mode none is as no policy.
         if (sts.kept.policy.mode === 'none') return same(fallback);
@@ -83,13 +111,28 @@ export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
             const key = `${route.policyDomain} ${candidate.host ?? candidate.address}`;
             const before = known.get(key);
             if (before && isSame(before.fallback, fallback)) return before.verdict;
-            const verdict = underSts(candidate, route.policyDomain, sts.kept, fallback);
+            const verdict = underSts(candidate, route.policyDomain, {
+              kept: sts.kept,
+              fallback,
+            });
             if (known.size < MOST_JUDGED) known.set(key, { fallback, verdict });
             return verdict;
           },
         };
     }
-  };
+  }
+}
+
+function undecided(domain: DomainName | undefined, reason: string): TlsPolicy {
+  const detail = `the MTA-STS record of ${domain} could not be looked up: ${reason}`;
+  return { kind: 'undecided', failure: localFailure('policy-unknown', detail) };
+}
+
+/** What an administrator asks for, of a message whose sender asks for nothing. */
+function withoutSts(fallback: TlsRequirement): TlsRequirement {
+  const { source } = fallback;
+  if (source.kind !== 'default' && source.kind !== 'route') return fallback;
+  return { ...fallback, source: { kind: 'tls-required-no', instead: source } };
 }
 
 interface Judged {
@@ -126,9 +169,9 @@ function routeFor(destination: Destination, routes: TlsPolicySettings['routes'])
 function underSts(
   candidate: MxCandidate,
   domain: DomainName | undefined,
-  { id, policy }: KeptPolicy,
-  fallback: TlsRequirement,
+  { kept, fallback }: { readonly kept: KeptPolicy; readonly fallback: TlsRequirement },
 ): CandidateVerdict {
+  const { id, policy } = kept;
   if (domain === undefined || policy.mode === 'none')
     return { kind: 'allowed', requirement: fallback };
   // RFC 8461 §4.1: the name in the MX record is matched, nothing it resolves to.

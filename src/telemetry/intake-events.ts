@@ -79,6 +79,8 @@ export function intakeEvents(log: Log, metrics: Metrics) {
         helo: envelope.client?.helo,
         user: envelope.client?.user,
         tls: envelope.client?.tls,
+        requireTls: envelope.requireTls,
+        tlsRequiredNo: envelope.tlsRequiredNo,
       });
       for (const reason of OWN_TROUBLES) works(reason, false);
     },

@@ -153,9 +153,10 @@ function describeFacts(facts: SessionFacts) {
   };
 }
 
-function describePolicy({ level, source }: TlsRequirement) {
+function describePolicy({ level, source, requireTls }: TlsRequirement) {
   return {
     required: level,
+    requireTls,
     policy: source.kind === 'mta-sts' ? 'sts' : source.kind,
     policyDomain: source.kind === 'mta-sts' ? source.domain : undefined,
     ruleFor: source.kind === 'override' || source.kind === 'route' ? source.domain : undefined,

@@ -18,17 +18,10 @@ const KINDS_LEFT_OUT: Readonly<Record<string, string>> = {
 };
 
 const DANE = 'needs DANE, which is not there yet';
-const REQUIRETLS = 'needs REQUIRETLS, which is not there yet';
 
 const LEFT_OUT: Readonly<Record<string, string>> = {
-  'dsn-031': REQUIRETLS,
-  'dsn-034': REQUIRETLS,
   'flow-048': DANE,
   'flow-049': DANE,
-  'flow-059': 'needs TLS-Required, which is not there yet',
-  'flow-062': REQUIRETLS,
-  'flow-063': REQUIRETLS,
-  'flow-066': REQUIRETLS,
   'flow-068': 'needs report mail, which is not there yet',
 };
 

@@ -85,6 +85,28 @@ describe('the envelope', () => {
     assert.deepEqual(door.queue.last.envelope.recipients, [{ address: 'b@EXAMPLE.ORG' }]);
     assert.equal(door.queue.last.envelope.reversePath, '');
   });
+  test('holds REQUIRETLS, and what the header says of TLS unless that is said (RFC 8689 §4.1)', async () => {
+    await using door = await openDoor();
+    using client = await door.secureSession();
+    const said = async (mailParams: string, header: string) => {
+      const data = `Subject: x\r\n${header}\r\nTLS-Required: No\r\n`;
+      const message = { from: 'a@example.com', to: 'b@example.org', mailParams, data };
+      const { accepted, reply } = await client.deliver(message);
+      assert.ok(accepted, reply.raw);
+      assert.equal(door.queue.last.content, data);
+      const { requireTls, tlsRequiredNo } = door.queue.last.envelope;
+      return [requireTls, tlsRequiredNo];
+    };
+    const field = 'TLS-Required: No\r\n';
+    assert.deepEqual(await said('', ''), [undefined, undefined]);
+    assert.deepEqual(await said('', field), [undefined, true]);
+    assert.deepEqual(await said('', field + field), [undefined, undefined]);
+    assert.deepEqual(await said('REQUIRETLS', ''), [true, undefined]);
+    assert.deepEqual(await said('requiretls', field), [true, undefined]);
+    const [first] = door.events('intake.accepted').slice(-1);
+    assert.equal(first?.['requireTls'], true);
+  });
+
   test('8-bit content without BODY=8BITMIME is recorded as what it is', async () => {
     await using door = await openDoor();
     using client = await door.session();

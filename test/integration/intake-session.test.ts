@@ -38,7 +38,7 @@ test('a whole session, word for word', async () => {
       'MAIL FROM:<a@example.com> SIZE=1000001',
       '552 5.3.4 Error: message exceeds fixed maximum message size 1000000\r\n',
     ],
-    ['MAIL FROM:<a@example.com> REQUIRETLS', '555 5.5.4 Parameter not recognized\r\n'],
+    ['MAIL FROM:<a@example.com> REQUIRETLS', '530 5.7.0 REQUIRETLS needs a TLS session\r\n'],
     [
       'MAIL FROM:<a@example.com> BODY=BINARYMIME',
       '501 5.5.4 Invalid BODY parameter value. Must be 7BIT or 8BITMIME\r\n',
@@ -70,6 +70,31 @@ test('a whole session, word for word', async () => {
   assert.equal(await raw(client, 'RSET'), '250 2.0.0 Flushed\r\n');
   assert.equal(await raw(client, 'QUIT'), '221 2.0.0 Bye\r\n');
   await client.waitForClose();
+});
+
+test('REQUIRETLS is offered and taken over TLS, and has no value', async () => {
+  for (const implicit of [false, true]) {
+    await using door = await openDoor(implicit ? { listener: { tls: 'implicit' } } : {});
+    using client = implicit
+      ? await door.connect({ tls: { rejectUnauthorized: false } })
+      : await door.secureSession();
+    assert.match(await raw(client, 'EHLO client.example'), /^250[- ]REQUIRETLS\r$/m);
+    assert.match(await raw(client, 'MAIL FROM:<a@example.com> REQUIRETLS=1'), /^501 5\.5\.4 /);
+    assert.match(await raw(client, 'MAIL FROM:<a@example.com> REQUIRETLS REQUIRETLS'), /^501 /);
+    assert.match(await raw(client, 'MAIL FROM:<a@example.com> REQUIRETLS'), /^250 /);
+    assert.match(await raw(client, 'RCPT TO:<b@example.org> REQUIRETLS'), /^555 5\.5\.4 /);
+  }
+});
+
+test('REQUIRETLS in clear text is refused, told and counted; the session goes on', async () => {
+  await using door = await openDoor();
+  using client = await door.session();
+  for (const parameter of ['REQUIRETLS', 'requiretls=1']) {
+    const reply = await raw(client, `MAIL FROM:<a@example.com> ${parameter}`);
+    assert.equal(reply, '530 5.7.0 REQUIRETLS needs a TLS session\r\n');
+  }
+  assert.equal(door.events('intake.refused').length, 2);
+  assert.match(await raw(client, 'MAIL FROM:<a@example.com>'), /^250 /);
 });
 
 describe('who may relay', () => {

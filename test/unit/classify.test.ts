@@ -46,6 +46,8 @@ const LOCAL: { readonly [Cause in LocalCause]: Row } = {
   'smtputf8-not-offered': ['bounce', 'next', '5.6.7', 'other'],
   'eightbitmime-not-offered': ['bounce', 'next', '5.6.3', 'other'],
   'message-too-large': ['bounce', 'next', '5.3.4', 'other'],
+  'requiretls-unsupported': ['bounce', 'next', '5.7.30', 'tlsPolicy'],
+  'requiretls-mx-insecure': ['bounce', 'next', '5.7.30', 'tlsPolicy'],
   'relay-stopping': ['defer', 'stop', '4.3.0', 'other'],
   'spool-unreadable': ['defer', 'stop', '4.3.0', 'other'],
   'queue-lifetime-over': ['bounce', 'stop', '5.4.7', 'other'],

@@ -166,6 +166,22 @@ describe('sessions that all ended early', () => {
     assert.ok(failure.kind === 'local' && failure.detail.length < 1200);
   });
 
+  test('REQUIRETLS that no host of the domain has: for good, whoever else is in DNS', () => {
+    const plain = local('requiretls-unsupported', 'a.example');
+    const stray = local('mx-outside-policy', 'b.example');
+    for (const order of [[plain], [plain, plain], [plain, stray], [stray, plain]]) {
+      const { kind, status, host, causeClass } = overall(...order);
+      assert.deepEqual([kind, status, host], ['bounced', '5.7.30', 'a.example']);
+      assert.equal(causeClass, 'tlsPolicy');
+    }
+    // What may be there the next time is waited for.
+    for (const cause of ['certificate-expired', 'connect-refused', 'dns-failed'] as const) {
+      assert.equal(overall(plain, local(cause)).kind, 'deferred');
+      assert.equal(overall(local(cause), plain, stray).kind, 'deferred');
+    }
+    assert.equal(overall(stray).kind, 'deferred');
+  });
+
   test('any mixture is permanent exactly when all of it is', () => {
     const causes: LocalCause[] = [
       'timeout',

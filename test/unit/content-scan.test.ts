@@ -121,6 +121,36 @@ describe('HeaderScanner', () => {
     });
   }
 
+  /** message, whether it asks for less, why. */
+  const relaxed: readonly (readonly [string, boolean, string])[] = [
+    ['TLS-Required: No\r\n\r\n', true, 'as RFC 8689 §3 has it'],
+    ['Subject: x\r\ntls-REQUIRED:nO\r\nTo: y\r\n\r\n', true, 'any case, no blank'],
+    ['TLS-Required:\r\n \tNo\r\n\r\n', true, 'folded'],
+    ['TLS-Required: No', true, 'a message that ends in it'],
+    ['TLS-Required: Yes\r\n\r\n', false, 'another value'],
+    ['TLS-Required:\r\n\r\n', false, 'no value'],
+    ['TLS-Required: No.\r\n\r\n', false, 'something behind it'],
+    ['TLS-Required: No \r\n\r\n', false, 'a blank behind it'],
+    ['TLS-Required: No\r\n (please)\r\n\r\n', false, 'a folded line behind it'],
+    ['TLS-Required: (so) No\r\n\r\n', false, 'a comment'],
+    ['TLS-Required: N\r\n o\r\n\r\n', false, 'folded within the word'],
+    ['TLS-Required : No\r\n\r\n', false, 'a blank before the colon'],
+    ['TLS-Required: No\r\nTLS-Required: No\r\n\r\n', false, 'twice'],
+    ['TLS-Required: No\r\nTLS-Required : x\r\n\r\n', false, 'a second one of another form'],
+    ['X-TLS-Required: No\r\nTLS-RequiredX: No\r\n\r\n', false, 'other names'],
+    ['TLS\rRequired: No\r\n\r\n', false, 'an octet that lower-casing by one bit would confuse'],
+    ['Subject: x\r\n TLS-Required: No\r\n\r\n', false, 'in a folded line'],
+    ['Subject: x\r\n\r\nTLS-Required: No\r\n', false, 'in the body'],
+    ['TLS-Required: No\r\n\r\n\tx\r\nTLS-Required: No\r\n', true, 'the body changes nothing'],
+  ];
+  for (const [message, expected, why] of relaxed) {
+    test(`TLS-Required: ${why}`, () => {
+      const whole = Buffer.from(message, 'latin1');
+      assert.equal(count([whole]).end().tlsRequiredNo, expected);
+      assert.equal(count(chunksOf(whole, [...whole.keys()])).end().tlsRequiredNo, expected);
+    });
+  }
+
   test('says when the header is over', () => {
     assert.equal(count([Buffer.from('A: b\r\n')]).headerEnded, false);
     assert.equal(count([Buffer.from('A: b\r\n'), Buffer.from('\r\n')]).headerEnded, true);

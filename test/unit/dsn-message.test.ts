@@ -76,6 +76,25 @@ describe('a DSN', () => {
     });
   });
 
+  test('about a message with REQUIRETLS asks for it, too (RFC 8689 §5)', async () => {
+    const { envelope } = await build({ envelope: { requireTls: true } });
+    assert.equal(envelope.requireTls, true);
+    // Only that: what made the original go in clear text is no wish about its report.
+    const relaxed = await build({ envelope: { tlsRequiredNo: true } });
+    assert.deepEqual(
+      [relaxed.envelope.requireTls, relaxed.envelope.tlsRequiredNo],
+      [undefined, undefined],
+    );
+  });
+
+  test('about a message with REQUIRETLS never returns the whole of it (RFC 8689 §5)', async () => {
+    const whole = await report({ envelope: { ret: 'FULL' } });
+    assert.equal(types(whole)[2], 'message/rfc822');
+    const header = await report({ envelope: { ret: 'FULL', requireTls: true } });
+    assert.equal(types(header)[2], 'text/rfc822-headers');
+    assert.doesNotMatch(header.parts.map(({ content }) => content).join(), /Secret/);
+  });
+
   test('has the header of a report', async () => {
     const { fields } = await report();
     assert.match(

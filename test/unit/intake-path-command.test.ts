@@ -99,14 +99,7 @@ describe('parameters', () => {
     assert.equal(parameters('RCPT', 'ORCPT=rfc822;jörg@bücher.example'), 501);
     assert.equal(parameters('RCPT', `ORCPT=rfc822;${'x'.repeat(500)}`), 501);
   });
-  for (const text of [
-    'REQUIRETLS',
-    'HOLDFOR=10',
-    'BY=1;R',
-    'MT-PRIORITY=3',
-    'NOTIFY=NEVER',
-    'X=1',
-  ]) {
+  for (const text of ['HOLDFOR=10', 'BY=1;R', 'MT-PRIORITY=3', 'NOTIFY=NEVER', 'X=1']) {
     test(`not offered for MAIL: ${text}`, () => assert.equal(parameters('MAIL', text), 555));
   }
   test('not offered for RCPT: SIZE', () => assert.equal(parameters('RCPT', 'SIZE=1'), 555));

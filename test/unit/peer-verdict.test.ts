@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { refusesSession } from '../../src/delivery/admission.ts';
+import { refusesSession, requireTlsIn } from '../../src/delivery/admission.ts';
 import { modesFor } from '../../src/delivery/deliver.ts';
 import { judgePeer, type PeerEvidence } from '../../src/delivery/peer-verdict.ts';
 import { handshakeFailure } from '../../src/delivery/tls-failure.ts';
@@ -155,6 +155,42 @@ describe('names for handshakes that fail', () => {
     test(`${message.slice(0, 60)}: ${cause}`, () => {
       const error = Object.assign(new Error(message), code === undefined ? {} : { code });
       assert.equal(handshakeFailure(error).cause, cause);
+    });
+  }
+});
+
+describe('REQUIRETLS in a session (RFC 8689 §2)', () => {
+  const VERIFIED = { verified: true, matchedName: HOST } as const;
+  const DOUBTED = { verified: false, cause: 'certificate-expired', detail: 'expired' } as const;
+  const tls = (verdict: PeerVerdict, version = 'TLSv1.3'): TlsFacts => ({
+    version,
+    cipher: 'TLS_AES_128_GCM_SHA256',
+    certSha256: undefined,
+    verdict,
+  });
+  const base = { minVersion: 'TLSv1.2', source: { kind: 'default' } } as const;
+  const MUST: TlsRequirement = { ...base, level: 'verify', requireTls: 'required' };
+  const MAY: TlsRequirement = { ...base, level: 'opportunistic', requireTls: 'preferred' };
+  const PLAIN: TlsRequirement = { ...base, level: 'verify' };
+
+  const rows: readonly (readonly [TlsRequirement, TlsFacts | undefined, boolean, string])[] = [
+    [MUST, tls(VERIFIED), true, 'with'],
+    [MUST, tls(VERIFIED), false, 'requiretls-unsupported'],
+    [MUST, tls(DOUBTED), true, 'certificate-expired'],
+    [MUST, tls(VERIFIED, 'TLSv1.1'), true, 'tls-version-too-low'],
+    [MUST, undefined, true, 'starttls-not-offered'],
+    [MAY, tls(VERIFIED), true, 'with'],
+    [MAY, tls(VERIFIED), false, 'without'],
+    [MAY, tls(DOUBTED), true, 'without'],
+    [MAY, undefined, true, 'without'],
+    [PLAIN, tls(VERIFIED), true, 'without'],
+  ];
+  for (const [requirement, facts, isOffered, expected] of rows) {
+    const how = `${facts?.version ?? 'clear text'}, ${facts?.verdict.verified ? 'verified' : 'not verified'}`;
+    const what = `${requirement.requireTls ?? 'not asked for'}; ${how}; ${isOffered ? '' : 'not '}offered`;
+    test(`${what}: ${expected}`, () => {
+      const answer = requireTlsIn(requirement, { tls: facts, isOffered });
+      assert.equal(typeof answer === 'string' ? answer : answer.cause, expected);
     });
   }
 });

@@ -49,6 +49,24 @@ dest.example, 1 recipient: waits; not tried yet, the first attempt has been due 
     );
   });
 
+  test('of one that says itself what TLS it wants', () => {
+    const lineOf = (envelope: Parameters<typeof messageWith>[0], label: string) =>
+      text(messageWith(envelope))
+        .split('\n')
+        .find((line) => line.startsWith(label));
+    assert.equal(lineOf({ requireTls: true }, 'parameters'), 'parameters  REQUIRETLS');
+    assert.match(
+      lineOf({ requireTls: true }, 'TLS ') ?? '',
+      /only to hosts that are known securely/,
+    );
+    assert.match(
+      lineOf({ requireTls: true, reversePath: '' }, 'TLS ') ?? '',
+      /where the way allows/,
+    );
+    assert.match(lineOf({ tlsRequiredNo: true }, 'TLS ') ?? '', /TLS-Required: No/);
+    assert.equal(lineOf({}, 'TLS '), undefined);
+  });
+
   test('of one that is greylisted', () => {
     assert.equal(
       body(messageWith({}, failedFor([0], GREY, { sessions: [GOOD] }))),

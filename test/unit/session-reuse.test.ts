@@ -116,6 +116,16 @@ for (const [where, place] of PLACES) {
           'an override',
           { requirement: { ...ENFORCED, source: { kind: 'override', domain: 'x' } } },
         ],
+        ['REQUIRETLS', { requirement: { ...ENFORCED, requireTls: 'preferred' } }],
+        [
+          'TLS-Required: No',
+          {
+            requirement: {
+              ...ENFORCED,
+              source: { kind: 'tls-required-no', instead: { kind: 'default' } },
+            },
+          },
+        ],
         ['another level', { requirement: { ...ENFORCED, level: 'encrypt' } }],
         ['another version', { requirement: { ...ENFORCED, minVersion: 'TLSv1.3' } }],
         ['another way to TLS', { mode: 'small-hello' }],

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Envelope } from '../../src/mail/envelope.ts';
-import { type Failure, localFailure } from '../../src/mail/failure.ts';
+import { type Failure, type LocalCause, localFailure } from '../../src/mail/failure.ts';
 import type { Outcome } from '../../src/mail/outcome.ts';
 import type { SessionFacts, SessionResult } from '../../src/mail/session-result.ts';
 import { conclude, concludeWithoutSession } from '../../src/outcome/conclude.ts';
@@ -253,6 +253,29 @@ describe('settle', () => {
     assert.equal(await statusOf(outcome(localFailure('connect-refused', 'x'))), '4.4.7');
     assert.equal(await statusOf(outcome(localFailure('dns-failed', 'x'))), '4.4.7');
     assert.equal(await statusOf(outcome(rcpt('450 4.2.1 x'))), '4.2.1');
+  });
+
+  test('under REQUIRETLS, TLS that was never there is missing encryption (RFC 8689 §4.2.1)', async () => {
+    const under = (cause: LocalCause, requireTls: 'required' | 'preferred'): Outcome => {
+      const facts = { ...FACTS, requirement: { ...FACTS.requirement, requireTls } };
+      const failure = localFailure(cause, 'x');
+      const made = conclude([{ kind: 'ended-early', facts, failure }], [0]).get(0);
+      assert.ok(made);
+      return made;
+    };
+    const statusOf = async (made: Outcome, ageMs: number) => {
+      const record = await run({ outcomes: one(made), ageMs }).settled;
+      return (record.bounced[0] ?? record.deferred[0])?.failure.status;
+    };
+    for (const cause of ['starttls-not-offered', 'tls-handshake-failed'] as const) {
+      assert.equal(await statusOf(under(cause, 'required'), HOUR), '4.7.10');
+      assert.equal(await statusOf(under(cause, 'required'), 24 * HOUR), '5.7.10');
+      assert.notEqual(await statusOf(under(cause, 'preferred'), HOUR), '4.7.10');
+    }
+    const expired = under('certificate-expired', 'required');
+    assert.equal(await statusOf(expired, 24 * HOUR), '4.7.5');
+    const missing = under('requiretls-unsupported', 'required');
+    assert.equal(await statusOf(missing, HOUR), '5.7.30');
   });
 
   test('a message from <> lives shorter', async () => {

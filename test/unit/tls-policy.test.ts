@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { MxCandidate, Route } from '../../src/mail/route.ts';
-import type { TlsLevel } from '../../src/mail/tls-requirement.ts';
+import { describeRequirement, type TlsLevel } from '../../src/mail/tls-requirement.ts';
+import type { TlsWish } from '../../src/mail/tls-wish.ts';
 import type { StsLookup } from '../../src/policy/sts-lookup.ts';
 import { createTlsPolicy, type TlsPolicySettings } from '../../src/policy/tls-policy.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
@@ -38,16 +39,19 @@ interface Situation {
   readonly route?: Partial<Route>;
   readonly sts?: StsLookup;
   readonly to?: MxCandidate;
+  /** What the message says. */
+  readonly wish?: TlsWish;
 }
 
 /** `verify mta-sts`, `refused mta-sts`, `undecided`; and which domains were asked about. */
-async function decide({ settings, route: change, sts = ABSENT, to = LISTED }: Situation) {
+async function decide({ settings, route: change, sts = ABSENT, to = LISTED, wish }: Situation) {
   const asked: DomainName[] = [];
   const decideFor = createTlsPolicy({
     settings: () => ({
       defaultLevel: 'opportunistic',
       minVersion: 'TLSv1.2',
       mtaStsEnabled: true,
+      honorTlsRequiredNo: true,
       overrides: [],
       routes: [],
       ...settings,
@@ -58,7 +62,7 @@ async function decide({ settings, route: change, sts = ABSENT, to = LISTED }: Si
     },
     now: () => NOW,
   });
-  const decided = await decideFor(route(change), signal);
+  const decided = await decideFor(route(change), signal, wish);
   if (decided.kind === 'undecided') return { answer: 'undecided', failure: decided.failure, asked };
   const verdict = decided.requirementFor(to);
   const { level, source } = verdict.requirement;
@@ -227,6 +231,7 @@ describe('the TLS policy', () => {
         defaultLevel: level,
         minVersion: 'TLSv1.3',
         mtaStsEnabled: true,
+        honorTlsRequiredNo: true,
         overrides: [],
         routes: [],
       }),
@@ -239,5 +244,176 @@ describe('the TLS policy', () => {
       const { requirement } = decided.requirementFor(LISTED);
       assert.deepEqual([requirement.level, requirement.minVersion], [level, 'TLSv1.3']);
     }
+  });
+});
+
+const HUB = { host: domain('hub.example'), preference: 0, port: 25, trusted: true } as const;
+const toHub = { route: { ...routed, candidates: [HUB] }, to: HUB } as const;
+const UNSURE: StsLookup = { kind: 'absent', unsure: 'the policy host does not answer' };
+
+/** With REQUIRETLS: as above, and what else the requirement says, or why the host is refused. */
+async function decideTagged(situation: Situation): Promise<string> {
+  const { answer, verdict } = await decide({ wish: 'required', ...situation });
+  if (!verdict) return answer;
+  if (verdict.kind === 'refused') return `${answer}: ${verdict.failure.cause}`;
+  return `${answer} ${verdict.requirement.requireTls ?? 'nothing'}`;
+}
+
+const INSECURE = 'refused default: requiretls-mx-insecure';
+const TAGGED: readonly (readonly [why: string, situation: Situation, answer: string])[] = [
+  ['enforce', { sts: ENFORCE }, 'verify mta-sts required'],
+  [
+    'enforce, and a host outside it',
+    { sts: ENFORCE, to: STRAY },
+    'refused mta-sts: mx-outside-policy',
+  ],
+  ['testing', { sts: TESTING }, INSECURE],
+  ['none', { sts: NONE }, INSECURE],
+  ['nothing published', {}, INSECURE],
+  [
+    'nothing published, and a default of verify',
+    { settings: { defaultLevel: 'verify' } },
+    INSECURE,
+  ],
+  ['a policy that could not be had', { sts: UNSURE }, 'undecided'],
+  ['not known', { sts: UNKNOWN }, 'undecided'],
+  ['MTA-STS switched off', { sts: ENFORCE, settings: { mtaStsEnabled: false } }, INSECURE],
+  [
+    'an address literal',
+    { route: { kind: 'literal', policyDomain: undefined }, to: candidate() },
+    INSECURE,
+  ],
+  ['an override to none', { sts: ENFORCE, settings: override('none') }, 'verify mta-sts required'],
+  ['an override to verify', { settings: override('verify') }, INSECURE],
+  ['an override to none, and nothing published', { settings: override('none') }, INSECURE],
+  ['a route', { ...toHub, settings: routes('encrypt') }, 'verify route required'],
+  ['a route to none', { ...toHub, settings: routes('none') }, 'verify route required'],
+  [
+    'a route whose next hop has a policy that could not be had',
+    { ...toHub, sts: UNSURE, settings: routes('verify') },
+    'verify route required',
+  ],
+  [
+    'a route against the policy of its next hop',
+    { ...toHub, sts: ENFORCE, settings: routes('verify') },
+    'refused mta-sts: mx-outside-policy',
+  ],
+  [
+    "a route to a domain's MX hosts, which nothing vouches for",
+    { route: routed, to: { ...LISTED, trusted: true }, settings: routes('verify') },
+    'refused route: requiretls-mx-insecure',
+  ],
+  [
+    'a route to an address',
+    {
+      route: { ...routed, policyDomain: undefined },
+      to: { ...candidate(), address: '192.0.2.1', trusted: true },
+      settings: routes('verify'),
+    },
+    'refused route: requiretls-mx-insecure',
+  ],
+];
+
+describe('REQUIRETLS before everything else (RFC 8689 §4.2.1)', () => {
+  for (const [why, situation, answer] of TAGGED) {
+    test(`${why}: ${answer}`, async () => assert.equal(await decideTagged(situation), answer));
+  }
+
+  test('whatever the overrides say, they are not even asked', async () => {
+    for (const level of ['none', 'opportunistic', 'encrypt', 'verify'] as const) {
+      const lookups: readonly StsLookup[] = [ENFORCE, TESTING, NONE, ABSENT, UNSURE, UNKNOWN];
+      for (const sts of lookups) {
+        const without = await decideTagged({ sts });
+        assert.equal(await decideTagged({ sts, settings: override(level) }), without);
+      }
+    }
+  });
+
+  test('says which hosts would do', async () => {
+    const { verdict } = await decide({ wish: 'required' });
+    assert.ok(verdict?.kind === 'refused');
+    assert.match(verdict.failure.detail, /no MTA-STS policy of w\.example in mode enforce/);
+    assert.match(describeRequirement(verdict.requirement), /REQUIRETLS.*promise to do the same\.$/);
+    const { verdict: other } = await decide({ wish: 'required', sts: ENFORCE });
+    assert.ok(other);
+    assert.match(describeRequirement(other.requirement), /policy of w\.example \(mode enforce/);
+  });
+
+  test('the requirement is another one than without, so that no session is shared', async () => {
+    const wishes = [undefined, 'required', 'preferred', 'waived'] as const;
+    const digests = await Promise.all(
+      wishes.map(async (wish) => {
+        const { verdict } = await decide({ sts: ENFORCE, ...(wish ? { wish } : {}) });
+        return JSON.stringify(verdict?.requirement);
+      }),
+    );
+    assert.equal(new Set(digests).size, wishes.length);
+  });
+});
+
+describe('a bounce with REQUIRETLS (RFC 8689 §5)', () => {
+  const rows: readonly (readonly [why: string, situation: Situation, answer: string])[] = [
+    ['enforce', { sts: ENFORCE }, 'verify mta-sts preferred'],
+    ['testing', { sts: TESTING }, 'opportunistic mta-sts nothing'],
+    ['nothing published', {}, 'opportunistic default nothing'],
+    [
+      'an override to none: TLS is tried',
+      { sts: ENFORCE, settings: override('none') },
+      'opportunistic override nothing',
+    ],
+    ['a route', { ...toHub, settings: routes('opportunistic') }, 'opportunistic route preferred'],
+    ['not known', { sts: UNKNOWN }, 'undecided'],
+  ];
+  for (const [why, situation, answer] of rows) {
+    test(`${why}: ${answer}`, async () => {
+      assert.equal(await decideTagged({ wish: 'preferred', ...situation }), answer);
+    });
+  }
+});
+
+describe('TLS-Required: No (RFC 8689 §4.2.2)', () => {
+  const rows: readonly (readonly [why: string, situation: Situation, answer: string])[] = [
+    ['enforce', { sts: ENFORCE }, 'opportunistic tls-required-no'],
+    [
+      'enforce, and a host outside it',
+      { sts: ENFORCE, to: STRAY },
+      'opportunistic tls-required-no',
+    ],
+    ['not known: it does not wait for that', { sts: UNKNOWN }, 'opportunistic tls-required-no'],
+    [
+      'an administrator does not honor it',
+      { sts: ENFORCE, settings: { honorTlsRequiredNo: false } },
+      'verify mta-sts',
+    ],
+    [
+      'an override binds all the same',
+      { sts: ENFORCE, settings: override('verify') },
+      'verify override',
+    ],
+    [
+      'a default of verify binds all the same',
+      { sts: ENFORCE, settings: { defaultLevel: 'verify' } },
+      'verify tls-required-no',
+    ],
+    [
+      'a route binds all the same',
+      { ...toHub, settings: routes('encrypt') },
+      'encrypt tls-required-no',
+    ],
+  ];
+  for (const [why, situation, answer] of rows) {
+    test(`${why}: ${answer}`, async () => {
+      assert.equal((await decide({ wish: 'waived', ...situation })).answer, answer);
+    });
+  }
+
+  test('asks nobody for a policy, and says why none counts', async () => {
+    const { asked, verdict } = await decide({ wish: 'waived', sts: ENFORCE });
+    assert.deepEqual(asked, []);
+    assert.ok(verdict);
+    assert.equal(
+      describeRequirement(verdict.requirement),
+      "The message says TLS-Required: No, so the policy of its recipients' domain is set aside. This mail system asks for TLS where it is offered.",
+    );
   });
 });

@@ -154,11 +154,9 @@ export const security = z
     minTlsVersion: choice(['TLSv1.2', 'TLSv1.3'])
       .prefault('TLSv1.2')
       .describe('Lowest TLS version towards MX hosts; policy hosts need TLS 1.2.'),
-    honorTlsRequiredNo: notYet(
-      flag()
-        .prefault(true)
-        .describe('Let `TLS-Required: No` in a message relax MTA-STS and DANE for it (RFC 8689).'),
-    ),
+    honorTlsRequiredNo: flag()
+      .prefault(true)
+      .describe('Let `TLS-Required: No` in a message relax MTA-STS and DANE for it (RFC 8689).'),
   })
   .prefault({})
   .describe('What decides TLS for a recipient domain.');

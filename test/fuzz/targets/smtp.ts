@@ -35,6 +35,7 @@ const command: FuzzTarget = {
     'RCPT TO:<jörg@bücher.example> ORCPT=utf-8;jörg@b\\x{FC}cher.example',
     'RCPT TO:<Postmaster>',
     'MAIL FROM:<>',
+    'MAIL FROM:<a@example.com> REQUIRETLS RET=FULL',
     'AUTH PLAIN AGEAYg==',
   ].map((text) => Buffer.from(text)),
   tokens: [
@@ -91,7 +92,7 @@ const command: FuzzTarget = {
 function checkCommand({ path, parameters }: PathCommand): void {
   assert.doesNotMatch(path.replace(/"(?:[^"\\]|\\.)*"/g, ''), /[<> ]/);
   for (const [keyword, value] of Object.entries(parameters)) {
-    assert.match(keyword, /^(?:SIZE|BODY|SMTPUTF8|RET|ENVID|AUTH|NOTIFY|ORCPT)$/);
+    assert.match(keyword, /^(?:SIZE|BODY|SMTPUTF8|REQUIRETLS|RET|ENVID|AUTH|NOTIFY|ORCPT)$/);
     if (value !== true) assert.doesNotMatch(value, CONTROL);
   }
   const { ORCPT: orcpt } = parameters;
@@ -219,22 +220,40 @@ const header: FuzzTarget = {
     'Subject: Received:\r\n Received: folded\r\nRECEIVED:\r\n',
     '\r\nReceived: x\r\n',
     'Received-SPF: x\r\nX-Received: x\r\nreceived\t: x\n\n',
+    'TLS-Required:\r\n\tNo\r\nReceived: x\r\n\r\n',
+    'TLS-Required: No\r\ntls-required : no\r\n\r\n',
   ].map((text) => Buffer.from(text)),
-  tokens: ['Received', 'Received:', ':', ' ', '\t', '\r\n', '\n', '\r', '\r\n\r\n', 'RECEIVED :'],
+  tokens: [
+    ...['Received', 'Received:', ':', ' ', '\t', '\r\n', '\n', '\r', '\r\n\r\n', 'RECEIVED :'],
+    ...['TLS-Required: No\r\n', 'TLS-Required:', 'No', 'no ', '\r\n '],
+  ],
   run(input) {
     const text = input.toString('latin1');
     const end = /(?:^|\n)\r*\n/.exec(text);
     const lines = (end ? text.slice(0, end.index) : text).split('\n');
     const count = lines.filter((line) => /^\r*received[ \t]*:/i.test(line)).length;
+    const isRelaxed = saysTlsRequiredNo(lines);
     for (const chunks of [[input], ...chunksOf(input)]) {
       const scanner = new HeaderScanner();
       for (const chunk of chunks) scanner.push(chunk);
       assert.equal(scanner.receivedCount, count);
       assert.equal(scanner.headerEnded, end !== null);
+      assert.equal(scanner.end().tlsRequiredNo, isRelaxed);
     }
     return `${Math.min(count, 3)} ${end ? 'ended' : 'open'}`;
   },
 };
+
+/** RFC 8689 §3: one field, of one form. */
+function saysTlsRequiredNo(lines: readonly string[]): boolean {
+  const fields: string[] = [];
+  for (const line of lines.map((text) => text.replace(/^\r+/, ''))) {
+    if (fields.length > 0 && /^[ \t]/.test(line)) fields.push(`${fields.pop()}${line}`);
+    else fields.push(line);
+  }
+  const own = fields.filter((field) => /^tls-required[ \t]*:/i.test(field));
+  return own.length === 1 && /^tls-required:[ \t\r]*n\r*o\r*$/i.test(own[0] ?? '');
+}
 
 /** HELO name, reverse name, recipient, cipher. */
 const received: FuzzTarget = {

@@ -32,6 +32,7 @@ const REASONS: Readonly<Record<string, LocalCause>> = {
   'no-smtputf8': 'smtputf8-not-offered',
   'no-8bitmime': 'eightbitmime-not-offered',
   'too-large': 'message-too-large',
+  'requiretls-unsupported': 'requiretls-unsupported',
   nxdomain: 'domain-not-found',
   'no-mx-usable': 'no-usable-mx',
   'sts-enforce-failed': 'certificate-untrusted',

@@ -154,6 +154,7 @@ async function takeApart({ envelope, body }: DsnMessage) {
     content_type: report.fields.get('content-type'),
     mail_params: [
       ...(envelope.smtpUtf8 ? ['SMTPUTF8'] : []),
+      ...(envelope.requireTls ? ['REQUIRETLS'] : []),
       ...(envelope.ret ? [`RET=${envelope.ret}`] : []),
     ],
   };

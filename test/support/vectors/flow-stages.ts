@@ -96,6 +96,7 @@ export async function flowStages(parts: FlowParts): Promise<FlowStages> {
         defaultLevel: 'opportunistic',
         minVersion: 'TLSv1.2',
         mtaStsEnabled: true,
+        honorTlsRequiredNo: true,
         overrides: [],
         routes: routing.routes.map(({ domain }) => ({ domain, tls: 'opportunistic' as const })),
       }),

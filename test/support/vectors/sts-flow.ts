@@ -56,13 +56,14 @@ interface Input {
   readonly route?: { readonly next_hop: string; readonly use_mx?: boolean };
   readonly cname_at_domain?: readonly string[];
   readonly requiretls?: boolean;
+  readonly tls_required_no?: boolean;
 }
 
 function checkKeys(input: Input): void {
   onlyKeys('input', input, [
     ...['now', 'recipient', 'queued_at', 'queue_lifetime', 'cache', 'caches', 'https', 'txt'],
     ...['txt_name', 'last_fetch_failure', 'mx', 'self', 'route', 'cname_at_domain'],
-    'requiretls',
+    ...['requiretls', 'tls_required_no'],
   ]);
   onlyKeys('txt', input.txt, ['rcode', 'txt', 'cname']);
   onlyKeys('last_fetch_failure', input.last_fetch_failure ?? {}, ['id', 'ago']);
@@ -98,7 +99,11 @@ export const stsFlow: VectorKind = {
       ],
       recipients: [{ to: input.recipient, parameters: [] }],
     });
-    const envelope = { ...taken, receivedAtMs: input.queued_at * 1000 };
+    const envelope = {
+      ...taken,
+      receivedAtMs: input.queued_at * 1000,
+      ...(input.tls_required_no ? { tlsRequiredNo: true as const } : {}),
+    };
     const flow = await flowStages({
       directory: dir.path,
       clock,
