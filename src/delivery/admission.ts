@@ -27,8 +27,8 @@ export function refusesSession(
 }
 
 /**
- * Whether a message goes with REQUIRETLS in this session, or why it may not go at all. RFC 8689 §2:
- * the parameter stands only where the host is known securely (which the requirement tells), has proved
+ * Whether a message goes with REQUIRETLS in this session, or why it may not go at all. RFC 8689 §2,
+ * §4.2.1: the parameter stands only where the host is known securely (which the requirement tells), has proved
  * who it is, and listed REQUIRETLS in its reply to the EHLO over TLS (`isOffered`).
  */
 export function requireTlsIn(

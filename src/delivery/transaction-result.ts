@@ -30,7 +30,8 @@ export function transactionResult(
     return { kind: 'ended-early', facts, failure };
   }
   if (mail.code >= 300) {
-    // Refused before anybody was named: about host or message, so the walk decides how it goes on.
+    // Refused before anybody was named: about host or message, so the walk decides how it goes on. RFC 8689
+    // §4.2.2: so is a message that may go in clear text, by a host that insists on TLS.
     // RFC 4954 §6: 530 from a smart host is about us, and the message is not to suffer from that.
     const stage = mail.code === 530 && facts.candidate.trusted ? 'auth' : 'mail';
     return { kind: 'ended-early', facts, failure: { kind: 'reply', stage, reply: mail } };

@@ -208,7 +208,7 @@ export class ClientDialog {
     return {
       ...declared,
       eightBitMime: declared.eightBitMime || eightBit,
-      // RFC 8689 §4.1: REQUIRETLS has the last word; the field stays in the message.
+      // RFC 8689 §4, §4.2: REQUIRETLS has the last word; the field stays (RFC 5321 §3.6.3).
       ...(tlsRequiredNo && !declared.requireTls ? { tlsRequiredNo } : {}),
       client: { address, helo, tls: secure, ...(user ? { user: user.name } : {}) },
     };

@@ -18,7 +18,7 @@ export function tlsWishOf({
   tlsRequiredNo,
   reversePath,
 }: Pick<Envelope, 'requireTls' | 'tlsRequiredNo' | 'reversePath'>): TlsWish | undefined {
-  // RFC 8689 §4.1: beside REQUIRETLS the header field counts for nothing.
+  // RFC 8689 §4.1, §4.2: beside REQUIRETLS the header field counts for nothing.
   if (!requireTls) return tlsRequiredNo ? 'waived' : undefined;
   // RFC 8689 §5: a bounce is not to be lost because hosts on its way do not know REQUIRETLS.
   return reversePath === '' ? 'preferred' : 'required';

@@ -15,6 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { settingsFrom } from '../../src/config/load.ts';
 import type { Settings, SettingsInput } from '../../src/config/settings.ts';
 import { sessionsHere } from '../../src/delivery/sessions.ts';
+import type { Envelope } from '../../src/mail/envelope.ts';
 import { type MessageId, newMessageId } from '../../src/mail/message-id.ts';
 import type { Outcome } from '../../src/mail/outcome.ts';
 import type { SessionResult } from '../../src/mail/session-result.ts';
@@ -188,8 +189,8 @@ export class Sender implements AsyncDisposable {
     return sender;
   }
 
-  /** Take a message for one recipient and attempt to deliver it. */
-  async send(recipient: string): Promise<Sent> {
+  /** Take a message for one recipient and attempt to deliver it; `said` is what MAIL or its header say besides. */
+  async send(recipient: string, said: Partial<Envelope> = {}): Promise<Sent> {
     const id = newMessageId(this.clock.now());
     const envelope = {
       id,
@@ -198,6 +199,7 @@ export class Sender implements AsyncDisposable {
       receivedAtMs: this.clock.now(),
       eightBitMime: false,
       smtpUtf8: false,
+      ...said,
     };
     await storeMessage(this.#spool, envelope, `Message-ID: <${id}>\r\n\r\nhello\r\n`);
     return this.attempt(id);
