@@ -58,20 +58,27 @@ export class Domains implements DomainAdmin {
 
   async pause(pause: Omit<Pause, 'pausedAt'>, actor: string): Promise<Change> {
     const { pauses, clock, audit } = this.#parts;
-    const { domain, reason, expires } = pause;
+    const { domain } = pause;
     const now = clock.now();
-    if (expires !== undefined && expires <= now) {
+    if (pause.expires !== undefined && pause.expires <= now) {
       return { ok: false, status: 422, error: 'it would be over already' };
     }
+    // What is not said about one that is there stays as it was.
+    const before = pauses.of(domain);
+    const reason = pause.reason || before?.reason || '';
+    const expires = pause.expires ?? before?.expires;
     const until = expires === undefined ? {} : { expires: new Date(expires).toISOString() };
     const facts = { reason, ...until };
     const noted = { actor, action: 'domain.pause', target: domain, facts };
     return audit.during(noted, async (): Promise<Change> => {
-      const made = await pauses.put({ ...pause, pausedAt: now });
+      const made = await pauses.put({
+        ...{ domain, reason, pausedAt: before?.pausedAt ?? now },
+        ...(expires === undefined ? {} : { expires }),
+      });
       if (made === 'full') {
         return { ok: false, status: 422, error: 'there are too many pauses; resume some first' };
       }
-      return { ok: true, result: made === 'added' ? 'paused' : 'paused anew' };
+      return { ok: true, result: made === 'added' ? 'paused' : 'the pause was changed' };
     });
   }
 

@@ -2,7 +2,9 @@
  * What administrators do with many messages at once; each action is in the audit log, with what it was about
  * and how much that was, before it is made.
  */
+import type { Hold } from '../mail/hold.ts';
 import type { Clock } from '../platform/clock.ts';
+import type { Gates } from '../queue/gates.ts';
 import type { HoldRule, HoldRules } from '../queue/hold-rules.ts';
 import type { Delivery } from '../queue/lane.ts';
 import { describePattern, type MailPattern } from '../queue/mail-pattern.ts';
@@ -10,6 +12,7 @@ import type { QueueControl } from '../queue/queue-control.ts';
 import type { QueueFilter } from '../queue/selection.ts';
 import type { Touched } from '../queue/touched.ts';
 import type { AuditLog } from './audit.ts';
+import { viewOfBarrier } from './queue-barriers.ts';
 
 export const QUEUE_ACTIONS = ['retry', 'hold', 'release', 'bounce', 'drop'] as const;
 export type QueueAction = (typeof QUEUE_ACTIONS)[number];
@@ -24,6 +27,8 @@ export interface QueueOrder {
   readonly expiresMs?: number | undefined;
   /** Of a hold: not what comes in later. */
   readonly onlyQueued: boolean;
+  /** Of a release by filters: also what rules with other filters hold. */
+  readonly force: boolean;
 }
 
 export type QueueAnswer =
@@ -31,16 +36,23 @@ export type QueueAnswer =
       readonly ok: true;
       readonly action: QueueAction;
       readonly dryRun: boolean;
-      /** A rule that was made or ended, in words. */
+      /** A rule that was made, changed or ended, in words. */
       readonly rule?: string;
-      /** Rules that hold mail still. */
+      /** It was there before: what was not said about it stays as it was. */
+      readonly ruleChanged?: boolean;
+      /** Of those that fit: held still, or not touched because they are. */
+      readonly held?: number;
+      /** By these rules. */
       readonly rulesLeft?: readonly string[];
+      /** Why those that are `closed` wait on, in sentences. */
+      readonly closedBy?: readonly string[];
     })
   | { readonly ok: false; readonly status: 404 | 422; readonly error: string };
 
 export interface QueueActionsParts {
   readonly control: QueueControl;
   readonly rules: HoldRules;
+  readonly gates: Pick<Gates, 'isClosed' | 'barriersOfLane'>;
   readonly audit: Pick<AuditLog, 'during'>;
   readonly clock: Clock;
 }
@@ -80,7 +92,12 @@ export class QueueActions {
     const answer = { ok: true as const, action, dryRun: false };
     switch (action) {
       case 'retry':
-        return { ...answer, ...control.retry(found) };
+        return {
+          ...answer,
+          ...this.#heldOf(found),
+          ...this.#closedBy(found),
+          ...control.retry(found),
+        };
       case 'hold':
         return this.#hold(order, found, actor);
       case 'release':
@@ -106,51 +123,127 @@ export class QueueActions {
       const hold = { reason, by: actor, sinceMs: since, untilMs: expiresMs };
       return { ...answer, ...(await control.holds.hold(found, hold)) };
     }
-    const end = expiresMs === undefined ? {} : { expires: expiresMs };
-    const rule: HoldRule = { pattern, reason, by: actor, since, ...end };
+    const before = this.#ruleOf(pattern);
+    const expires = expiresMs ?? before?.expires;
+    const rule: HoldRule = {
+      ...{ pattern, by: actor, reason: reason || before?.reason || '' },
+      since: before?.since ?? since,
+      ...(expires === undefined ? {} : { expires }),
+    };
     const done = await control.holds.add(rule, found);
     if (done === 'full') {
       return { ok: false, status: 422, error: 'there are too many holds; release some first' };
     }
-    return { ...answer, ...done, rule: describePattern(pattern) };
+    const told = { rule: describePattern(pattern), ...(before ? { ruleChanged: true } : {}) };
+    return { ...answer, ...done, ...told };
   }
 
-  async #release({ filter }: QueueOrder, found: readonly Delivery[]): Promise<QueueAnswer> {
-    const { control, rules } = this.#parts;
+  #ruleOf(pattern: MailPattern): HoldRule | undefined {
+    const name = describePattern(pattern);
+    return this.#parts.rules.list().find((rule) => describePattern(rule.pattern) === name);
+  }
+
+  async #release(order: QueueOrder, found: readonly Delivery[]): Promise<QueueAnswer> {
+    const { control } = this.#parts;
     const held = found.filter(({ hold }) => hold);
-    const pattern = patternOf(filter);
-    const isAll = pattern && Object.keys(pattern).length === 0;
-    const ended: HoldRule[] = [];
-    for (const one of isAll ? rules.list().map((rule) => rule.pattern) : pattern ? [pattern] : []) {
-      const rule = await control.holds.end(one);
-      if (rule) ended.push(rule);
+    const ended: string[] = [];
+    for (const pattern of this.#rulesMeant(order)) {
+      if (await control.holds.end(pattern)) ended.push(describePattern(pattern));
     }
-    const done = await control.holds.release(found);
-    const left = rules.list().map((rule) => describePattern(rule.pattern));
+    const done = isWhole(order)
+      ? await control.holds.release(found)
+      : await control.holds.releaseOwn(found);
     return {
       ...{ ok: true, action: 'release', dryRun: false, ...done },
       touched: held.filter(({ hold }) => !hold).length,
-      ...(ended.length > 0
-        ? { rule: ended.map((rule) => describePattern(rule.pattern)).join('; ') }
-        : {}),
-      ...(left.length > 0 ? { rulesLeft: left } : {}),
+      ...(ended.length > 0 ? { rule: ended.join('; ') } : {}),
+      ...this.#heldOf(found),
     };
   }
 
-  /** What an order would do. */
-  #dry({ action, filter, onlyQueued }: QueueOrder, found: readonly Delivery[]) {
-    const isHeld = ({ hold, heldBy }: Delivery) => hold !== undefined || heldBy?.hold !== undefined;
-    const meant = action === 'release' ? found.filter(isHeld) : found;
-    const waiting = meant.filter(({ inFlight }) => !inFlight);
-    const isFree = action === 'retry' || action === 'hold';
-    const touched = waiting.filter(({ hold }) => (action === 'release' ? hold : !isFree || !hold));
-    const pattern = action === 'hold' && !onlyQueued ? patternOf(filter) : undefined;
+  /** The rules that a release ends: all of them, or the one with exactly its filters. */
+  #rulesMeant({ filter }: QueueOrder): readonly MailPattern[] {
+    const pattern = patternOf(filter);
+    if (!pattern) return [];
+    const all = this.#parts.rules.list().map((rule) => rule.pattern);
+    const name = describePattern(pattern);
+    const isAll = Object.keys(pattern).length === 0;
+    return isAll ? all : all.filter((one) => describePattern(one) === name);
+  }
+
+  /** How many are held, and by which rules. */
+  #heldOf(
+    found: readonly Delivery[],
+    holdOf: (delivery: Delivery) => Hold | undefined = ({ hold }) => hold,
+  ) {
+    const holds = found.flatMap((delivery) => holdOf(delivery) ?? []);
+    const rules = new Set(holds.flatMap(({ rule }) => rule ?? []));
     return {
-      ...{ matched: found.length, touched: touched.length },
-      underWay: meant.length - waiting.length,
-      ...(pattern ? { rule: describePattern(pattern) } : {}),
+      ...(holds.length > 0 ? { held: holds.length } : {}),
+      ...(rules.size > 0 ? { rulesLeft: [...rules] } : {}),
     };
   }
+
+  /** Why a part of these waits on, though it is due. */
+  #closedBy(found: readonly Delivery[]) {
+    const { gates } = this.#parts;
+    const lanes = new Set(found.flatMap(({ lane, hold }) => (hold ? [] : [lane])));
+    const closed = [...lanes].filter((lane) => gates.isClosed(lane)).slice(0, MOST_REASONS);
+    const closedBy = closed.flatMap((lane) => {
+      const [barrier] = gates.barriersOfLane(lane);
+      return barrier ? [`${lane.destination}: ${viewOfBarrier(barrier).text}`] : [];
+    });
+    return closedBy.length > 0 ? { closedBy } : {};
+  }
+
+  /** What an order would do. */
+  #dry(order: QueueOrder, found: readonly Delivery[]) {
+    const { action, filter, onlyQueued } = order;
+    if (action === 'release') return this.#dryRelease(order, found);
+    const isFree = action === 'retry' || action === 'hold';
+    const waiting = found.filter(({ inFlight }) => !inFlight);
+    const touched = waiting.filter(({ hold }) => !isFree || !hold).length;
+    const pattern = action === 'hold' && !onlyQueued ? patternOf(filter) : undefined;
+    return {
+      ...{ matched: found.length, touched, underWay: found.length - waiting.length },
+      ...(pattern ? { rule: describePattern(pattern) } : {}),
+      ...(pattern && this.#ruleOf(pattern) ? { ruleChanged: true } : {}),
+      ...(action === 'retry' ? { ...this.#closedBy(found), ...this.#heldOf(found) } : {}),
+    };
+  }
+
+  #dryRelease(order: QueueOrder, found: readonly Delivery[]) {
+    const ended = this.#rulesMeant(order).map(describePattern);
+    const holdAfter = this.#holdAfter(order, ended);
+    const isSaid = ({ hold, heldBy }: Delivery) => hold !== undefined || heldBy?.hold !== undefined;
+    const freed = found.filter((one) => isSaid(one) && !holdAfter(one));
+    const touched = freed.filter(({ inFlight, hold }) => !inFlight && hold).length;
+    return {
+      ...{ matched: found.length, touched, underWay: freed.filter((one) => one.inFlight).length },
+      ...(ended.length > 0 ? { rule: ended.join('; ') } : {}),
+      ...this.#heldOf(found, holdAfter),
+    };
+  }
+
+  /** What would hold a delivery after a release that ends these rules. */
+  #holdAfter(order: QueueOrder, ended: readonly string[]): (one: Delivery) => Hold | undefined {
+    const { rules, clock } = this.#parts;
+    if (isWhole(order)) return () => undefined;
+    const now = clock.now();
+    return ({ destination, sender, recipients, heldBy, hold }) => {
+      if (!hold) return undefined;
+      const isOwn = heldBy?.hold !== undefined && heldBy.hold.rule === undefined;
+      const left = { destination, sender, recipients, hold, heldBy: isOwn ? { atMs: 0 } : heldBy };
+      return rules.holdOf(left, now, ended);
+    };
+  }
+}
+
+/** Whether a release is about its messages whatever holds them, and not about one rule. */
+function isWhole({ filter, force }: QueueOrder): boolean {
+  return (
+    force || filter.ids !== undefined || Object.values(filter).every((one) => one === undefined)
+  );
 }
 
 /** The part of a filter that holds for later mail as well; undefined when there is more to it. */
@@ -164,6 +257,8 @@ function patternOf({ ids, state, olderThanMs, ...pattern }: QueueFilter): MailPa
   };
 }
 
+/** Destinations that are told to be closed. */
+const MOST_REASONS = 10;
 /** Ids that are named in the audit log. */
 const NAMED = 50;
 

@@ -54,13 +54,11 @@ function textOf(barrier: Barrier): string {
     }
     case 'breaker': {
       const { site, state, sinceMs, probeAtMs, failures, lastFailure } = barrier;
-      const next =
-        state === 'open'
-          ? `one message is tried at ${instant(probeAtMs)}`
-          : 'one message is tried now';
+      const when = state === 'open' ? `From ${instant(probeAtMs)} on` : 'Now';
       return (
-        `The hosts of this destination (${site}) have not answered since ${instant(sinceMs)}, ` +
-        `${failures} attempts in a row; ${next}, and all others wait for that. Last: ${lastFailure}`
+        `The hosts of this destination (${site}) cannot be reached since ${instant(sinceMs)}, ` +
+        `${failures} attempts in a row. ${when} the next message that is due is tried, all others wait for that. ` +
+        `Last: ${lastFailure}`
       );
     }
     case 'rate': {

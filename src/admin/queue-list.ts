@@ -22,7 +22,7 @@ export interface QueueRow {
   readonly sizeBytes: number;
   /** Attempts made. */
   readonly attempts: number;
-  /** Absent while it is attempted, or held. */
+  /** Where that is known: when it is due, or what closes its destination is over. */
   readonly nextAttempt?: string;
   /** When it is given up; absent while it is held. */
   readonly expires?: string;
@@ -121,8 +121,14 @@ async function rowOf(delivery: Delivery, parts: ListParts): Promise<QueueRow | u
   const state = pending.find((one) => one.destination === destination);
   if (!state) return undefined;
   const [barrier] = gates.barriersOf(delivery);
+  const view = barrier && viewOfBarrier(barrier);
   const own = gates.stateOf(delivery);
-  const isWaiting = own !== 'active' && own !== 'held';
+  const next =
+    own === 'delayed'
+      ? instant(delivery.nextAttemptMs)
+      : own === 'parked'
+        ? view?.until
+        : undefined;
   const expiresMs = gates.expiryOf(delivery);
   return {
     id,
@@ -136,9 +142,9 @@ async function rowOf(delivery: Delivery, parts: ListParts): Promise<QueueRow | u
     received: instant(envelope.receivedAtMs),
     sizeBytes,
     attempts: state.attempts,
-    ...(isWaiting ? { nextAttempt: instant(delivery.nextAttemptMs) } : {}),
+    ...(next === undefined ? {} : { nextAttempt: next }),
     ...(expiresMs === undefined ? {} : { expires: instant(expiresMs) }),
     ...(state.lastFailure ? { lastFailure: state.lastFailure.text } : {}),
-    ...(barrier ? { waitsFor: viewOfBarrier(barrier).text } : {}),
+    ...(view ? { waitsFor: view.text } : {}),
   };
 }

@@ -57,7 +57,9 @@ const row = z
     received: timeStamp,
     sizeBytes: z.number().int(),
     attempts: z.number().int(),
-    nextAttempt: timeStamp.optional().describe('Absent while it is attempted, or held.'),
+    nextAttempt: timeStamp
+      .optional()
+      .describe('Where that is known: when it is due, or what closes its destination is over.'),
     expires: timeStamp.optional().describe('When it is given up; absent while it is held.'),
     lastFailure: z.string().optional().describe('What the last attempt came to.'),
     waitsFor: z.string().optional().describe('A sentence or two.'),
@@ -90,8 +92,18 @@ const done = z
     closed: z.number().int().optional().describe('Of those touched: their destination is closed.'),
     recipients: z.number().int().optional().describe('Given up.'),
     failed: z.number().int().optional().describe('The disk did not take it: they wait as before.'),
-    rule: z.string().optional().describe('A rule that was made or ended.'),
-    rulesLeft: z.array(z.string()).readonly().optional().describe('Rules that still hold mail.'),
+    rule: z.string().optional().describe('A rule that was made, changed or ended.'),
+    ruleChanged: z
+      .boolean()
+      .optional()
+      .describe('It was there before: what was not said about it stays as it was.'),
+    held: z.number().int().optional().describe('Of those that fit: held still.'),
+    rulesLeft: z.array(z.string()).readonly().optional().describe('The rules that hold them.'),
+    closedBy: z
+      .array(z.string())
+      .readonly()
+      .optional()
+      .describe('Why those that are closed wait on, in sentences.'),
   })
   .meta({ id: 'QueueAnswer' });
 
@@ -163,6 +175,10 @@ const summary = {
               counts,
               oldest: timeStamp.describe('When the oldest was received.'),
               nextAttempt: timeStamp.optional(),
+              cause: z
+                .enum(CAUSE_CLASSES)
+                .optional()
+                .describe('Why most of those failed last that were tried.'),
               closedBy: z.array(barrier).readonly(),
             }),
           )
@@ -223,7 +239,13 @@ const BODIES = {
     expires: instant.optional().describe('When it is over by itself; absent: never.'),
     onlyQueued: z.boolean().default(false).describe('Not what comes in later.'),
   }),
-  release: z.strictObject(which),
+  release: z.strictObject({
+    ...which,
+    force: z
+      .boolean()
+      .default(false)
+      .describe('With a filter: also what rules with other filters hold.'),
+  }),
   bounce: z.strictObject({ ...which, reason: reason.describe('The senders read it.') }),
   drop: z.strictObject({ ...which, reason }),
 } satisfies { readonly [K in QueueAction]: z.ZodType };
@@ -327,6 +349,7 @@ function addAction(api: Api, queue: QueueAdmin, action: QueueAction): void {
       reason: 'reason' in body ? body.reason : '',
       expiresMs: 'expires' in body ? body.expires : undefined,
       onlyQueued: 'onlyQueued' in body ? body.onlyQueued : false,
+      force: 'force' in body ? body.force : false,
     };
     const made = await queue.act(order, actor);
     if (!made.ok) throw new Refusal(made.status, made.error);

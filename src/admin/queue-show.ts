@@ -2,7 +2,7 @@
  * One queued message explained: its story so far, and what each of its deliveries waits for now.
  */
 import type { MessageId } from '../mail/message-id.ts';
-import { type MessageStory, storyOf } from '../outcome/story.ts';
+import { type DestinationStory, type MessageStory, storyOf } from '../outcome/story.ts';
 import type { Gates, QueueState } from '../queue/gates.ts';
 import type { Delivery } from '../queue/lane.ts';
 import type { Ledger } from '../queue/ledger.ts';
@@ -50,10 +50,19 @@ export async function showMessage(
   const now = ledger.deliveriesOf(id).map((delivery) => nowOf(delivery, parts.gates, overrides));
   // What the records said when they were written may have been changed by a reload, or by hand.
   const destinations = story.destinations.map((one) => {
-    const nextAttempt = now.find(({ destination }) => destination === one.destination)?.nextAttempt;
-    return nextAttempt === undefined ? one : { ...one, nextAttempt };
+    const own = now.find(({ destination }) => destination === one.destination);
+    return own ? asNow(one, own) : one;
   });
   return { ...story, destinations, now };
+}
+
+function asNow(story: DestinationStory, { nextAttempt, expires }: DeliveryNow): DestinationStory {
+  const { nextAttempt: _next, expires: _expires, ...others } = story;
+  return {
+    ...others,
+    ...(nextAttempt === undefined ? {} : { nextAttempt }),
+    ...(expires === undefined ? {} : { expires }),
+  };
 }
 
 function nowOf(delivery: Delivery, gates: Gates, overrides: readonly OverrideView[]): DeliveryNow {

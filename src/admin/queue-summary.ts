@@ -3,6 +3,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type MessageId, timeOfId } from '../mail/message-id.ts';
+import type { CauseClass } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
 import type { Gates, QueueState } from '../queue/gates.ts';
 import type { Delivery, Lane } from '../queue/lane.ts';
@@ -22,6 +23,8 @@ export interface DestinationSummary {
   readonly oldest: string;
   /** When the next one falls due; absent where one is due, or all are held. */
   readonly nextAttempt?: string;
+  /** Why most of those failed last that were tried; absent: none was. */
+  readonly cause?: CauseClass;
   /** What closes it. */
   readonly closedBy: readonly BarrierView[];
 }
@@ -53,7 +56,12 @@ export interface SummaryParts {
 /** After so long whatever else is to be done gets its turn. */
 const TURN_MS = 5;
 
-type Sum = { counts: { -readonly [K in QueueState]: number }; total: number; oldest: MessageId };
+interface Sum {
+  readonly counts: { -readonly [K in QueueState]: number };
+  readonly causes: Map<CauseClass, number>;
+  total: number;
+  oldest: MessageId;
+}
 
 /** A page of the destinations that fit; all that fit `domain` are counted. */
 export async function summarizeQueue(
@@ -95,7 +103,7 @@ async function count(
     const isCounted = isLaneMeant.get(lane) ?? isMeant(lane.destination);
     isLaneMeant.set(lane, isCounted);
     if (isCounted) {
-      const sum = sums.get(lane) ?? { counts: noCounts(), total: 0, oldest: id };
+      const sum = sums.get(lane) ?? newSum(id);
       sums.set(lane, sum);
       add(sum, delivery, gates.stateOf(delivery));
       counts[gates.stateOf(delivery)] += 1;
@@ -111,19 +119,27 @@ async function count(
   return { messages, deliveries, counts, sums };
 }
 
-function add(sum: Sum, { id }: Delivery, state: QueueState): void {
+function newSum(oldest: MessageId): Sum {
+  return { counts: noCounts(), causes: new Map(), total: 0, oldest };
+}
+
+function add(sum: Sum, { id, tried }: Delivery, state: QueueState): void {
+  if (tried) sum.causes.set(tried.causeClass, (sum.causes.get(tried.causeClass) ?? 0) + 1);
   sum.counts[state] += 1;
   sum.total += 1;
   if (id < sum.oldest) sum.oldest = id;
 }
 
-function entryOf(lane: Lane, { counts, total, oldest }: Sum, gates: Gates): DestinationSummary {
+function entryOf(lane: Lane, sum: Sum, gates: Gates): DestinationSummary {
+  const { counts, causes, total, oldest } = sum;
+  const [most] = [...causes].sort(([, a], [, b]) => b - a);
   const { nextMs } = lane.waiting;
   const isLater = nextMs !== undefined && counts.due + counts.parked + counts.active === 0;
   return {
     ...{ domain: lane.destination satisfies Destination, total, counts },
     oldest: instant(timeOfId(oldest)),
     ...(isLater ? { nextAttempt: instant(nextMs) } : {}),
+    ...(most ? { cause: most[0] } : {}),
     closedBy: gates.barriersOfLane(lane).map(viewOfBarrier),
   };
 }

@@ -69,7 +69,7 @@ export interface QueueAdminParts
   extends ListParts,
     SummaryParts,
     ShowParts,
-    Omit<QueueActionsParts, 'control'> {
+    Omit<QueueActionsParts, 'control' | 'gates'> {
   readonly control: QueueControl;
   readonly rules: HoldRules;
   readonly preview: (settings: RetrySettings) => Promise<Preview>;

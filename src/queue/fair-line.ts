@@ -24,7 +24,8 @@ class Fifo<T extends Timed> {
 
   push(one: T): void {
     const last = this.#items.at(-1);
-    if (last && isBefore(one, last)) this.#items.splice(this.#placeOf(one), 0, one);
+    if (last && one.nextAttemptMs < last.nextAttemptMs)
+      this.#items.splice(this.#placeOf(one), 0, one);
     else this.#items.push(one);
   }
 

@@ -88,14 +88,18 @@ export class HoldRules {
     return this.#list.list();
   }
 
-  /** What holds a delivery at `nowMs`: its own hold, or the first rule that it was not released from. */
-  holdOf(held: Holdable, nowMs: number): Hold | undefined {
+  /**
+   * What holds a delivery at `nowMs`: its own hold, or the first rule that it was not released from. `without`: if
+   * these rules were ended.
+   */
+  holdOf(held: Holdable, nowMs: number, without: readonly string[] = []): Hold | undefined {
     const { heldBy } = held;
     const own = heldBy?.hold;
-    if (own && (own.untilMs ?? Infinity) > nowMs) return own;
+    const isOwn = own && (own.untilMs ?? Infinity) > nowMs && !without.includes(own.rule ?? '');
+    if (isOwn) return own;
     const releasedAtMs = heldBy && !own ? heldBy.atMs : -Infinity;
     for (const { since, hold, matches } of this.#rules()) {
-      if (since <= releasedAtMs) continue;
+      if (since <= releasedAtMs || without.includes(hold.rule ?? '')) continue;
       const match = matches(held);
       // Decided when it came in, and its recipients were known.
       if (match === true || (match === 'unknown' && held.hold?.rule === hold.rule)) return hold;

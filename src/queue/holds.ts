@@ -60,6 +60,13 @@ export class Holds {
     );
   }
 
+  /** End their own holds; what a rule holds stays so. Durable when it returns. */
+  releaseOwn(deliveries: readonly Delivery[]): Promise<Touched> {
+    const own = deliveries.filter(({ heldBy }) => heldBy?.hold && heldBy.hold.rule === undefined);
+    // As if nothing had been said about them: rules that were made before hold them, too.
+    return this.#say(own, { atMs: 0 }, deliveries.length);
+  }
+
   async #say(deliveries: readonly Delivery[], heldBy: HeldBy, matched: number): Promise<Touched> {
     const { ledger, clock } = this.#parts;
     const said: Delivery[] = [];

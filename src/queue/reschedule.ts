@@ -97,7 +97,8 @@ export async function previewRetry(
   let turnBeganAtMs = performance.now();
   let seen = 0;
   for (const delivery of ledger.deliveries()) {
-    if (!delivery.inFlight) {
+    // What is held neither waits nor ends.
+    if (!delivery.inFlight && !delivery.hold) {
       const { destination } = delivery;
       const own = byDestination.get(destination) ?? noShift();
       byDestination.set(destination, own);

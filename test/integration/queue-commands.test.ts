@@ -179,7 +179,7 @@ test('a breaker that is open gets a probe', async () => {
   assert.equal(row?.id, second);
   assert.match(
     row?.waitsFor ?? '',
-    /The hosts of this destination \(mx\.down\.test.* have not answered since/,
+    /The hosts of this destination \(mx\.down\.test.* cannot be reached since/,
   );
   await host.start();
   const retried = await cli('queue', 'retry', '--all');
@@ -234,7 +234,6 @@ test('held: what waits, what comes later, over a restart; released', async () =>
 
   const one = await cli('queue', 'release', later);
   assert.match(one.stdout, /^1 of 1 deliveries released$/m);
-  assert.match(one.stderr, /still held by a rule: mail from \*@shop\.test/);
   await host.waitForMessages(1);
   const all = await cli('queue', 'release', '--sender', '*@shop.test');
   assert.match(all.stdout, /^1 of 1 deliveries released$/m);

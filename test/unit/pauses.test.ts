@@ -74,7 +74,7 @@ test('each change is in the audit log, and a resumed destination is told of', as
   });
   const expires = clock.now() + HOUR_MS;
   const anew = await domains.pause({ domain: name, reason: 'still', expires }, 'bob');
-  assert.deepEqual(anew, { ok: true, result: 'paused anew' });
+  assert.deepEqual(anew, { ok: true, result: 'the pause was changed' });
   assert.deepEqual(domains.list(), [
     {
       ...{ domain: 'a.example', reason: 'still', waiting: 7 },

@@ -1,98 +1,16 @@
 /** Holding, letting go and giving up queued mail: what races with it, what the disk does not take, many recipients. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { MessageId } from '../../src/mail/message-id.ts';
-import { type AttemptEnd, Attempts } from '../../src/queue/attempts.ts';
-import { type HoldRule, HoldRules } from '../../src/queue/hold-rules.ts';
-import type { Delivery } from '../../src/queue/lane.ts';
-import { Ledger } from '../../src/queue/ledger.ts';
-import { QueueControl } from '../../src/queue/queue-control.ts';
-import { foldRecords, type SpoolRecord } from '../../src/spool/message-state.ts';
-import { FakeClock } from '../support/fake-clock.ts';
-import { MemorySpool } from '../support/memory-spool.ts';
-import { tempDir } from '../support/temp-dir.ts';
-import { destinationOf, sampleEnvelope } from './sample-mail.ts';
+import type { AttemptEnd } from '../../src/queue/attempts.ts';
+import { ControlBench } from './queue-control-bench.ts';
 
-class Bench implements AsyncDisposable {
-  readonly clock = new FakeClock();
-  readonly spool = new MemorySpool();
-  readonly dir = tempDir();
-  readonly crashed: string[] = [];
-  /** What giving up comes to. */
-  giveUp: (delivery: Delivery) => Promise<AttemptEnd> = async () => ({ kind: 'closed' });
-  /** Appends that the disk does not take. */
-  refuses: (id: MessageId) => boolean = () => false;
-  rules!: HoldRules;
-  ledger!: Ledger;
-  attempts!: Attempts;
-  control!: QueueControl;
-
-  async open(): Promise<this> {
-    const { clock } = this;
-    this.rules = await HoldRules.open({
-      ...{ file: this.dir.file('holds.json'), clock },
-      events: { holdOver: () => {}, holdsUnreadable: () => {} },
-      onOver: () => this.control.holds.rulesChanged(),
-    });
-    this.ledger = new Ledger(undefined, undefined, (delivery, recipients, nowMs) => {
-      const { destination, sender, heldBy, hold } = delivery;
-      return this.rules.holdOf({ destination, sender, recipients, heldBy, hold }, nowMs);
-    });
-    const { ledger, spool, rules } = this;
-    const dispatcher = { supply: () => {} };
-    const events = {
-      attemptCrashed: (_: object, error: Error) => void this.crashed.push(error.message),
-    };
-    this.attempts = new Attempts({ ledger, dispatcher, clock, events });
-    this.control = new QueueControl({
-      ...{ ledger, rules, clock, dispatcher, destinationOf, attempts: this.attempts },
-      gates: { stateOf: ({ hold }) => (hold ? 'held' : 'due'), isClosed: () => false },
-      spool: {
-        read: (id) => spool.read(id),
-        append: async (id: MessageId, records: readonly SpoolRecord[]) => {
-          if (this.refuses(id)) throw new Error('no room');
-          await spool.append(id, records);
-        },
-      },
-      giveUp: async (delivery, { onDone }) => {
-        const end = await this.giveUp(delivery);
-        onDone(1);
-        return end;
-      },
-    });
-    return this;
-  }
-
-  /** A message to `count` recipients `r0@`, `r1@` and so on. */
-  async enter(count = 1, sender = 'ann@home.example'): Promise<Delivery> {
-    const recipients = Array.from({ length: count }, (_, n) => ({ address: `r${n}@dest.example` }));
-    const change = { recipients, reversePath: sender, receivedAtMs: this.clock.now() };
-    const envelope = sampleEnvelope(change);
-    await (await this.spool.begin(envelope.id)).commit(envelope);
-    const state = foldRecords(envelope, [], destinationOf);
-    const [delivery] = this.ledger.enter(state, this.clock.now());
-    assert.ok(delivery);
-    return delivery;
-  }
-
-  async hold(pattern: HoldRule['pattern'], more: Partial<HoldRule> = {}) {
-    const rule = { pattern, reason: '', by: 'ann', since: this.clock.now(), ...more };
-    return this.control.holds.add(rule, await this.control.find(pattern));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.control.holds.stop();
-    await this.rules.close();
-    this.dir[Symbol.dispose]();
-  }
-}
 const MANY = 30;
 const TO_R7 = { recipient: 'r7@*' };
 const OF_ANN = { sender: 'ann@*' };
 
 describe('a rule by recipient, with more of them than are kept in memory', () => {
   test('holds what came in between the search and the rule', async () => {
-    await using bench = await new Bench().open();
+    await using bench = await new ControlBench().open();
     const { rules, control } = bench;
     const pattern = TO_R7;
     const late = await bench.enter(MANY);
@@ -104,7 +22,7 @@ describe('a rule by recipient, with more of them than are kept in memory', () =>
   });
 
   test('made anew with an end is over for all', async () => {
-    await using bench = await new Bench().open();
+    await using bench = await new ControlBench().open();
     const one = await bench.enter(MANY);
     await bench.hold(TO_R7);
     assert.ok(one.hold && one.hold.untilMs === undefined);
@@ -115,7 +33,7 @@ describe('a rule by recipient, with more of them than are kept in memory', () =>
   });
 
   test('goes on where another one that held the same ends; and the other way round', async () => {
-    await using bench = await new Bench().open();
+    await using bench = await new ControlBench().open();
     const one = await bench.enter(MANY);
     await bench.hold(OF_ANN);
     bench.clock.advance(10);
@@ -134,7 +52,7 @@ describe('a rule by recipient, with more of them than are kept in memory', () =>
 
 describe('a hold', () => {
   test('that the disk takes a part of holds that part, now as after a restart', async () => {
-    await using bench = await new Bench().open();
+    await using bench = await new ControlBench().open();
     const all = await Promise.all(Array.from({ length: 6 }, () => bench.enter()));
     const [bad] = all;
     bench.refuses = (id) => id === bad?.id;
@@ -150,7 +68,7 @@ describe('a hold', () => {
   });
 
   test('of what ended meanwhile touches nothing; of what is attempted it counts apart', async () => {
-    await using bench = await new Bench().open();
+    await using bench = await new ControlBench().open();
     const [ended, flying, waiting] = [
       await bench.enter(),
       await bench.enter(),
@@ -172,7 +90,7 @@ describe('a hold', () => {
 
 describe('giving up', () => {
   test('what is attempted: each order is done after it, and who is left waits as the attempt said', async () => {
-    await using bench = await new Bench().open();
+    await using bench = await new ControlBench().open();
     const { attempts, control, ledger, clock } = bench;
     const one = await bench.enter();
     const { promise: going, resolve: end } = Promise.withResolvers<AttemptEnd>();
@@ -196,7 +114,7 @@ describe('giving up', () => {
   });
 
   test('an attempt that crashed does not lose the order', async () => {
-    await using bench = await new Bench().open();
+    await using bench = await new ControlBench().open();
     const { attempts, control, ledger, clock } = bench;
     const one = await bench.enter();
     const { promise: going, reject } = Promise.withResolvers<AttemptEnd>();
@@ -209,7 +127,7 @@ describe('giving up', () => {
   });
 
   test('what the disk does not take is told, and waits', async () => {
-    await using bench = await new Bench().open();
+    await using bench = await new ControlBench().open();
     const [one, other] = [await bench.enter(), await bench.enter()];
     bench.giveUp = async (delivery) => {
       if (delivery === one) throw new Error('no room');
@@ -221,7 +139,7 @@ describe('giving up', () => {
   });
 
   test('an id that is named twice is one', async () => {
-    await using bench = await new Bench().open();
+    await using bench = await new ControlBench().open();
     const { id } = await bench.enter();
     assert.equal((await bench.control.find({ ids: [id, id] })).length, 1);
   });
