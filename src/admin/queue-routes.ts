@@ -166,8 +166,8 @@ const summary = {
         messages: z.number().int(),
         deliveries: z.number().int(),
         counts,
-        destinations: z.number().int().describe('How many have mail (in this state).'),
-        entries: z
+        destinationCount: z.number().int().describe('How many have mail (in this state).'),
+        destinations: z
           .array(
             z.object({
               domain: z.string(),

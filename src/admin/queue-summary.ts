@@ -34,9 +34,9 @@ export interface QueueSummary {
   readonly deliveries: number;
   readonly counts: Counts;
   /** How many destinations have mail (in the state that was asked for). */
-  readonly destinations: number;
+  readonly destinationCount: number;
   /** Those with most first. */
-  readonly entries: readonly DestinationSummary[];
+  readonly destinations: readonly DestinationSummary[];
   /** For the next page; absent on the last one. */
   readonly next?: string;
 }
@@ -77,8 +77,8 @@ export async function summarizeQueue(
   const { page, ...rest } = pageOf(lanes, ({ key }) => key, wish);
   return {
     ...totals,
-    ...{ counts, destinations: lanes.length },
-    entries: page.map(({ lane, sum }) => entryOf(lane, sum, parts.gates)),
+    ...{ counts, destinationCount: lanes.length },
+    destinations: page.map(({ lane, sum }) => entryOf(lane, sum, parts.gates)),
     ...rest,
   };
 }

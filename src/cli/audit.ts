@@ -6,9 +6,10 @@ import { z } from 'zod';
 import type { CliCommand } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import { filtersOf, LIST_EXIT_CODES, limitOf, limitOption, listAll, showList } from './list.ts';
+import { toTheSecond } from './span.ts';
 
 const FILTERS = ['actor', 'action', 'target', 'since'];
-const HEADING = ['when', 'who', 'what', 'to', 'how'];
+const HEADING = ['WHEN', 'WHO', 'WHAT', 'TO', 'HOW'];
 
 const entry = z.looseObject({
   at: z.string(),
@@ -47,5 +48,6 @@ ${LIST_EXIT_CODES}`,
 
 function rowOf({ at, actor, action, target, facts = {}, result }: z.infer<typeof entry>) {
   const how = Object.entries(facts).map(([name, value]) => `${name}: ${String(value)}`);
-  return [at, actor, action, target, [...(result ? [`result: ${result}`] : []), ...how].join(', ')];
+  const said = [...(result ? [`result: ${result}`] : []), ...how].join(', ');
+  return [toTheSecond(at), actor, action, target, said];
 }

@@ -25,6 +25,7 @@ import {
   listAll,
   showList,
 } from './list.ts';
+import { toTheSecond } from './span.ts';
 import { print, printable, printJson } from './terminal.ts';
 
 const pauseSchema = z.looseObject({
@@ -34,7 +35,7 @@ const pauseSchema = z.looseObject({
   expires: z.string().optional(),
   waiting: z.number(),
 });
-const HEADING = ['domain', 'since', 'until', 'waiting', 'reason'];
+const HEADING = ['DOMAIN', 'SINCE', 'ENDS', 'WAITING', 'REASON'];
 
 export const domainPause: CliCommand = {
   usage: 'pause <domain>',
@@ -66,7 +67,7 @@ export const domainResume: CliCommand = {
 
 export const domainList: CliCommand = {
   usage: 'list',
-  summary: 'list the destinations that are paused: since when, until when, how much waits, why',
+  summary: 'list the destinations that are paused: since when, when that ends, how much waits, why',
   options: [domainOption(), limitOption()],
   notes: LIST_EXIT_CODES,
   run(invocation) {
@@ -81,7 +82,8 @@ export const domainList: CliCommand = {
 };
 
 function rowOf({ domain, pausedAt, expires, waiting, reason }: z.infer<typeof pauseSchema>) {
-  return [domain, pausedAt, expires ?? 'resumed', `${waiting}`, reason];
+  const [since, ends] = [toTheSecond(pausedAt), toTheSecond(expires ?? 'never')];
+  return [domain, since, ends, `${waiting}`, reason];
 }
 
 async function change(

@@ -16,6 +16,8 @@ import { print, printError, printJsonList } from './terminal.ts';
 const ALIGNED = 500;
 
 export const LIST_EXIT_CODES = `
+Away from a terminal: no heading, a tab between the columns, nothing shortened.
+
 Exit codes:
   0  listed, also when there is nothing at all
   1  nothing fits the filters
@@ -55,6 +57,14 @@ export function filtersOf(
   return given;
 }
 
+/** What is known when the last entry was taken. */
+export interface ListEnd {
+  /** There are more than were asked for. */
+  readonly hasMore: boolean;
+  /** How many fit, where the relay says it. */
+  readonly total?: number | undefined;
+}
+
 export interface ListWish<T> {
   /** `/api/v1/...` */
   readonly path: string;
@@ -71,12 +81,16 @@ export interface ListWish<T> {
 }
 
 /** The entries of a list of the relay, asked for page by page as they are taken. */
-export async function* listAll<T>(dataDir: string, wish: ListWish<T>): AsyncGenerator<T> {
+export async function* listAll<T>(dataDir: string, wish: ListWish<T>): AsyncGenerator<T, ListEnd> {
   const { path, filters, name, entry, most = MOST_OF_PAGE, cursor = 'after' } = wish;
   const entries = z.looseObject({ [name]: z.array(entry) });
-  const cursors = z.looseObject({ next: z.union([z.string(), z.number()]).optional() });
+  const rest = z.looseObject({
+    next: z.union([z.string(), z.number()]).optional(),
+    total: z.number().optional(),
+  });
   let wanted = wish.limit ?? Number.POSITIVE_INFINITY;
   let next: string | number | undefined;
+  let total: number | undefined;
   do {
     const query = new URLSearchParams({ ...filters, limit: `${Math.min(wanted, most)}` });
     if (next !== undefined) query.set(cursor, `${next}`);
@@ -85,13 +99,18 @@ export async function* listAll<T>(dataDir: string, wish: ListWish<T>): AsyncGene
     const page = readAnswer(answer, entries)[name] as readonly T[];
     yield* page.slice(0, wanted);
     wanted -= page.length;
-    ({ next } = readAnswer(answer, cursors));
+    ({ next, total } = readAnswer(answer, rest));
   } while (next !== undefined && wanted > 0);
+  return { hasMore: next !== undefined || wanted < 0, total };
 }
 
 export interface Shown<T> {
   readonly heading: readonly string[];
-  readonly rowOf: (entry: T, nowMs: number) => readonly string[];
+  readonly rowOf: (entry: T, nowMs: number, isScreen: boolean) => readonly string[];
+  /** Columns that may be shortened on a screen. */
+  readonly shortened?: readonly number[];
+  /** `3 deliveries`, for a last line. */
+  readonly counted?: (count: number) => string;
   /** What is said when there is nothing at all. */
   readonly none: string;
   /** The same when filters were given. */
@@ -101,31 +120,43 @@ export interface Shown<T> {
 /** Show a list as it comes, and say how that ends. */
 export async function showList<T>(
   { json }: Invocation,
-  entries: AsyncIterable<T>,
-  { heading, rowOf, none, isFiltered }: Shown<T>,
+  entries: AsyncGenerator<T, ListEnd>,
+  shown: Shown<T>,
 ): Promise<ExitCode> {
-  const shown = json
-    ? await printJsonList(entries)
-    : await printRows(heading, entries, (entry) => rowOf(entry, Date.now()));
-  if (shown > 0) return EXIT.done;
-  if (!json) printError(isFiltered ? 'nothing fits' : none);
-  return isFiltered ? EXIT.no : EXIT.done;
+  let end: ListEnd = { hasMore: false };
+  const watched = (async function* () {
+    end = yield* entries;
+  })();
+  const count = json ? await printJsonList(watched) : await printRows(watched, shown);
+  const { none, isFiltered } = shown;
+  if (!json) {
+    const said = count === 0 ? (isFiltered ? 'nothing fits' : none) : lastLine(count, end, shown);
+    if (said !== undefined) printError(said);
+  }
+  return count === 0 && isFiltered ? EXIT.no : EXIT.done;
+}
+
+/** How many there are, and whether that is all. */
+function lastLine<T>(count: number, { hasMore, total }: ListEnd, { counted }: Shown<T>) {
+  const rest = 'the others are left out by --limit';
+  if (!hasMore) return counted?.(count);
+  return total === undefined || !counted ? rest : `${count} of ${counted(total)}: ${rest}`;
 }
 
 /** Prints rows as they come, some at a time aligned together; how many there were. */
 async function printRows<T>(
-  heading: readonly string[],
   entries: AsyncIterable<T>,
-  rowOf: (entry: T) => readonly string[],
+  { heading, rowOf, shortened = [] }: Shown<T>,
 ): Promise<number> {
+  const { isTTY = false, columns = Number.POSITIVE_INFINITY } = process.stdout;
   let count = 0;
   let block: (readonly string[])[] = [];
   const flush = () => {
-    if (block.length > 0) print(formatTable(heading, block));
+    if (block.length > 0) print(formatTable(heading, block, { isTTY, columns, shortened }));
     block = [];
   };
   for await (const entry of entries) {
-    block.push(rowOf(entry));
+    block.push(rowOf(entry, Date.now(), isTTY));
     count += 1;
     if (block.length >= ALIGNED) flush();
   }

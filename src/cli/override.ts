@@ -28,6 +28,7 @@ import {
   listAll,
   showList,
 } from './list.ts';
+import { toTheSecond } from './span.ts';
 import { print, printable, printJson } from './terminal.ts';
 
 const viewSchema = z.looseObject({
@@ -59,10 +60,10 @@ export const overrideList: CliCommand = {
   },
 };
 
-const HEADING = ['domain', 'TLS', 'ends', 'from', 'owner', 'reason'];
+const HEADING = ['DOMAIN', 'TLS', 'ENDS', 'FROM', 'OWNER', 'REASON'];
 
 function rowOf({ domain, tls, expires, source, owner, reason }: z.infer<typeof viewSchema>) {
-  return [domain, tls, expires ?? 'never', source, owner, reason];
+  return [domain, tls, toTheSecond(expires ?? 'never'), source, owner, reason];
 }
 
 export const overrideAdd: CliCommand = {

@@ -8,7 +8,7 @@ import { MAX_PAGE, REFRESH_TIMEOUT_MS } from '../admin/policy-routes.ts';
 import type { DomainName } from '../protocol/domain.ts';
 import { CliError, EXIT } from './command.ts';
 import { askRelay, type ControlAnswer, type ControlRequest } from './control-client.ts';
-import { type ListWish, listAll } from './list.ts';
+import { type ListEnd, type ListWish, listAll } from './list.ts';
 import { printable } from './terminal.ts';
 
 const TIMEOUT_MS = 30_000;
@@ -68,7 +68,7 @@ const refusalSchema = z.object({ error: z.string() });
 export function listPolicies(
   dataDir: string,
   wish: Pick<ListWish<unknown>, 'filters' | 'limit'>,
-): AsyncGenerator<PolicyListing> {
+): AsyncGenerator<PolicyListing, ListEnd> {
   const asked = { path: '/api/v1/policies', name: 'policies', most: MAX_PAGE, ...wish };
   // The schema is looser than the type: it does not know which modes and signals there are.
   const entry = listingSchema as unknown as z.ZodType<PolicyListing>;

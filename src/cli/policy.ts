@@ -44,7 +44,7 @@ export const policyList: CliCommand = {
     limitOption(),
   ],
   notes: `
-In the order of the domains. Away from a terminal: no heading, a tab between the columns.
+In the order of the domains.
 ${LIST_EXIT_CODES}`,
   run(invocation) {
     const filters = filtersOf(invocation, ['domain', 'mode']);

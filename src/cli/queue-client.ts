@@ -6,7 +6,7 @@ import { MOST_ROWS } from '../admin/queue-routes.ts';
 import { readAnswer, TIMEOUT_MS } from './answers.ts';
 import { CliError, EXIT } from './command.ts';
 import { askRelay } from './control-client.ts';
-import { type ListWish, listAll } from './list.ts';
+import { type ListEnd, type ListWish, listAll } from './list.ts';
 
 const barrierSchema = z.looseObject({
   kind: z.string(),
@@ -43,8 +43,8 @@ const summarySchema = z.looseObject({
   messages: z.number(),
   deliveries: z.number(),
   counts: countsSchema,
-  destinations: z.number(),
-  entries: z.array(destinationSchema),
+  destinationCount: z.number(),
+  destinations: z.array(destinationSchema),
 });
 export type Summary = z.infer<typeof summarySchema>;
 const holdSchema = z.looseObject({
@@ -74,7 +74,7 @@ const ACTION_TIMEOUT_MS = 3_600_000;
 type Wish = Pick<ListWish<unknown>, 'filters' | 'limit'>;
 
 /** Those that fit, the oldest first; asked for page by page as they are taken. */
-export function listQueue(dataDir: string, wish: Wish): AsyncGenerator<Row> {
+export function listQueue(dataDir: string, wish: Wish): AsyncGenerator<Row, ListEnd> {
   return listAll(dataDir, { path: '/api/v1/queue', name: 'entries', entry: rowSchema, ...wish });
 }
 
@@ -84,15 +84,16 @@ export async function summarize(dataDir: string, { filters, limit }: Wish): Prom
   const query = new URLSearchParams({ ...filters, limit: '1' });
   const asked = { method: 'GET', path: `${path}?${query}`, timeoutMs: TIMEOUT_MS } as const;
   const { next: _, ...sums } = readAnswer(await askRelay(dataDir, asked), summarySchema);
-  const entries = new Map<string, Destination>();
-  const all = { path, filters, limit, name: 'entries', entry: destinationSchema, most: MOST_ROWS };
+  const found = new Map<string, Destination>();
+  const [name, entry] = ['destinations', destinationSchema] as const;
+  const all = { path, filters, limit, name, entry, most: MOST_ROWS };
   // One that grew or shrank meanwhile may come twice.
-  for await (const entry of listAll(dataDir, all)) entries.set(entry.domain, entry);
-  return { ...sums, entries: [...entries.values()] };
+  for await (const one of listAll(dataDir, all)) found.set(one.domain, one);
+  return { ...sums, destinations: [...found.values()] };
 }
 
 /** Rules that hold mail. */
-export function listHolds(dataDir: string, wish: Wish): AsyncGenerator<HoldRow> {
+export function listHolds(dataDir: string, wish: Wish): AsyncGenerator<HoldRow, ListEnd> {
   return listAll(dataDir, {
     path: '/api/v1/queue/holds',
     name: 'holds',

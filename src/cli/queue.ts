@@ -1,11 +1,11 @@
 /**
- * `stsrelay queue summary | list | show | holds`: what is queued, and why it waits.
+ * `stsrelay queue summary | list | show`: what is queued, and why it waits.
  */
-import { Option } from 'commander';
 import type { OverrideView } from '../admin/overrides.ts';
 import type { MessageView } from '../admin/queue-show.ts';
 import { type CliCommand, EXIT } from './command.ts';
 import { requireDataDir } from './configuration.ts';
+import { counted, deliveries } from './counted.ts';
 import {
   domainOption,
   filtersOf,
@@ -14,18 +14,10 @@ import {
   limitOption,
   showList,
 } from './list.ts';
-import {
-  type HoldRow,
-  listHolds,
-  listQueue,
-  type Row,
-  type Summary,
-  showMessage,
-  summarize,
-} from './queue-client.ts';
+import { listQueue, type Row, type Summary, showMessage, summarize } from './queue-client.ts';
 import { FILTER_NOTES, FILTER_OPTIONS, filterOf, idsOf, stateOption } from './queue-filter.ts';
 import { formatStory } from './queue-story.ts';
-import { formatSpan } from './span.ts';
+import { briefSpan, formatSpan } from './span.ts';
 import { formatTable } from './table.ts';
 import { print, printError, printJson } from './terminal.ts';
 
@@ -46,7 +38,7 @@ ${LIST_EXIT_CODES}`,
     const limit = limitOf(invocation);
     const summary = await summarize(requireDataDir(invocation), { filters, limit });
     const isFiltered = Object.keys(filters).length > 0;
-    const isEmpty = summary.entries.length === 0;
+    const isEmpty = summary.destinations.length === 0;
     if (invocation.json) printJson(summary);
     else if (isEmpty) printError(isFiltered ? 'nothing fits' : 'the queue is empty');
     else printSummary(summary);
@@ -59,9 +51,10 @@ const SUMMARY_HEADING = [
   'CLOSED BY',
 ];
 
-function printSummary({ entries, deliveries, messages, destinations }: Summary): void {
+function printSummary(summary: Summary): void {
+  const { destinations, destinationCount } = summary;
   const now = Date.now();
-  const rows = entries.map(({ domain, total, counts, oldest, nextAttempt, closedBy }) => [
+  const rows = destinations.map(({ domain, total, counts, oldest, nextAttempt, closedBy }) => [
     domain,
     `${total}`,
     ...['active', 'due', 'parked', 'delayed', 'held'].map((state) => `${counts[state] ?? 0}`),
@@ -70,11 +63,13 @@ function printSummary({ entries, deliveries, messages, destinations }: Summary):
     closedBy.map(({ text }) => text).join(' ') || '-',
   ]);
   print(formatTable(SUMMARY_HEADING, rows));
-  const more = destinations - entries.length;
-  printError(
-    `${messages} messages, ${deliveries} deliveries for ${destinations} destinations` +
-      (more > 0 ? `, ${more} of them not shown` : ''),
-  );
+  const more = destinationCount - destinations.length;
+  const [messages, to] = [
+    counted(summary.messages, 'message'),
+    counted(destinationCount, 'destination'),
+  ];
+  const rest = more > 0 ? `, ${more} of them left out by --limit` : '';
+  printError(`${messages}, ${deliveries(summary.deliveries)} for ${to}${rest}`);
 }
 
 export const queueList: CliCommand = {
@@ -82,31 +77,40 @@ export const queueList: CliCommand = {
   summary: 'list what is queued, the oldest first: state, age, sender, recipients, why it waits',
   options: [...FILTER_OPTIONS, limitOption()],
   notes: `${FILTER_NOTES}
-Away from a terminal: no heading, a tab between the columns.
+On a terminal one recipient is named, and how many more there are.
 ${LIST_EXIT_CODES}`,
   run(invocation) {
     const filters = filterOf(invocation);
     const rows = listQueue(requireDataDir(invocation), { filters, limit: limitOf(invocation) });
     const isFiltered = Object.keys(filters).length > 0;
     const none = 'the queue is empty';
-    return showList(invocation, rows, { heading: LIST_HEADING, rowOf: listRow, none, isFiltered });
+    return showList(invocation, rows, {
+      ...{ heading: LIST_HEADING, rowOf: listRow, none, isFiltered },
+      ...{ shortened: LIST_SHORTENED, counted: deliveries },
+    });
   },
 };
 
-const LIST_HEADING = ['ID', 'STATE', 'AGE', 'TRIED', 'NEXT', 'SENDER', 'RECIPIENTS', 'WHY'];
+export const LIST_HEADING = ['ID', 'STATE', 'AGE', 'TRIED', 'NEXT', 'SENDER', 'RECIPIENTS', 'WHY'];
+/** Their senders and recipients. */
+export const LIST_SHORTENED = [5, 6];
 
-function listRow(row: Row, now: number): readonly string[] {
+/** A row of the list; on a screen times and recipients are brief. */
+export function listRow(row: Row, now: number, isScreen: boolean): readonly string[] {
   const { id, state, received, attempts, nextAttempt, sender, recipients, recipientCount } = row;
-  const more = recipientCount - recipients.length;
+  const named = isScreen ? recipients.slice(0, 1) : recipients;
+  const more = recipientCount - named.length;
+  const rest = more > 0 ? (isScreen ? ` +${more}` : ` and ${more} more`) : '';
+  const span = isScreen ? briefSpan : formatSpan;
   const isTime = state === 'delayed' && nextAttempt !== undefined;
   return [
     id,
     state,
-    formatSpan((now - Date.parse(received)) / 1000),
+    span((now - Date.parse(received)) / 1000),
     `${attempts}`,
-    isTime ? fromNow(nextAttempt, now) : '-',
+    isTime ? fromNow(nextAttempt, now, span) : '-',
     sender === '' ? '<>' : sender,
-    recipients.join(',') + (more > 0 ? ` and ${more} more` : ''),
+    named.join(',') + rest,
     row.lastFailure ?? row.waitsFor ?? '-',
   ];
 }
@@ -166,35 +170,7 @@ function describeOverride({ tls, owner, reason, expires }: OverrideView): string
   return `An override${whose} is in force: TLS ${tls}, whatever the domain publishes${end}: ${reason}`;
 }
 
-export const queueHolds: CliCommand = {
-  usage: 'holds',
-  summary: 'list the rules that hold mail, also what comes in later',
-  options: [
-    new Option('--text <text>', 'with this in the rule, its reason or who made it'),
-    limitOption(),
-  ],
-  notes: LIST_EXIT_CODES,
-  run(invocation) {
-    const filters = filtersOf(invocation, ['text']);
-    const holds = listHolds(requireDataDir(invocation), { filters, limit: limitOf(invocation) });
-    const isFiltered = Object.keys(filters).length > 0;
-    const none = 'no rule holds mail';
-    return showList(invocation, holds, {
-      heading: HOLDS_HEADING,
-      rowOf: holdRow,
-      none,
-      isFiltered,
-    });
-  },
-};
-
-const HOLDS_HEADING = ['HOLDS', 'SINCE', 'UNTIL', 'BY', 'REASON'];
-
-function holdRow({ rule, since, expires, by, reason }: HoldRow): readonly string[] {
-  return [rule, since, expires ?? 'released', by, reason];
-}
-
-function fromNow(time: string, now: number): string {
+function fromNow(time: string, now: number, span = formatSpan): string {
   const seconds = (Date.parse(time) - now) / 1000;
-  return seconds <= 0 ? 'now' : `in ${formatSpan(seconds)}`;
+  return seconds <= 0 ? 'now' : `in ${span(seconds)}`;
 }

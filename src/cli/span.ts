@@ -25,6 +25,11 @@ export function formatSpan(seconds: number): string {
   );
 }
 
+/** The same where there is little room: `3d4h`, `12m30s`. */
+export function briefSpan(seconds: number): string {
+  return formatSpan(seconds).replaceAll(' ', '').replace('min', 'm');
+}
+
 /** `2026-01-31T12:00:00Z, 3 h ago`; `none` without a time. */
 export function moment(at: string | undefined, nowMs: number, none = '-'): string {
   if (at === undefined) return none;
@@ -36,7 +41,8 @@ export function when(at: string, nowMs: number): string {
   return `${toTheSecond(at)} (${distance(at, nowMs)})`;
 }
 
-function toTheSecond(at: string): string {
+/** Without fractions of a second. */
+export function toTheSecond(at: string): string {
   return at.replace(/\.\d+(?=Z$)/, '');
 }
 

@@ -114,16 +114,16 @@ test('list, filter, page, show, try now', async () => {
   assert.deepEqual(await ids('--limit', '1'), [`${first} busy.test`]);
   assert.equal((await cli('queue', 'list', '--state', 'odd')).code, 2);
 
-  const summary = (await json('queue', 'summary')) as { entries: { domain: string }[] };
+  const summary = (await json('queue', 'summary')) as { destinations: { domain: string }[] };
   assert.deepEqual(
-    summary.entries.map(({ domain }) => domain),
+    summary.destinations.map(({ domain }) => domain),
     ['busy.test', 'grey.test'],
   );
   const summed = (await json('queue', 'summary', '--domain', 'grey.*', '--state', 'deferred')) as {
-    entries: { domain: string }[];
+    destinations: { domain: string }[];
     deliveries: number;
   };
-  assert.deepEqual([summed.deliveries, summed.entries[0]?.domain], [1, 'grey.test']);
+  assert.deepEqual([summed.deliveries, summed.destinations[0]?.domain], [1, 'grey.test']);
   assert.equal((await cli('queue', 'summary', '--state', 'held')).code, 1);
   assert.equal((await ids('--domain', '*.TEST', '--limit', '2')).length, 2);
   const shown = await cli('queue', 'show', second);

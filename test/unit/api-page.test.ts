@@ -130,25 +130,32 @@ describe('the queue by destination', () => {
   }
   const ask = async (wish: Partial<SummaryWish>) => {
     const {
-      entries,
+      destinations,
       counts: _,
       ...sums
     } = await summarizeQueue({ limit: 10, ...wish }, { ledger, gates });
-    return { ...sums, entries: entries.map(({ domain: name, total }) => `${name} ${total}`) };
+    return {
+      ...sums,
+      destinations: destinations.map(({ domain: name, total }) => `${name} ${total}`),
+    };
   };
 
   test('those with most first, by domain, by state', async () => {
-    const all = { messages: 10, deliveries: 10, destinations: 3 };
-    const entries = ['b.example 5', 'c.test 3', 'a.example 2'];
-    assert.deepEqual(await ask({}), { ...all, entries });
+    const all = { messages: 10, deliveries: 10, destinationCount: 3 };
+    const destinations = ['b.example 5', 'c.test 3', 'a.example 2'];
+    assert.deepEqual(await ask({}), { ...all, destinations });
     assert.deepEqual(await ask({ state: 'due' }), {
       ...all,
-      entries: [...entries].sort((a, b) => (a < b ? -1 : 1)),
+      destinations: [...destinations].sort((a, b) => (a < b ? -1 : 1)),
     });
-    assert.deepEqual(await ask({ state: 'held' }), { ...all, destinations: 0, entries: [] });
+    assert.deepEqual(await ask({ state: 'held' }), {
+      ...all,
+      destinationCount: 0,
+      destinations: [],
+    });
     assert.deepEqual(await ask({ domain: '*.example', state: 'delayed' }), {
-      ...{ messages: 7, deliveries: 7, destinations: 2 },
-      entries: ['b.example 5', 'a.example 2'],
+      ...{ messages: 7, deliveries: 7, destinationCount: 2 },
+      destinations: ['b.example 5', 'a.example 2'],
     });
   });
 
@@ -156,8 +163,8 @@ describe('the queue by destination', () => {
     const seen: string[] = [];
     let after: string | undefined;
     do {
-      const { entries, next } = await ask({ limit: 1, after });
-      seen.push(...entries);
+      const { destinations, next } = await ask({ limit: 1, after });
+      seen.push(...destinations);
       after = next;
     } while (after !== undefined);
     assert.deepEqual(seen, ['b.example 5', 'c.test 3', 'a.example 2']);

@@ -107,8 +107,8 @@ function fakeQueue(actors: string[]): QueueAdmin {
       ...(limit < 2 ? { next: 'x' } : {}),
     }),
     summary: async () => ({
-      ...{ messages: 1, deliveries: 1, counts, destinations: 1 },
-      entries: [
+      ...{ messages: 1, deliveries: 1, counts, destinationCount: 1 },
+      destinations: [
         { domain: 'a.example', total: 1, counts, oldest: AT, nextAttempt: AT, closedBy: [barrier] },
       ],
     }),

@@ -31,7 +31,7 @@ const queue: QueueAdmin = {
   list: async () => ({ entries: [], total: 0 }),
   summary: async () => {
     const counts = { active: 0, due: 0, parked: 0, delayed: 0, held: 0 };
-    return { messages: 0, deliveries: 0, counts, destinations: 0, entries: [] };
+    return { messages: 0, deliveries: 0, counts, destinationCount: 0, destinations: [] };
   },
   show: async () => undefined,
   holds: () => [],
