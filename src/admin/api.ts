@@ -24,6 +24,7 @@ import { addPolicyRoutes } from './policy-routes.ts';
 import type { QueueAdmin } from './queue.ts';
 import { addQueueRoutes } from './queue-routes.ts';
 import { addRelayRoutes, type RelayAdmin } from './relay-routes.ts';
+import { addRetryRoutes } from './retry-routes.ts';
 
 const PREFIX = '/api/v1';
 /** What a relay says of its mail is kept nowhere on the way, and is never taken for a page. */
@@ -50,6 +51,7 @@ export function addApi(app: HttpApp, parts: ApiParts, admit: Admit): void {
     addOverrideRoutes(api, parts.overrides);
     addDomainRoutes(api, parts.domains);
     addQueueRoutes(api, parts.queue);
+    addRetryRoutes(api, parts.queue);
     addAuditRoutes(api, parts.audit);
   });
 }

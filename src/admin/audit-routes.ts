@@ -18,9 +18,11 @@ const entry = z
     target: z.string().describe('What it was done to, for example a domain.'),
     facts: z.record(z.string(), z.unknown()).optional(),
     result: z
-      .literal('failed')
+      .enum(['failed', 'done'])
       .optional()
-      .describe('A second entry: it came to nothing, or not to all of it (`facts.error`).'),
+      .describe(
+        'Of a second entry. failed: it came to nothing, or not to all of it (`facts.error`); done: how much it was (`facts.touched`).',
+      ),
   })
   .meta({ id: 'AuditEntry' });
 

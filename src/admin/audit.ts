@@ -1,6 +1,7 @@
 /**
  * The audit log: who changed what, when, one JSON line an action in `dataDir/state/audit.log`, synced
- * before the action is made; where it is refused then, or fails, a second line says so. What an administrator
+ * before the action is made; where it is refused then, or fails, a second line says so, and how much queued mail
+ * it was. What an administrator
  * does is in the relay's log, too; this one is kept with the data and read by `stsrelay audit`. Full, it is put
  * aside as `audit.log.1`.
  */
@@ -22,8 +23,11 @@ export interface AuditEntry {
   /** What it was done to, e.g. a domain. */
   readonly target: string;
   readonly facts?: Readonly<Record<string, unknown>>;
-  /** The action that was noted before it was made came to nothing, or not to all of it: `facts.error` says why. */
-  readonly result?: 'failed';
+  /**
+   * Of a second entry about an action that was noted before it was made. `failed`: it came to nothing, or not to all
+   * of it, and `facts.error` says why. `done`: its facts say how much it was.
+   */
+  readonly result?: 'failed' | 'done';
 }
 
 type Noted = Omit<AuditEntry, 'at' | 'id' | 'result'>;
@@ -89,19 +93,27 @@ export class AuditLog {
 
   /**
    * Note an action, then make it. Where that is refused or rejects, this is noted as well, if the disk
-   * takes it; an action that cannot be noted is not made.
+   * takes it, and so is what it came to where there are facts of that; an action that cannot be noted is not made.
    */
-  async during<R extends Made>(entry: Noted, make: () => Promise<R>): Promise<R> {
+  async during<R extends Made>(
+    entry: Noted,
+    make: () => Promise<R>,
+    factsOf: (made: R) => AuditEntry['facts'] = () => undefined,
+  ): Promise<R> {
     await this.note(entry);
-    const tell = (error: string) =>
-      this.note({ ...entry, facts: { ...entry.facts, error }, result: 'failed' }).catch(() => {});
+    const tell = (result: 'failed' | 'done', more: AuditEntry['facts']) =>
+      this.note({ ...entry, facts: { ...entry.facts, ...more }, result }).catch(() => {});
     try {
       const made = await make();
-      if (!made.ok) await tell(made.error);
-      else if (made.failed) await tell(`the disk did not take it for ${made.failed} of them`);
+      const facts = factsOf(made);
+      if (!made.ok) await tell('failed', { error: made.error });
+      else if (made.failed) {
+        const error = `the disk did not take it for ${made.failed} of them`;
+        await tell('failed', { ...facts, error });
+      } else if (facts) await tell('done', facts);
       return made;
     } catch (error) {
-      await tell((error as Error).message);
+      await tell('failed', { error: (error as Error).message });
       throw error;
     }
   }

@@ -1,6 +1,6 @@
 /**
  * What administrators do with many messages at once; each action is in the audit log, with what it was about
- * and how much that was, before it is made.
+ * and how much that fits, before it is made, and with how much it was done afterwards.
  */
 import type { Hold } from '../mail/hold.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -83,7 +83,7 @@ export class QueueActions {
         ...(expiresMs === undefined ? {} : { expires: new Date(expiresMs).toISOString() }),
       },
     };
-    return audit.during(noted, () => this.#do(order, found, actor));
+    return audit.during(noted, () => this.#do(order, found, actor), touchedFacts);
   }
 
   async #do(order: QueueOrder, found: readonly Delivery[], actor: string): Promise<QueueAnswer> {
@@ -244,6 +244,17 @@ function isWhole({ filter, force }: QueueOrder): boolean {
   return (
     force || filter.ids !== undefined || Object.values(filter).every((one) => one === undefined)
   );
+}
+
+/** For the second entry in the audit log. */
+function touchedFacts(made: QueueAnswer) {
+  if (!made.ok) return undefined;
+  const { touched, underWay, recipients } = made;
+  return {
+    touched,
+    ...(underWay > 0 ? { underWay } : {}),
+    ...(recipients === undefined ? {} : { recipients }),
+  };
 }
 
 /** The part of a filter that holds for later mail as well; undefined when there is more to it. */

@@ -6,11 +6,9 @@
  *   GET  /api/v1/queue/messages/ID          one message explained; 404 when it is not queued
  *   GET  /api/v1/queue/holds?text&limit&after   rules that hold mail
  *   POST /api/v1/queue/retry|hold|release|bounce|drop   { ids | filter | all, dryRun, ... }
- *   POST /api/v1/retry/preview              { retry }: what these settings would do
  */
 import { z } from 'zod';
 import { isMessageId } from '../mail/message-id.ts';
-import { CAUSE_CLASSES } from '../mail/outcome.ts';
 import { QUEUE_STATES, type QueueState } from '../queue/gates.ts';
 import { LONGEST_HOLD_REASON } from '../queue/hold-rules.ts';
 import type { QueueFilter } from '../queue/selection.ts';
@@ -24,7 +22,6 @@ export const MOST_ROWS = 5000;
 /** Ids of one order. */
 const MOST_IDS = 10_000;
 const IDS_BODY = 1024 * 1024;
-const RETRY_BODY = 4 * 1024 * 1024;
 /** Giving up hundreds of thousands takes minutes. */
 const ACTION_TIMEOUT_MS = 3_600_000;
 
@@ -66,6 +63,21 @@ const row = z
   })
   .meta({ id: 'QueueRow' });
 
+const destination = z
+  .object({
+    domain: z.string(),
+    total: z.number().int(),
+    counts,
+    oldest: timeStamp.describe('When the oldest was received.'),
+    nextAttempt: timeStamp.optional(),
+    cause: z
+      .enum(CAUSE_CLASSES)
+      .optional()
+      .describe('Why most of those failed last that were tried.'),
+    closedBy: z.array(barrier).readonly(),
+  })
+  .meta({ id: 'QueuedDestination' });
+
 const hold = z
   .object({
     rule: z.string().describe('What it holds, in words.'),
@@ -78,6 +90,38 @@ const hold = z
     expires: timeStamp.optional().describe('When it is over by itself; absent: never.'),
   })
   .meta({ id: 'HoldRule' });
+
+const now = z
+  .object({
+    destination: z.string(),
+    state: z.enum(QUEUE_STATES),
+    waitsFor: z.array(barrier).readonly().describe('What is in its way, the first one first.'),
+    nextAttempt: timeStamp.optional().describe('Absent while it is attempted, or held.'),
+    expires: timeStamp.optional().describe('When it is given up; absent while it is held.'),
+    override: z.looseObject({}).optional().describe('The exception from its TLS policy in force.'),
+  })
+  .meta({ id: 'QueuedNow' });
+
+/** Most of it is evidence for people: it may grow from version to version. */
+const message = z
+  .looseObject({
+    id: z.string(),
+    received: timeStamp,
+    sender: z.string().describe('Empty: the null reverse-path.'),
+    sizeBytes: z.number().int(),
+    recipients: z
+      .array(z.looseObject({}))
+      .readonly()
+      .describe('The first 1000, those who wait first: each with its fate.'),
+    recipientsLeftOut: z.number().int().optional(),
+    destinations: z
+      .array(z.looseObject({ destination: z.string() }))
+      .readonly()
+      .describe('The first 100, each with its attempts: hosts, TLS, replies.'),
+    destinationsLeftOut: z.number().int().optional(),
+    now: z.array(now).readonly().describe('For each destination where somebody waits.'),
+  })
+  .meta({ id: 'QueuedMessage' });
 
 const done = z
   .object({
@@ -92,6 +136,16 @@ const done = z
     closed: z.number().int().optional().describe('Of those touched: their destination is closed.'),
     recipients: z.number().int().optional().describe('Given up.'),
     failed: z.number().int().optional().describe('The disk did not take it: they wait as before.'),
+    notQueued: z
+      .array(z.string())
+      .readonly()
+      .optional()
+      .describe('Of the ids: those that are not in the queue.'),
+    nullSender: z
+      .number()
+      .int()
+      .optional()
+      .describe('Of a bounce: with the null reverse-path, so that nobody is told.'),
     rule: z.string().optional().describe('A rule that was made, changed or ended.'),
     ruleChanged: z
       .boolean()
@@ -168,20 +222,7 @@ const summary = {
         counts,
         destinationCount: z.number().int().describe('How many have mail (in this state).'),
         destinations: z
-          .array(
-            z.object({
-              domain: z.string(),
-              total: z.number().int(),
-              counts,
-              oldest: timeStamp.describe('When the oldest was received.'),
-              nextAttempt: timeStamp.optional(),
-              cause: z
-                .enum(CAUSE_CLASSES)
-                .optional()
-                .describe('Why most of those failed last that were tried.'),
-              closedBy: z.array(barrier).readonly(),
-            }),
-          )
+          .array(destination)
           .readonly(),
         next,
       }),
@@ -202,7 +243,7 @@ const show = {
       .transform((text) => text.toUpperCase())
       .refine(isMessageId, 'a message id: 16 letters and digits'),
   }),
-  response: { 200: answer('It.', z.looseObject({ id: z.string() })), ...refusals(400, 404) },
+  response: { 200: answer('What is known of it.', message), ...refusals(400, 404) },
 };
 
 const holds = {
@@ -258,54 +299,6 @@ const SUMMARIES: { readonly [K in QueueAction]: string } = {
   drop: 'Remove mail and tell nobody',
 };
 
-const retryDomain = z.strictObject({
-  domain: z.string(),
-  schedule: z.array(z.number()).min(1).max(100).optional(),
-  lifetime: z.number().optional(),
-});
-const ownClass = z.strictObject({ schedule: z.array(z.number()).min(1).max(100) }).optional();
-const retrySettings = z
-  .object({
-    schedule: z.array(z.number()).min(1).max(100),
-    lifetime: z.number(),
-    bounceLifetime: z.number(),
-    classes: z.strictObject(
-      Object.fromEntries(CAUSE_CLASSES.map((name) => [name, ownClass])) as {
-        readonly [K in (typeof CAUSE_CLASSES)[number]]: typeof ownClass;
-      },
-    ),
-    domains: z.array(retryDomain).max(10_000),
-  })
-  .describe('The `retry` section, durations in milliseconds.');
-
-const shift = {
-  waiting: z.number().int(),
-  unchanged: z.number().int(),
-  sooner: z.number().int(),
-  later: z.number().int(),
-  atOnce: z.number().int().describe('Of those sooner: as soon as there is a turn.'),
-  lastAttempt: z.number().int().describe('Older than their lifetime would be.'),
-  firstBefore: timeStamp.optional(),
-  firstAfter: timeStamp.optional(),
-};
-
-const preview = {
-  operationId: 'previewRetry',
-  tags,
-  summary: 'What other retry settings would do to the queue',
-  body: z.strictObject({ retry: retrySettings }),
-  response: {
-    200: answer(
-      'In numbers of deliveries; those destinations with most changes first.',
-      z.object({
-        total: z.object(shift),
-        destinations: z.array(z.object({ domain: z.string(), ...shift })).readonly(),
-      }),
-    ),
-    ...refusals(400, 413),
-  },
-};
-
 /** Add the routes to `api`. */
 export function addQueueRoutes(api: Api, queue: QueueAdmin): void {
   api.get('/queue', { schema: list }, async ({ query }, reply) => {
@@ -323,8 +316,6 @@ export function addQueueRoutes(api: Api, queue: QueueAdmin): void {
     return sendJson(reply, JSON.stringify(found));
   });
   for (const action of QUEUE_ACTIONS) addAction(api, queue, action);
-  const large = { schema: preview, bodyLimit: RETRY_BODY };
-  api.post('/retry/preview', large, ({ body }) => queue.previewRetry(body.retry));
 }
 
 function addAction(api: Api, queue: QueueAdmin, action: QueueAction): void {
@@ -339,7 +330,8 @@ function addAction(api: Api, queue: QueueAdmin, action: QueueAction): void {
   api.post(`/queue/${action}`, options, async (request) => {
     const { body, actor } = request;
     const ways = [body.ids, body.filter, body.all].filter((way) => way !== undefined);
-    if (ways.length !== 1) throw new Refusal(400, 'one of ids, filter and all: true is wanted');
+    if (ways.length > 1) throw new Refusal(400, 'ids, filter and all exclude each other');
+    if (ways.length < 1) throw new Refusal(400, 'one of ids, filter and all: true is wanted');
     // Nothing is said on the connection meanwhile, for longer than others may be silent.
     request.socket.setTimeout(ACTION_TIMEOUT_MS);
     const order = {

@@ -50,6 +50,14 @@ export interface PreviewView {
   readonly destinations: readonly (ShiftView & { readonly domain: string })[];
 }
 
+/** The answer to an order, and what it could not be about. */
+export type ActedAnswer = QueueAnswer & {
+  /** Ids that were named and are not in the queue. */
+  readonly notQueued?: readonly string[];
+  /** Of a bounce: deliveries that fit and have the null reverse-path. Nobody is told of them. */
+  readonly nullSender?: number;
+};
+
 export interface QueueAdmin {
   list(
     filter: QueueFilter,
@@ -61,7 +69,7 @@ export interface QueueAdmin {
   /** By rule. `text`: in the rule, its reason or its maker; `*` stands for any characters. */
   holds(filter?: { readonly text?: string | undefined }): readonly HoldView[];
   /** Rejects with the system's error when the disk does not take it. */
-  act(order: QueueOrder, actor: string): Promise<QueueAnswer>;
+  act(order: QueueOrder, actor: string): Promise<ActedAnswer>;
   previewRetry(settings: RetrySettings): Promise<PreviewView>;
 }
 
@@ -86,7 +94,16 @@ export function createQueueAdmin(parts: QueueAdminParts): QueueAdmin {
       const views = parts.rules.list().map(viewOfRule);
       return views.filter(({ rule, reason, by }) => [rule, reason, by].some(has));
     },
-    act: (order, actor) => actions.act(order, actor),
+    async act(order, actor) {
+      const { ids } = order.filter;
+      const notQueued = ids?.filter((id) => parts.ledger.deliveriesOf(id).length === 0) ?? [];
+      const nullSender = order.action === 'bounce' ? await countNullSender(order, parts) : 0;
+      return {
+        ...(await actions.act(order, actor)),
+        ...(notQueued.length > 0 ? { notQueued } : {}),
+        ...(nullSender > 0 ? { nullSender } : {}),
+      };
+    },
     async previewRetry(settings) {
       const { total, destinations } = await parts.preview(settings);
       return {
@@ -98,6 +115,12 @@ export function createQueueAdmin(parts: QueueAdminParts): QueueAdmin {
       };
     },
   };
+}
+
+/** Deliveries whose bounce nobody is sent: those with the null reverse-path. */
+async function countNullSender({ filter }: QueueOrder, { control }: QueueAdminParts) {
+  if (filter.sender !== undefined && !addressMatcher(filter.sender)('')) return 0;
+  return (await control.find({ ...filter, sender: '<>' })).length;
 }
 
 function viewOfRule({ pattern, reason, by, since, expires }: HoldRule): HoldView {

@@ -32,7 +32,7 @@ export const audit: CliCommand = {
   ],
   notes: `
 * stands for any characters. An action is noted before it is made; where it came to nothing, or not to all of it, a
-second entry says so (result: failed). Changes of the configuration file are not in it: the log has them
+second entry says so (result: failed), and after one on queued mail how much it was (result: done). Changes of the configuration file are not in it: the log has them
 (config.reloaded).
 ${LIST_EXIT_CODES}`,
   run(invocation) {

@@ -6,8 +6,9 @@ import { LONGEST_HOLD_REASON } from '../queue/hold-rules.ts';
 import { EXIT_CODES, parseSpan, parseText } from './answers.ts';
 import { type CliCommand, CliError, EXIT, type Invocation } from './command.ts';
 import { requireDataDir } from './configuration.ts';
+import { counted, deliveries } from './counted.ts';
 import { type ActionAnswer, act } from './queue-client.ts';
-import { FILTER_NOTES, FILTER_OPTIONS, filterOf, idsOf } from './queue-filter.ts';
+import { FILTER_NOTES, FILTER_OPTIONS, filterOf, idsOf, NOT_QUEUED } from './queue-filter.ts';
 import { print, printable, printError, printJson } from './terminal.ts';
 
 const dryRun = () => new Option('--dry-run', 'say how many it would touch, and do nothing');
@@ -17,7 +18,7 @@ const reason = (what: string) =>
 const COMMON = () => [...FILTER_OPTIONS, all(), dryRun()];
 
 const NOTES = `${FILTER_NOTES}
-${EXIT_CODES.replace('the answer is no', 'nothing fits')}`;
+${EXIT_CODES.replace('the answer is no', 'nothing fits, or none of the ids is in the queue')}`;
 
 export const queueRetry: CliCommand = {
   usage: 'retry [ids...]',
@@ -85,7 +86,11 @@ async function run(invocation: Invocation, action: string) {
   const filter = filterOf(invocation);
   const isAll = options['all'] === true;
   const ways = [ids.length > 0, Object.keys(filter).length > 0, isAll].filter(Boolean);
-  if (ways.length !== 1) {
+  if (ways.length > 1) {
+    const [one, other] = ids.length > 0 ? ['ids', isAll ? '--all' : 'filters'] : ['--all', 'filters'];
+    throw new CliError(EXIT.wrong, `${one} and ${other} exclude each other`);
+  }
+  if (ways.length === 0) {
     throw new CliError(EXIT.wrong, 'say which messages: by their ids, by filters, or --all');
   }
   const span = options['for'] as number | undefined;
@@ -114,20 +119,37 @@ const DONE: Readonly<Record<string, readonly [string, string]>> = {
 
 function tell(answer: ActionAnswer): void {
   const { action, dryRun, matched, touched, underWay, closed } = answer;
-  const { recipients, failed, rule, rulesLeft } = answer;
+  const { recipients, failed, rule, rulesLeft, notQueued = [], nullSender } = answer;
   const words = DONE[action]?.[dryRun ? 1 : 0] ?? action;
-  const whom = recipients === undefined ? '' : ` (${recipients} recipients)`;
-  print(`${touched} of ${matched} deliveries ${words}${whom}`);
+  const whom = recipients === undefined ? '' : ` (${counted(recipients, 'recipient')})`;
+  if (matched > 0) print(`${touched} of ${deliveries(matched)} ${words}${whom}`);
+  else if (notQueued.length === 0) printError('nothing fits');
+  tellGone(notQueued);
+  if (nullSender) printError(`${nullSender} without a sender: nobody is told of ${itOr(nullSender)}`);
   if (underWay > 0) {
-    const later = action === 'retry' ? '' : '; what is left of them after that follows';
-    printError(`${underWay} are being attempted${later}`);
+    const later = `; that follows for what is left of ${itOr(underWay)} then`;
+    printError(`${isOr(underWay)} being attempted${action === 'retry' ? '' : later}`);
   }
-  if (failed) printError(`${failed} could not be ${words}, they wait as before: see the log`);
-  if (closed) printError(`${closed} wait on: their destination is paused, or its hosts are away`);
+  if (failed) printError(`${failed} could not be ${words}, and waits as before: see the log`);
+  if (closed) {
+    const whose = closed === 1 ? 'waits on: its' : 'wait on: their';
+    printError(`${closed} ${whose} destination is paused, its rate is reached, or its hosts are away`);
+  }
   if (rule !== undefined) {
     const what =
       action === 'release' ? 'ended' : dryRun ? 'would hold from now on' : 'holds from now on';
     printError(`rule ${what}: ${printable(rule)}`);
   }
   for (const left of rulesLeft ?? []) printError(`still held by a rule: ${printable(left)}`);
+}
+
+const isOr = (count: number) => `${count} ${count === 1 ? 'is' : 'are'}`;
+const itOr = (count: number) => (count === 1 ? 'it' : 'them');
+
+/** Ids that are named. */
+const NAMED = 20;
+
+function tellGone(ids: readonly string[]): void {
+  for (const id of ids.slice(0, NAMED)) printError(`${id} ${NOT_QUEUED}`);
+  if (ids.length > NAMED) printError(`and ${ids.length - NAMED} more are not in the queue`);
 }

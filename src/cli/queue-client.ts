@@ -64,6 +64,8 @@ const actionSchema = z.looseObject({
   closed: z.number().optional(),
   recipients: z.number().optional(),
   failed: z.number().optional(),
+  notQueued: z.array(z.string()).optional(),
+  nullSender: z.number().optional(),
   rule: z.string().optional(),
   rulesLeft: z.array(z.string()).optional(),
 });

@@ -26,6 +26,10 @@ Filters: all that are given have to be true. A row, and what is done, is about o
 states are ${QUEUE_STATES.join(', ')}: due means that it is next, parked that its destination is closed,
 delayed (or deferred) that it waits for its time.`;
 
+/** Of an id. */
+export const NOT_QUEUED =
+  'is not in the queue: delivered, bounced, or never here; the log has its lines';
+
 /** The filter somebody gave. */
 export function filterOf(invocation: Invocation): Readonly<Record<string, string>> {
   return filtersOf(invocation, ['domain', 'sender', 'recipient', 'state', 'olderThan']);

@@ -15,7 +15,7 @@ import {
   showList,
 } from './list.ts';
 import { listQueue, type Row, type Summary, showMessage, summarize } from './queue-client.ts';
-import { FILTER_NOTES, FILTER_OPTIONS, filterOf, idsOf, stateOption } from './queue-filter.ts';
+import { FILTER_NOTES, FILTER_OPTIONS, filterOf, idsOf, NOT_QUEUED, stateOption } from './queue-filter.ts';
 import { formatStory } from './queue-story.ts';
 import { briefSpan, formatSpan } from './span.ts';
 import { formatTable } from './table.ts';
@@ -133,11 +133,10 @@ Exit codes:
     let code: 0 | 1 = EXIT.done;
     for (const id of ids) {
       const message = await showMessage(dataDir, id);
-      const error = 'is not in the queue: delivered, bounced, or never here; the log has its lines';
       if (message === undefined) {
         code = EXIT.no;
-        shown.push({ ok: false, id, error: `it ${error}` });
-        if (!invocation.json) printError(`${id} ${error}`);
+        shown.push({ ok: false, id, error: `it ${NOT_QUEUED}` });
+        if (!invocation.json) printError(`${id} ${NOT_QUEUED}`);
       } else {
         shown.push(message);
         if (!invocation.json) print(textOf(message as MessageView));

@@ -7,6 +7,7 @@ import { EXIT_CODES, readAnswer, TIMEOUT_MS } from './answers.ts';
 import { type CliCommand, EXIT } from './command.ts';
 import { requireDataDir, requireSettings } from './configuration.ts';
 import { askRelay } from './control-client.ts';
+import { deliveries } from './counted.ts';
 import { formatSpan } from './span.ts';
 import { formatTable } from './table.ts';
 import { print, printError, printJson } from './terminal.ts';
@@ -69,7 +70,7 @@ function show({ total, destinations }: Preview): void {
     printError(
       waiting === 0
         ? 'the queue is empty: nothing would change'
-        : `nothing would change for the ${waiting} deliveries that wait`,
+        : `nothing would change for what waits: ${deliveries(waiting)}`,
     );
     return;
   }

@@ -8,7 +8,8 @@ import { askRoles, formatMail, formatRole } from './ask-roles.ts';
 import { type CliCommand, CliError, EXIT } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import { askRelay } from './control-client.ts';
-import { formatSpan } from './span.ts';
+import { counted, deliveries } from './counted.ts';
+import { formatSpan, toTheSecond } from './span.ts';
 import { print, printable, printJson } from './terminal.ts';
 
 const STATUS_TIMEOUT_MS = 10_000;
@@ -77,16 +78,25 @@ function rolesFacts(facts: SupervisorFacts) {
 
 /** The numbers of the queue in words; others come as they are called. */
 const QUEUE_WORDS: Readonly<Record<string, (count: number) => string>> = {
-  messages: (count) => `${count} messages`,
-  inFlight: (count) => `${count} deliveries under way`,
+  messages: (count) => counted(count, 'message'),
+  inFlight: (count) => `${deliveries(count)} under way`,
   due: (count) => `${count} due`,
-  parked: (count) =>
-    `${count} parked: their hosts are away, their rate is used up, or they are paused`,
-  delayed: (count) => `${count} waiting for their time`,
-  held: (count) => `${count} held`,
+  oldestDueSeconds: (count) => `the oldest due for ${formatSpan(count)}`,
   overdue: (count) => `${count} overdue`,
-  oldestDueSeconds: (count) => `oldest due for ${Math.round(count)} s`,
+  parked: (count) => `${count} parked: hosts are away, a rate is used up, or paused`,
+  delayed: (count) => `${count} waiting for ${count === 1 ? 'its' : 'their'} time`,
+  held: (count) => `${count} held`,
 };
+
+/** A line for each number that is not zero. */
+function queueLines(queue: RelayStatus['queue']): readonly string[] {
+  const order = [...Object.keys(QUEUE_WORDS), ...Object.keys(queue)];
+  const lines = [...new Set(order)].flatMap((name) => {
+    const count = queue[name] ?? 0;
+    return count === 0 ? [] : [QUEUE_WORDS[name]?.(count) ?? `${count} ${name}`];
+  });
+  return lines.length > 0 ? lines : ['empty'];
+}
 
 type Row = readonly [string, readonly string[]];
 
@@ -116,17 +126,14 @@ export function formatStatus(relay: RelayStatus, supervisor?: SupervisorFacts): 
     const facts = [
       tls === undefined ? '' : `tls ${tls}`,
       auth === undefined ? '' : `auth ${auth}`,
-      connections === undefined ? '' : `${connections} connections`,
+      connections === undefined ? '' : counted(connections, 'connection'),
     ];
     const place = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
     return [place, ...facts.filter((fact) => fact !== '')].join(', ');
   });
-  const queue = Object.entries(relay.queue).map(
-    ([name, count]) => QUEUE_WORDS[name]?.(count) ?? `${count} ${name}`,
-  );
   const errors = relay.lastErrors
     .slice(0, SHOWN_ERRORS)
-    .map(({ time, event, text }) => printable(`${time}  ${event}  ${text}`));
+    .map(({ time, event, text }) => printable(`${toTheSecond(time)}  ${event}  ${text}`.trim()));
   return formatRows([
     [
       'relay',
@@ -134,7 +141,7 @@ export function formatStatus(relay: RelayStatus, supervisor?: SupervisorFacts): 
     ],
     ...(supervisor ? rolesRows(supervisor) : []),
     ['listeners', listeners.length > 0 ? listeners : ['none open']],
-    ['queue', [queue.length > 0 ? queue.join(', ') : 'empty']],
+    ['queue', queueLines(relay.queue)],
     ['redis', [state(relay.redis.up, 'up', 'DOWN', relay.redis.reason)]],
     ['spool', [state(relay.spool.ok, 'ok', 'FAILING', relay.spool.reason)]],
     ['last errors', errors.length > 0 ? errors : ['none']],

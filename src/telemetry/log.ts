@@ -14,7 +14,7 @@ export interface Log {
   /** Write one event; `event` is `stage.event`, e.g. `delivery.deferred`. */
   write(level: LogLevel, event: string, fields?: LogFields): void;
   setLevel(level: LogLevel): void;
-  /** The last warnings and errors, oldest first, for the status screen. */
+  /** The last warnings and errors but for what administrators did, oldest first, for the status screen. */
   recentTroubles(): readonly Trouble[];
   /** Lines that could not be written. */
   lostLines(): number;
@@ -64,6 +64,7 @@ export function createLog(options: LogOptions): Log {
       logger[level]({ event, ...fields });
       if (level !== 'error' && level !== 'warn') return;
       destination.flush?.();
+      if (isWanted(event, fields)) return;
       const text = troubleText(fields);
       troubles.push({ time: new Date().toISOString(), event, text });
       if (troubles.length > TROUBLES_KEPT) troubles.shift();
@@ -153,14 +154,20 @@ function inTurns(plain: DestinationStream): Destination {
 
 /** For the status screen: what it is about, and what it says. */
 function troubleText(fields: LogFields): string {
-  const about = fields['recipient'] ?? fields['domain'] ?? fields['id'];
+  const about = ABOUT.map((name) => fields[name]).find((value) => value !== undefined);
   const what =
-    fields['error'] ??
-    fields['reason'] ??
-    fields['warning'] ??
-    fields['detail'] ??
-    listed(fields['problems']);
+    WHAT.map((name) => fields[name]).find((value) => value !== undefined) ??
+    listed(fields['problems']) ??
+    (fields['expires'] === undefined ? undefined : `ends ${fields['expires']}`);
   return [about, what].filter((part) => part !== undefined).join(': ');
+}
+
+const ABOUT = ['recipient', 'domain', 'site', 'destination', 'client', 'file', 'id', 'job'];
+const WHAT = ['error', 'reason', 'failure', 'warning', 'detail'];
+
+/** Mail that an administrator gave up: no trouble of the relay, and many lines at once. */
+function isWanted(event: string, { cause }: LogFields): boolean {
+  return event === 'outcome.dropped' || cause === 'bounced-by-administrator';
 }
 
 function listed(texts: unknown): string | undefined {

@@ -112,6 +112,9 @@ test('list, filter, page, show, try now', async () => {
   assert.deepEqual(await ids('--older-than', '1h'), []);
   assert.equal((await cli('queue', 'list', '--older-than', '1h')).code, 1);
   assert.deepEqual(await ids('--limit', '1'), [`${first} busy.test`]);
+  const two = await cli('queue', 'list', '--limit', '2');
+  assert.equal(two.stderr, '2 of 3 deliveries: the others are left out by --limit\n');
+  assert.equal((await cli('queue', 'list', '--domain', 'grey.*')).stderr, '1 delivery\n');
   assert.equal((await cli('queue', 'list', '--state', 'odd')).code, 2);
 
   const summary = (await json('queue', 'summary')) as { destinations: { domain: string }[] };
@@ -154,11 +157,23 @@ test('list, filter, page, show, try now', async () => {
   await relay.waitForMetric('stsrelay_queue_messages', 1, { state: 'delayed' });
   assert.equal((await cli('queue', 'retry', '--domain', 'busy.test')).code, 1, 'nothing is left');
   assert.equal((await cli('queue', 'retry')).code, 2, 'of what?');
-  const audit = (await json('audit')) as { action: string; target: string }[];
-  assert.deepEqual(audit[1] && [audit[1].action, audit[1].target], [
-    'queue.retry',
-    'mail for busy.test',
-  ]);
+  const both = await cli('queue', 'drop', '--all', '--state', 'held');
+  assert.deepEqual([both.code, both.stderr], [2, 'stsrelay: --all and filters exclude each other\n']);
+  const gone = await cli('queue', 'retry', first, '--dry-run');
+  assert.deepEqual([gone.code, gone.stdout], [1, '']);
+  assert.match(gone.stderr, new RegExp(`^${first} is not in the queue: delivered, bounced`));
+  const audit = (await json('audit', '--target', 'mail for busy.test')) as {
+    action: string;
+    result?: string;
+    facts: object;
+  }[];
+  assert.deepEqual(
+    audit.slice(-2).map(({ action, result, facts }) => [action, result, facts]),
+    [
+      ['queue.retry', 'done', { matched: 2, touched: 2 }],
+      ['queue.retry', undefined, { matched: 2 }],
+    ],
+  );
   const audited = ['audit', '--action', 'queue.*', '--target', '*busy*', '--since', '1h'];
   assert.equal(((await json(...audited, '--limit', '1')) as unknown[]).length, 1);
   assert.equal((await cli('audit', '--actor', 'nobody else')).code, 1);
@@ -210,7 +225,7 @@ test('held: what waits, what comes later, over a restart; released', async () =>
   const first = await defer('a@held.test', 'eve@shop.test');
   const made = await cli('queue', 'hold', '--sender', '*@shop.test', '--reason', 'phishing?');
   assert.equal(made.code, 0, made.stderr);
-  assert.match(made.stdout, /^1 of 1 deliveries held$/m);
+  assert.match(made.stdout, /^1 of 1 delivery held$/m);
   assert.match(made.stderr, /rule holds from now on: mail from \*@shop\.test/);
   host.change(obliging);
   const later = await send('b@held.test', 'eve@shop.test');
@@ -233,10 +248,10 @@ test('held: what waits, what comes later, over a restart; released', async () =>
   assert.equal(retried.code, 1, 'what is held is not retried');
 
   const one = await cli('queue', 'release', later);
-  assert.match(one.stdout, /^1 of 1 deliveries released$/m);
+  assert.match(one.stdout, /^1 of 1 delivery released$/m);
   await host.waitForMessages(1);
   const all = await cli('queue', 'release', '--sender', '*@shop.test');
-  assert.match(all.stdout, /^1 of 1 deliveries released$/m);
+  assert.match(all.stdout, /^1 of 1 delivery released$/m);
   await cli('queue', 'retry', '--all');
   await host.waitForMessages(2);
   await send('d@held.test', 'eve@shop.test');
@@ -251,7 +266,7 @@ test('a hold of single messages is kept over a restart, and over by itself', asy
   const id = await defer('a@short.test');
   host.change(obliging);
   const held = await cli('queue', 'hold', id, '--for', '1h', '--reason', 'wait a little');
-  assert.match(held.stdout, /^1 of 1 deliveries held$/m);
+  assert.match(held.stdout, /^1 of 1 delivery held$/m);
   await relay.restart();
   const shown = await cli('queue', 'show', id);
   assert.match(shown.stdout, /It is held since .*, until .*: wait a little\./);
@@ -273,9 +288,16 @@ test('bounced with the reason, dropped without a word, recipients one by one', a
   const pair = await defer(['b@gone.test', 'c@gone.test']);
   await defer('d@gone.test');
 
+  await defer('n@gone.test', '');
+  const untold = await cli('queue', 'bounce', '--sender', '<>');
+  assert.deepEqual(
+    [untold.stdout, untold.stderr],
+    ['1 of 1 delivery bounced (1 recipient)\n', '1 without a sender: nobody is told of it\n'],
+  );
+
   const some = await cli('queue', 'bounce', '--recipient', 'b@gone.test', '--reason', 'they moved');
   assert.equal(some.code, 0, some.stderr);
-  assert.equal(some.stdout, '1 of 1 deliveries bounced (1 recipients)\n');
+  assert.equal(some.stdout, '1 of 1 delivery bounced (1 recipient)\n');
   const dsn = await dsnAbout(inbox, 'b@gone.test');
   assert.match(dsn, /an administrator of this relay gave it up: they moved/);
   assert.doesNotMatch(dsn, /Final-Recipient: rfc822; c@gone\.test/);
@@ -334,8 +356,8 @@ test('what is being attempted is given up after that', async () => {
   const id = await send('a@slow.test');
   await relay.waitForMetric('stsrelay_queue_messages', 1, { state: 'active' });
   const bounced = await cli('queue', 'bounce', id);
-  assert.match(bounced.stdout, /^0 of 1 deliveries bounced/);
-  assert.match(bounced.stderr, /1 are being attempted; what is left of them after that follows/);
+  assert.match(bounced.stdout, /^0 of 1 delivery bounced/);
+  assert.match(bounced.stderr, /1 is being attempted; that follows for what is left of it then/);
   assert.equal(bounced.code, 0);
   resolve();
   await relay.waitForEvent('outcome.bounced', (line) => line.id === id);
@@ -349,7 +371,7 @@ test('a preview of other retry settings, of a copy of the file', async () => {
   const { relay, cli, json, defer } = bed;
   await defer('a@wait.test');
   const same = await cli('retry', 'preview');
-  assert.match(same.stderr, /nothing would change for the 1 deliveries that wait/);
+  assert.match(same.stderr, /nothing would change for what waits: 1 delivery/);
   const copy = dir.file('other.yaml');
   const changed = { retry: { schedule: ['10ms'], lifetime: '10ms' } };
   writeFileSync(copy, stringify(mergeSettings(relay.settings, changed)));

@@ -112,14 +112,21 @@ function fakeQueue(actors: string[]): QueueAdmin {
         { domain: 'a.example', total: 1, counts, oldest: AT, nextAttempt: AT, closedBy: [barrier] },
       ],
     }),
-    show: async (id) => (id === QUEUED ? ({ id } as unknown as MessageView) : undefined),
+    show: async (id) => {
+      const now = [{ destination: 'a.example', state: 'delayed', waitsFor: [barrier] }];
+      const lists = { recipients: [], destinations: [{ destination: 'a.example' }], now };
+      const message = { id, received: AT, sender: '', sizeBytes: 7, ...lists };
+      return id === QUEUED ? (message as unknown as MessageView) : undefined;
+    },
     holds: () => [{ rule: 'all mail', reason: '', by: 'ann', since: AT, expires: AT }],
     async act({ action, dryRun, expiresMs }, actor) {
       actors.push(actor);
       if (expiresMs !== undefined)
         return { ok: false, status: 422, error: 'it would be over already' };
       const numbers = { matched: 1, touched: 1, underWay: 0, closed: 0, recipients: 1 };
-      return { ok: true, action, dryRun, ...numbers, rule: 'all mail', rulesLeft: ['all mail'] };
+      const gone = { notQueued: ['0123456789ABCDEG'], nullSender: 1 };
+      const rules = { rule: 'all mail', rulesLeft: ['all mail'] };
+      return { ok: true, action, dryRun, ...numbers, ...gone, ...rules };
     },
     previewRetry: async () => ({ total: shift, destinations: [{ domain: 'a.example', ...shift }] }),
   };

@@ -41,6 +41,20 @@ describe('the audit log', () => {
     await audit.close();
   });
 
+  test('has a second entry with what an action came to, where that is told', async () => {
+    using dir = tempDir();
+    const audit = await AuditLog.open(dir.file('audit.log'), new FakeClock());
+    const told = () => ({ touched: 2 });
+    await audit.during(ADD, async () => ({ ok: true }), told);
+    await audit.during(ADD, async () => ({ ok: true, failed: 1 }), told);
+    const [failed, , done, first] = await audit.last(10);
+    assert.equal(first?.result, undefined);
+    assert.deepEqual([done?.result, done?.facts], ['done', { tls: 'none', touched: 2 }]);
+    const error = 'the disk did not take it for 1 of them';
+    assert.deepEqual([failed?.result, failed?.facts], ['failed', { tls: 'none', touched: 2, error }]);
+    await audit.close();
+  });
+
   test('an action that cannot be noted is not made', async () => {
     using dir = tempDir();
     const audit = await AuditLog.open(dir.file('audit.log'), new FakeClock());

@@ -69,7 +69,7 @@ const STATUS: RelayStatus = {
   uptimeSeconds: 93_784,
   node: 'n1',
   listeners: [{ address: '::1', port: 25, tls: 'starttls', auth: 'optional', connections: 2 }],
-  queue: { messages: 3, due: 1 },
+  queue: { messages: 3, inFlight: 0, due: 1, parked: 2, overdue: 0, oldestDueSeconds: 61.2 },
   redis: { up: false, reason: 'connection refused' },
   spool: { ok: true },
   lastErrors: [{ time: '2026-01-01T00:00:00.000Z', event: 'a.b', text: 'bad\u001b[2Jthing' }],
@@ -244,12 +244,19 @@ describe('status and reload', () => {
       [
         'relay        stsrelay 1.2.3, node n1, up 1 d 2 h',
         'listeners    [::1]:25, tls starttls, auth optional, 2 connections',
-        'queue        3 messages, 1 due',
+        'queue        3 messages',
+        '             1 due',
+        '             the oldest due for 1 min 1 s',
+        '             2 parked: hosts are away, a rate is used up, or paused',
         'redis        DOWN (connection refused)',
         'spool        ok',
-        'last errors  2026-01-01T00:00:00.000Z  a.b  bad\ufffd[2Jthing',
+        'last errors  2026-01-01T00:00:00Z  a.b  bad\ufffd[2Jthing',
       ].join('\n'),
     );
+  });
+  test('an empty queue', () => {
+    const queue = { messages: 0, inFlight: 0, due: 0, oldestDueSeconds: 0 };
+    assert.match(formatStatus({ ...STATUS, queue }), /^queue {8}empty$/m);
   });
   const times: readonly (readonly [number, string])[] = [
     [0, '0 s'],
