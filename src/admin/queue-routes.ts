@@ -221,9 +221,7 @@ const summary = {
         deliveries: z.number().int(),
         counts,
         destinationCount: z.number().int().describe('How many have mail (in this state).'),
-        destinations: z
-          .array(destination)
-          .readonly(),
+        destinations: z.array(destination).readonly(),
         next,
       }),
     ),

@@ -87,7 +87,8 @@ async function run(invocation: Invocation, action: string) {
   const isAll = options['all'] === true;
   const ways = [ids.length > 0, Object.keys(filter).length > 0, isAll].filter(Boolean);
   if (ways.length > 1) {
-    const [one, other] = ids.length > 0 ? ['ids', isAll ? '--all' : 'filters'] : ['--all', 'filters'];
+    const [one, other] =
+      ids.length > 0 ? ['ids', isAll ? '--all' : 'filters'] : ['--all', 'filters'];
     throw new CliError(EXIT.wrong, `${one} and ${other} exclude each other`);
   }
   if (ways.length === 0) {
@@ -123,9 +124,10 @@ function tell(answer: ActionAnswer): void {
   const words = DONE[action]?.[dryRun ? 1 : 0] ?? action;
   const whom = recipients === undefined ? '' : ` (${counted(recipients, 'recipient')})`;
   if (matched > 0) print(`${touched} of ${deliveries(matched)} ${words}${whom}`);
-  else if (notQueued.length === 0) printError('nothing fits');
+  else if (notQueued.length === 0 && rule === undefined) printError('nothing is queued that fits');
   tellGone(notQueued);
-  if (nullSender) printError(`${nullSender} without a sender: nobody is told of ${itOr(nullSender)}`);
+  if (nullSender)
+    printError(`${nullSender} without a sender: nobody is told of ${itOr(nullSender)}`);
   if (underWay > 0) {
     const later = `; that follows for what is left of ${itOr(underWay)} then`;
     printError(`${isOr(underWay)} being attempted${action === 'retry' ? '' : later}`);
@@ -133,7 +135,9 @@ function tell(answer: ActionAnswer): void {
   if (failed) printError(`${failed} could not be ${words}, and waits as before: see the log`);
   if (closed) {
     const whose = closed === 1 ? 'waits on: its' : 'wait on: their';
-    printError(`${closed} ${whose} destination is paused, its rate is reached, or its hosts are away`);
+    printError(
+      `${closed} ${whose} destination is paused, its rate is reached, or its hosts are away`,
+    );
   }
   if (rule !== undefined) {
     const what =

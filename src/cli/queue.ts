@@ -15,7 +15,14 @@ import {
   showList,
 } from './list.ts';
 import { listQueue, type Row, type Summary, showMessage, summarize } from './queue-client.ts';
-import { FILTER_NOTES, FILTER_OPTIONS, filterOf, idsOf, NOT_QUEUED, stateOption } from './queue-filter.ts';
+import {
+  FILTER_NOTES,
+  FILTER_OPTIONS,
+  filterOf,
+  idsOf,
+  NOT_QUEUED,
+  stateOption,
+} from './queue-filter.ts';
 import { formatStory } from './queue-story.ts';
 import { briefSpan, formatSpan } from './span.ts';
 import { formatTable } from './table.ts';

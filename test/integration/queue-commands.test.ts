@@ -158,7 +158,10 @@ test('list, filter, page, show, try now', async () => {
   assert.equal((await cli('queue', 'retry', '--domain', 'busy.test')).code, 1, 'nothing is left');
   assert.equal((await cli('queue', 'retry')).code, 2, 'of what?');
   const both = await cli('queue', 'drop', '--all', '--state', 'held');
-  assert.deepEqual([both.code, both.stderr], [2, 'stsrelay: --all and filters exclude each other\n']);
+  assert.deepEqual(
+    [both.code, both.stderr],
+    [2, 'stsrelay: --all and filters exclude each other\n'],
+  );
   const gone = await cli('queue', 'retry', first, '--dry-run');
   assert.deepEqual([gone.code, gone.stdout], [1, '']);
   assert.match(gone.stderr, new RegExp(`^${first} is not in the queue: delivered, bounced`));

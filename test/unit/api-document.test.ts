@@ -220,7 +220,12 @@ describe('what is not declared is refused, with its name', () => {
     ['GET', '/status?verbose=1', undefined, 'the query string: none is taken here'],
     ['GET', '/audit?lim=1', undefined, 'Unrecognized key: "lim"'],
     ['GET', '/audit?limit=1.5', undefined, 'limit: a whole number from 1 to 1000'],
-    ['POST', '/retry/preview', { retry: { schedul: ['5m'] } }, 'retry: Unrecognized key: "schedul"'],
+    [
+      'POST',
+      '/retry/preview',
+      { retry: { schedul: ['5m'] } },
+      'retry: Unrecognized key: "schedul"',
+    ],
     [
       'POST',
       '/retry/preview',

@@ -51,7 +51,10 @@ describe('the audit log', () => {
     assert.equal(first?.result, undefined);
     assert.deepEqual([done?.result, done?.facts], ['done', { tls: 'none', touched: 2 }]);
     const error = 'the disk did not take it for 1 of them';
-    assert.deepEqual([failed?.result, failed?.facts], ['failed', { tls: 'none', touched: 2, error }]);
+    assert.deepEqual(
+      [failed?.result, failed?.facts],
+      ['failed', { tls: 'none', touched: 2, error }],
+    );
     await audit.close();
   });
 
