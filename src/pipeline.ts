@@ -94,7 +94,8 @@ export async function expireDelivery(
   const failure = localFailure('destination-closed', reason);
   const outcomes = concludeWithoutSession(failure, delivery?.pending ?? []);
   const attempts = delivery?.attempts ?? 0;
-  const record = delivery && (await stages.settle({ message, destination, attempts, outcomes }));
+  const made = { message, destination, attempts, outcomes, untried: true } as const;
+  const record = delivery && (await stages.settle(made));
   await stages.finish(id);
   return record ? endAfter(record, attempts) : { kind: 'closed' };
 }
@@ -131,7 +132,7 @@ export async function giveUpDelivery(
     const outcomes = concludeWithoutSession(localFailure(cause, text), meant);
     const { attempts } = delivery;
     // No attempt was made: those who are left wait as before.
-    await stages.settle({ message, destination, attempts, outcomes, more: true });
+    await stages.settle({ message, destination, attempts, outcomes, untried: true });
     onDone?.(meant.length);
   }
   await stages.finish(id);

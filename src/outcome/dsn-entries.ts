@@ -4,7 +4,7 @@
  */
 import type { Recipient } from '../mail/envelope.ts';
 import type { RecipientStatus } from '../protocol/dsn/delivery-status.ts';
-import type { Explanation, Undelivered } from '../protocol/dsn/explanation.ts';
+import type { Explanation } from '../protocol/dsn/explanation.ts';
 import {
   type AttemptRecord,
   type DelayRecord,
@@ -20,10 +20,17 @@ export type DsnEntry = {
   readonly recipient: Recipient;
   /** Attempts made for the destination. */
   readonly attempts: number;
-  /** Of the last one; undefined before the first. */
+  /** When the last one ended; undefined before the first. */
   readonly lastAttemptMs: number | undefined;
 } & (
-  | { readonly action: 'failed'; readonly failure: RecordedFailure }
+  | {
+      readonly action: 'failed';
+      readonly failure: RecordedFailure;
+      /** Where `failure` is no attempt's: why the last one failed. */
+      readonly lastFailure: RecordedFailure | undefined;
+      /** The lifetime of the message is over: after so long. */
+      readonly givenUpAfterMs: number | undefined;
+    }
   | {
       readonly action: 'delayed';
       /** Why the last attempt failed; undefined before the first. */
@@ -39,11 +46,14 @@ export function dsnEntries(original: StoredMessage, record: ReportedRecord): rea
 }
 
 function ended({ envelope, records }: StoredMessage, record: AttemptRecord): readonly DsnEntry[] {
-  const attempts = Math.max(1, attemptsFor(records, record.destination).length);
+  const { atMs, untried } = record;
+  const own = records.indexOf(record);
+  const made = attemptsAt(record.destination, own < 0 ? records : records.slice(0, own + 1));
   const facts = (index: number) => ({
     recipient: envelope.recipients[index] ?? { address: '' },
-    attempts,
-    lastAttemptMs: record.atMs,
+    attempts: untried ? made.count : Math.max(1, made.count),
+    // RFC 3464 §2.3.7: of the last attempt, if there was any.
+    lastAttemptMs: untried ? made.lastMs : atMs,
   });
   return [
     ...record.relayed
@@ -51,7 +61,13 @@ function ended({ envelope, records }: StoredMessage, record: AttemptRecord): rea
       .map(({ index, host }) => ({ ...facts(index), action: 'relayed' as const, host })),
     ...record.bounced
       .filter(({ index }) => wants(envelope, index, 'FAILURE'))
-      .map(({ index, failure }) => ({ ...facts(index), action: 'failed' as const, failure })),
+      .map(({ index, failure }) => ({
+        ...facts(index),
+        action: 'failed' as const,
+        failure,
+        lastFailure: untried ? made.failures.get(index) : undefined,
+        givenUpAfterMs: failure.expired ? atMs - envelope.receivedAtMs : undefined,
+      })),
   ];
 }
 
@@ -60,28 +76,37 @@ function delayed({ envelope, records }: StoredMessage, record: DelayRecord): rea
   const { pending } = foldRecords(envelope, records, () => undefined);
   const open = new Set(pending.flatMap((delivery) => delivery.pending));
   return record.waiting.flatMap(({ destination, recipients, untilMs }) => {
-    const made = attemptsFor(records, destination);
-    const failures = new Map(
-      made.flatMap(({ deferred }) => deferred.map(({ index, failure }) => [index, failure])),
-    );
+    const made = attemptsAt(destination, records);
     return recipients
       .filter((index) => open.has(index))
       .map((index) => ({
         action: 'delayed' as const,
         recipient: envelope.recipients[index] ?? { address: '' },
-        attempts: made.length,
-        lastAttemptMs: made.at(-1)?.atMs,
-        failure: failures.get(index),
+        attempts: made.count,
+        lastAttemptMs: made.lastMs,
+        failure: made.failures.get(index),
         retryUntilMs: untilMs,
       }));
   });
 }
 
-function attemptsFor(records: StoredMessage['records'], destination: string) {
-  return records.filter(
-    (made): made is AttemptRecord =>
-      made.kind === 'attempt' && made.destination === destination && !made.more,
-  );
+/** The attempts for `destination` that are on record, one that was cut off included. */
+function attemptsAt(destination: string, records: StoredMessage['records']) {
+  let count = 0;
+  let lastMs: number | undefined;
+  let isOpen = false;
+  /** Why the last one failed, by recipient index. */
+  const failures = new Map<number, RecordedFailure>();
+  for (const record of records) {
+    if (record.kind !== 'attempt' || record.destination !== destination) continue;
+    if (record.untried) continue;
+    // The transactions of one attempt have a record each.
+    if (!isOpen) count += 1;
+    isOpen = record.more === true;
+    lastMs = record.atMs;
+    for (const { index, failure } of record.deferred) failures.set(index, failure);
+  }
+  return { count, lastMs, failures };
 }
 
 /** A recipient's block of the delivery status. `logId` is our id of the message. */
@@ -95,16 +120,23 @@ export function recipientStatus(entry: DsnEntry, logId: string): RecipientStatus
     logId,
   };
   if (action === 'relayed') return { ...facts, status: '2.0.0', remoteMta: entry.host };
-  const { failure } = entry;
+  const failure = diagnosisOf(entry);
   // RFC 3461 §6.3: a host and its reply, where one answered.
   const remote = failure?.source === 'remote';
   return {
     ...facts,
+    // RFC 3464 §2.3.4: of what ended it, which is not always what the host said.
     status: action === 'failed' ? entry.failure.status : temporary(failure?.status),
     remoteMta: remote ? (failure.host ?? failure.address) : undefined,
     diagnostic: failure && { type: remote ? 'smtp' : 'x-stsrelay', text: failure.text },
     retryUntilMs: action === 'delayed' ? entry.retryUntilMs : undefined,
   };
+}
+
+/** What the host said last, also where we gave up ourselves while nothing was tried. */
+function diagnosisOf(entry: Exclude<DsnEntry, { action: 'relayed' }>): RecordedFailure | undefined {
+  const last = entry.action === 'failed' ? entry.lastFailure : undefined;
+  return last?.source === 'remote' ? last : entry.failure;
 }
 
 /** RFC 3464 §2.3.4: what is tried again has a status of class 4, also after a 552 that counts as 452. */
@@ -116,7 +148,7 @@ function temporary(status: string | undefined): string {
 export function explanationOf(
   entries: readonly DsnEntry[],
 ): Pick<Explanation, 'failed' | 'delayed' | 'relayed'> {
-  const failed: Undelivered[] = [];
+  const failed: Explanation['failed'][number][] = [];
   const waiting: Explanation['delayed'][number][] = [];
   const relayed: Explanation['relayed'][number][] = [];
   for (const entry of entries) {
@@ -124,8 +156,10 @@ export function explanationOf(
     if (action === 'relayed') relayed.push({ recipient: recipient.address, host: entry.host });
     else {
       const undelivered = { recipient: recipient.address, attempts, reason: entry.failure };
-      if (action === 'failed') failed.push(undelivered);
-      else waiting.push({ ...undelivered, retryUntilMs: entry.retryUntilMs });
+      if (action === 'failed') {
+        const { lastFailure: lastReason, lastAttemptMs, givenUpAfterMs } = entry;
+        failed.push({ ...undelivered, lastReason, lastAttemptMs, givenUpAfterMs });
+      } else waiting.push({ ...undelivered, retryUntilMs: entry.retryUntilMs });
     }
   }
   return { failed, delayed: waiting, relayed };

@@ -33,11 +33,13 @@ export interface SettleParts {
 export interface AttemptOutcomes {
   readonly message: StoredMessage;
   readonly destination: Destination;
-  /** Attempts made, this one included. */
+  /** Attempts made, this one included if it is one. */
   readonly attempts: number;
   readonly outcomes: ReadonlyMap<number, Outcome>;
   /** More transactions of this attempt follow: those who were delivered are recorded before them. */
   readonly more?: true;
+  /** No attempt was made: recipients are given up while they wait. */
+  readonly untried?: true;
   /** Whether the policy that holds recipients back is still the latest; absent: nobody looked. */
   readonly policyCheck?: PolicyCheck;
   /** What came of every host that was tried or skipped, in order, since the last record of the attempt. */
@@ -88,6 +90,7 @@ function decide(attempt: AttemptOutcomes, { clock, retry }: SettleParts): Attemp
     delivered,
     relayed,
     ...(attempt.more ? { more: true as const } : {}),
+    ...(attempt.untried ? { untried: true as const } : {}),
   };
   const next = deferred.length === 0 ? undefined : whenNext(attempt, { atMs, retry: retry() });
   const record: AttemptRecord =

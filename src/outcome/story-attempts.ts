@@ -52,6 +52,7 @@ export function attemptStories(
   };
   for (const record of records) {
     if (record.kind !== 'attempt' || record.destination !== destination) continue;
+    if (record.untried) continue;
     parts.push(record);
     // The transactions of one attempt have a record each.
     if (!record.more) tell();

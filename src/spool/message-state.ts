@@ -52,6 +52,8 @@ export interface AttemptRecord {
   readonly nextAttemptMs?: number;
   /** Other transactions of the same attempt follow: this is no attempt of its own. */
   readonly more?: true;
+  /** Nothing was tried: those who bounced were given up while they waited. This is no attempt. */
+  readonly untried?: true;
   /**
    * Where it was tried and what TLS there was, in order; since the last record of the same attempt. Only
    * where somebody of the message still waits, and none where it did not come to a host.
@@ -183,7 +185,7 @@ export function foldRecords(
     pending.push({
       destination,
       pending: open,
-      attempts: made.filter(({ more }) => !more).length,
+      attempts: made.filter(({ more, untried }) => !more && !untried).length,
       nextAttemptMs: last?.nextAttemptMs ?? envelope.receivedAtMs,
       triedAtMs: last?.atMs,
       lastFailure: last?.deferred[0]?.failure,

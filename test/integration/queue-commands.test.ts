@@ -304,6 +304,8 @@ test('bounced with the reason, dropped without a word, recipients one by one', a
   const dsn = await dsnAbout(inbox, 'b@gone.test');
   assert.match(dsn, /an administrator of this relay gave it up: they moved/);
   assert.doesNotMatch(dsn, /Final-Recipient: rfc822; c@gone\.test/);
+  assert.match(dsn, /Tried once;/);
+  assert.match(dsn, /Diagnostic-Code: smtp; 451 4\.3\.0 not now\r\nLast-Attempt-Date: /);
   const [left] = (await json('queue', 'list', '--recipient', '*@gone.test')) as Row[];
   assert.ok(left);
   const rows = (await json('queue', 'list')) as Row[];

@@ -20,6 +20,7 @@ import { findCommand } from '../support/tied-child.ts';
 import { parseReport, type Report } from './report-parser.ts';
 import { attempt, FAILURE, octets, RECEIVED_AT, sampleEnvelope } from './sample-mail.ts';
 
+const HOUR = 3_600_000;
 const DSN: MessageId = newMessageId(RECEIVED_AT);
 const HEADER = 'Received: from x by y\r\nSubject: hi\r\nX-Long: a\r\n b\r\n';
 const ORIGINAL = `${HEADER}\r\nSecret body.\r\n.\r\n--not a boundary\r\n`;
@@ -222,10 +223,126 @@ describe('a DSN', () => {
     assert.match(text, /The MTA-STS policy of dest\.example asks for TLS\./);
     assert.match(text, /Tried 7 times since Thu, 15 Jan 2026 12:00:00 GMT/);
   });
+
+  for (const [afterMs, words] of [
+    [120 * HOUR + 59_000, '5 days'],
+    [123 * HOUR, '5 days and 3 hours'],
+    [25 * HOUR, '1 day and 1 hour'],
+    [61_000, '1 minute and 1 second'],
+    [999, 'less than a second'],
+  ] as const) {
+    test(`says that its time is over, after ${words}`, async () => {
+      const bounced = failure({ expired: true });
+      const text = human(await report({ record: { bounced, atMs: RECEIVED_AT + afterMs } }));
+      const over = `    Given up after ${words}: messages are kept no longer.\r\n`;
+      assert.ok(text.includes(over), text);
+    });
+  }
+
+  test('says nothing of its time when a host refused it', async () => {
+    assert.doesNotMatch(human(await report({})), /Given up/);
+  });
+});
+
+describe('a DSN about what was given up while it waited', () => {
+  const GIVEN_UP: RecordedFailure = {
+    text: 'an administrator of this relay gave it up: they moved',
+    source: 'local',
+    cause: 'bounced-by-administrator',
+    status: '5.0.0',
+    causeClass: 'other',
+  };
+  const FULL: RecordedFailure = {
+    ...FAILURE,
+    address: '192.0.2.7',
+    text: '452 4.2.2 mailbox full',
+    status: '4.2.2',
+    causeClass: 'mailboxFull',
+  };
+  const waits = (one: RecordedFailure, atMs: number) =>
+    attempt({ atMs, deferred: [{ index: 0, failure: one }], nextAttemptMs: 1 });
+  /** A report about the last record of a message. */
+  const givenUp = (one: RecordedFailure, ...before: readonly SpoolRecord[]) => {
+    const atMs = RECEIVED_AT + 120 * HOUR;
+    const about = attempt({ atMs, untried: true, bounced: [{ index: 0, failure: one }] });
+    return report({ about, records: [...before, about] });
+  };
+  const fieldsOf = (read: Report) => {
+    const [block] = read.recipients;
+    const names = ['status', 'remote-mta', 'diagnostic-code', 'last-attempt-date'];
+    return names.map((name) => block?.get(name));
+  };
+
+  test('without an attempt says so, and has no date of one (RFC 3464 §2.3.7)', async () => {
+    const read = await givenUp(GIVEN_UP);
+    const said = `x-stsrelay; ${GIVEN_UP.text}`;
+    assert.deepEqual(fieldsOf(read), ['5.0.0', undefined, said, undefined]);
+    assert.match(
+      human(read),
+      / {6}an administrator of this relay gave it up: they moved\r\n {4}Not tried; the message came at Thu, 15 Jan 2026 12:00:00 GMT\.\r\n/,
+    );
+    assert.doesNotMatch(human(read), /last attempt/);
+  });
+
+  test('after attempts has the date of the last one, and what the host said then', async () => {
+    const first = waits({ ...FULL, text: '450 busy' }, RECEIVED_AT + 1000);
+    const read = await givenUp(GIVEN_UP, first, waits(FULL, RECEIVED_AT + HOUR));
+    assert.deepEqual(fieldsOf(read), [
+      '5.0.0',
+      'dns; mx.dest.example',
+      'smtp; 452 4.2.2 mailbox full',
+      'Thu, 15 Jan 2026 13:00:00 +0000',
+    ]);
+    assert.ok(
+      human(read)
+        .replaceAll('\r\n', '\n')
+        .includes(`
+    Reason:
+      an administrator of this relay gave it up: they moved
+    The last attempt ended at Thu, 15 Jan 2026 13:00:00 GMT.
+    mx.dest.example (192.0.2.7) answered:
+      452 4.2.2 mailbox full
+    Tried 2 times since Thu, 15 Jan 2026 12:00:00 GMT.
+`),
+      human(read),
+    );
+  });
+
+  test('quotes no host where none answered last', async () => {
+    const local = { ...FULL, source: 'local' as const, cause: 'timeout', text: 'no answer' };
+    const read = await givenUp(GIVEN_UP, waits(local, RECEIVED_AT + HOUR));
+    assert.deepEqual(fieldsOf(read), [
+      '5.0.0',
+      undefined,
+      `x-stsrelay; ${GIVEN_UP.text}`,
+      'Thu, 15 Jan 2026 13:00:00 +0000',
+    ]);
+    assert.match(
+      human(read),
+      /The last attempt ended at [^\n]*\n[^\n]*\n {4}Reason:\r\n {6}no answer/,
+    );
+  });
+
+  test('knows an attempt that was cut off, and nothing of what came later', async () => {
+    const more = attempt({ atMs: RECEIVED_AT + HOUR, more: true, delivered: [1] });
+    const bounced = [{ index: 0, failure: GIVEN_UP }];
+    const about = attempt({ atMs: RECEIVED_AT + 2 * HOUR, untried: true, bounced });
+    const later = waits(FULL, RECEIVED_AT + 3 * HOUR);
+    const read = await report({ about, records: [more, about, later] });
+    assert.equal(fieldsOf(read).at(-1), 'Thu, 15 Jan 2026 13:00:00 +0000');
+    assert.match(human(read), /Tried once/);
+  });
+
+  test('at the end of its lifetime says both: that nothing was tried, and after how long', async () => {
+    const paused = 'delivery to dest.example is paused: moving';
+    const closed = { ...GIVEN_UP, text: paused, cause: 'destination-closed', status: '4.4.7' };
+    const read = await givenUp({ ...closed, expired: true });
+    assert.deepEqual(fieldsOf(read), ['4.4.7', undefined, `x-stsrelay; ${paused}`, undefined]);
+    assert.match(human(read), /Not tried; [^\n]*\n {4}Given up after 5 days: /);
+  });
 });
 
 describe('a DSN about a delay', () => {
-  const HOUR = 3_600_000;
   const about: ReportedRecord = {
     kind: 'delay',
     atMs: RECEIVED_AT + 4 * HOUR,

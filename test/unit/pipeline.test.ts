@@ -7,7 +7,12 @@ import type { MessageId } from '../../src/mail/message-id.ts';
 import type { Route } from '../../src/mail/route.ts';
 import type { RecipientReply, SessionResult } from '../../src/mail/session-result.ts';
 import type { AttemptOutcomes } from '../../src/outcome/settle.ts';
-import { attemptDelivery, expireDelivery, type Stages } from '../../src/pipeline.ts';
+import {
+  attemptDelivery,
+  expireDelivery,
+  giveUpDelivery,
+  type Stages,
+} from '../../src/pipeline.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { withDeadline } from '../../src/platform/deadline.ts';
 import type { PolicyCheck } from '../../src/policy/last-check.ts';
@@ -280,7 +285,8 @@ describe('a delivery that is given up without an attempt', () => {
     assert.deepEqual(await giveUp(bench), { kind: 'closed' });
     assert.deepEqual(bench.calls, ['isExpired', 'settle', 'finish']);
     assert.deepEqual(bench.outcomes, { 0: 'deferred destination-closed' });
-    assert.equal(bench.settled[0]?.attempts, 0, 'it is no attempt');
+    const [settled] = bench.settled;
+    assert.deepEqual([settled?.attempts, settled?.untried], [0, true], 'it is no attempt');
   });
 
   test('waits on when its time is not over after all', async () => {
@@ -294,6 +300,32 @@ describe('a delivery that is given up without an attempt', () => {
     assert.deepEqual(await giveUp(done), { kind: 'closed' });
     assert.deepEqual(done.calls, ['isExpired', 'finish']);
     assert.deepEqual(await giveUp(new Bench()), { kind: 'closed' });
+  });
+});
+
+describe('a delivery that an administrator gives up', () => {
+  const waiting = attempt({ deferred: [{ index: 0, failure: FAILURE }], nextAttemptMs: NEXT });
+  const giveUp = (bench: Bench, isMeant?: (address: string) => boolean) =>
+    giveUpDelivery(
+      { id: sampleEnvelope().id, destination: 'dest.example', nextAttemptMs: NEXT },
+      bench.stages,
+      { how: 'bounced', reason: 'they moved', isMeant },
+    );
+
+  test('is settled without an attempt', async () => {
+    const bench = new Bench(message([waiting]));
+    assert.deepEqual(await giveUp(bench), { kind: 'closed' });
+    assert.deepEqual(bench.calls, ['settle', 'finish']);
+    assert.deepEqual(bench.outcomes, { 0: 'bounced bounced-by-administrator' });
+    const [settled] = bench.settled;
+    assert.deepEqual([settled?.attempts, settled?.untried, settled?.more], [1, true, undefined]);
+  });
+
+  test('waits on for those who are not meant', async () => {
+    const bench = new Bench(message([waiting], 'a@dest.example', 'b@dest.example'));
+    const end = await giveUp(bench, (address) => address === 'b@dest.example');
+    assert.deepEqual(end, { kind: 'again', atMs: NEXT });
+    assert.deepEqual(bench.outcomes, { 1: 'bounced bounced-by-administrator' });
   });
 });
 

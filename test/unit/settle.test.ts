@@ -23,6 +23,7 @@ import { domain } from './policy-parts.ts';
 import {
   attempt,
   destinationOf,
+  FAILURE,
   RECEIVED_AT,
   recordEvents,
   sampleEnvelope,
@@ -97,17 +98,22 @@ interface Situation {
   readonly refusals?: number;
   readonly policyCheck?: PolicyCheck;
   readonly more?: true;
+  readonly untried?: true;
   readonly sessions?: readonly SessionResult[];
   readonly before?: readonly SpoolRecord[];
 }
 
 function run({ outcomes, envelope, ageMs = 0, refusals = 0, ...rest }: Situation) {
-  const { policyCheck, more, sessions = [], before = [] } = rest;
+  const { policyCheck, more, untried, sessions = [], before = [] } = rest;
   const clock = new FakeClock(RECEIVED_AT + ageMs);
   const { spool, records } = recordSpool(refusals);
   const recorded = recordEvents<OutcomeEvents>();
   const message = { envelope: sampleEnvelope(envelope), sizeBytes: 1, records: before };
-  const check = { ...(policyCheck ? { policyCheck } : {}), ...(more ? { more } : {}) };
+  const check = {
+    ...(policyCheck ? { policyCheck } : {}),
+    ...(more ? { more } : {}),
+    ...(untried ? { untried } : {}),
+  };
   const made = { message, destination: 'dest.example', attempts: 3, outcomes, sessions, ...check };
   const parts = { spool, clock, retry: () => RETRY, events: recorded.events };
   return { settled: settle(made, parts), clock, records, recorded, envelope: message.envelope };
@@ -334,6 +340,26 @@ describe('settle', () => {
     const record = await settled;
     assert.deepEqual([record.more, record.delivered, record.nextAttemptMs], [true, [0], undefined]);
     assert.equal(recorded.of('delivered').length, 1);
+  });
+
+  test('what was given up while it waited is recorded as no attempt', async () => {
+    const failure = localFailure('bounced-by-administrator', 'gave it up');
+    const outcomes = concludeWithoutSession(failure, [1]);
+    const recipients = ['a', 'b'].map((name) => ({ address: `${name}@dest.example` }));
+    const deferred = [{ index: 0, failure: FAILURE }];
+    const before = [attempt({ deferred, nextAttemptMs: RECEIVED_AT + HOUR })];
+    const { settled, envelope } = run({
+      ...{ outcomes, before, ageMs: HOUR, untried: true },
+      envelope: { recipients },
+    });
+    const record = await settled;
+    assert.equal(record.untried, true);
+    const [waiting] = foldRecords(envelope, [...before, record], destinationOf).pending;
+    const { pending, attempts, triedAtMs, nextAttemptMs } = waiting ?? {};
+    assert.deepEqual(
+      [pending, attempts, triedAtMs, nextAttemptMs],
+      [[0], 1, RECEIVED_AT + 1000, RECEIVED_AT + HOUR],
+    );
   });
 
   describe('the sessions', () => {

@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import type { Destination } from '../../src/mail/route.ts';
 import { storyOf } from '../../src/outcome/story.ts';
 import type { StoredMessage } from '../../src/spool/store.ts';
-import { attempt, destinationOf, RECEIVED_AT } from './sample-mail.ts';
+import { attempt, destinationOf, FAILURE, RECEIVED_AT } from './sample-mail.ts';
 import {
   BREACHES,
   DSN_ID,
@@ -165,6 +165,18 @@ describe('a story tells', () => {
   test('a fate once: the first record of it counts', () => {
     const twice = attempt({ delivered: [0], bounced: [{ index: 0, failure: GREY }] });
     assert.deepEqual(tell(messageWith({}, twice)).counts, { waiting: 0, delivered: 1, bounced: 0 });
+  });
+
+  test('of who was given up while waiting the fate, and no attempt', () => {
+    const failure = { ...FAILURE, cause: 'bounced-by-administrator', source: 'local' as const };
+    const bounced = [{ index: 0, failure }];
+    const givenUp = attempt({ atMs: RECEIVED_AT + HOUR, untried: true, bounced });
+    const recipients = to('a', 'b');
+    for (const before of [[], [attempt({ deferred: [{ index: 1, failure: FAILURE }] })]]) {
+      const story = only(messageWith({ recipients }, ...before, givenUp));
+      assert.deepEqual([story.attempts, story.history.length], [before.length, before.length]);
+      assert.deepEqual(story.counts, { waiting: 1, delivered: 0, bounced: 1 });
+    }
   });
 
   test('the transactions of an attempt as one attempt, over one session', () => {
