@@ -34,9 +34,10 @@ export function formatStory(story: MessageStory, view: StoryView): string {
 
 /** What the message is. */
 function headRows(story: MessageStory, nowMs: number): readonly string[] {
-  const { client, sender, dsns } = story;
+  const { client, sender, dsns, messageId } = story;
   return [
     ...row('message', [story.id]),
+    ...row('Message-ID', messageId === undefined ? [] : [messageId]),
     ...row('received', [moment(story.received, nowMs)]),
     ...row('client', [client ? describeClient(client) : 'none: the relay made it itself']),
     ...row('sender', [sender === '' ? '<> (no reports are sent about it)' : sender]),

@@ -33,6 +33,8 @@ export interface ContentFacts {
   readonly eightBit: boolean;
   /** `TLS-Required: No` stands in the header (RFC 8689 §3). */
   readonly tlsRequiredNo: boolean;
+  /** Of the header (RFC 5322 §3.6.4), printable; undefined without one. */
+  readonly messageId: string | undefined;
 }
 
 export type Verdict =
@@ -69,7 +71,7 @@ export class Reception {
     if (!this.#refused) {
       const envelope = this.#parts.envelope({
         eightBit: this.#scanner.sawEightBit,
-        tlsRequiredNo: this.#header.end().tlsRequiredNo,
+        ...this.#header.end(),
       });
       try {
         await submit.commit(draft, envelope);

@@ -201,7 +201,7 @@ export class ClientDialog {
 
   #envelope(
     transaction: Transaction,
-    { eightBit, tlsRequiredNo }: ContentFacts,
+    { eightBit, tlsRequiredNo, messageId }: ContentFacts,
   ): Omit<Envelope, 'id' | 'receivedAtMs'> {
     const { address, helo, secure, user } = this.#client();
     const declared = transaction.envelope();
@@ -210,6 +210,7 @@ export class ClientDialog {
       eightBitMime: declared.eightBitMime || eightBit,
       // RFC 8689 §4, §4.2: REQUIRETLS has the last word; the field stays (RFC 5321 §3.6.3).
       ...(tlsRequiredNo && !declared.requireTls ? { tlsRequiredNo } : {}),
+      ...(messageId === undefined ? {} : { messageId }),
       client: { address, helo, tls: secure, ...(user ? { user: user.name } : {}) },
     };
   }

@@ -63,6 +63,8 @@ export interface DestinationStory {
 
 export interface MessageStory {
   readonly id: string;
+  /** Of its header, when it came in. */
+  readonly messageId?: string;
   /** RFC 3339, UTC, like all times. */
   readonly received: string;
   /** Empty for the null reverse-path. */
@@ -119,6 +121,7 @@ export function storyOf(message: StoredMessage, parts: StoryParts): MessageStory
   const delay = records.find((record) => record.kind === 'delay');
   return {
     id: envelope.id,
+    ...(envelope.messageId === undefined ? {} : { messageId: envelope.messageId }),
     received: timeOf(envelope.receivedAtMs),
     sender: envelope.reversePath,
     sizeBytes,

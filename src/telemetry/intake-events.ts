@@ -72,6 +72,7 @@ export function intakeEvents(log: Log, metrics: Metrics) {
       metrics.messagesReceived.inc();
       log.write('info', 'intake.accepted', {
         id: envelope.id,
+        messageId: envelope.messageId,
         from: envelope.reversePath,
         recipients: envelope.recipients.length,
         size: sizeBytes,

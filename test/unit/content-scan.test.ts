@@ -151,6 +151,27 @@ describe('HeaderScanner', () => {
     });
   }
 
+  for (const [header, expected, why] of [
+    ['Message-ID: <1@a.example>\r\n', '<1@a.example>', 'as it stands'],
+    ['A: b\r\nMESSAGE-id:<1@a.example>\r\nB: c\r\n', '<1@a.example>', 'any case, no blank'],
+    ['Message-ID :\t<1@a.example> \r\n', '<1@a.example>', 'obsolete syntax (RFC 5322 §4.5)'],
+    ['Message-ID:\r\n <1@a.example>\r\nX: y\r\n', '<1@a.example>', 'folded (RFC 5322 §2.2.3)'],
+    ['Message-ID: <1>\r\nMessage-ID: <2>\r\n 3\r\n', '<1>', 'the first'],
+    ['Message-ID: <1>\r\nX: y\r\n z\r\n', '<1>', 'not the fold of another field'],
+    ['Message-ID: <\u001b[31m1\u0000\u202e@a>\r\n', '< [31m1 @a>', 'nothing that is not seen'],
+    [`Message-ID: ${'é'.repeat(400)}\r\n`, 'é'.repeat(300), 'so much of it'],
+    [`Message-ID: ${'x'.repeat(5000)}\r\n y\r\n`, 'x'.repeat(300), 'a long one'],
+    ['Message-ID: \r\n', undefined, 'empty'],
+    ['Message-IDs: <1>\r\nX-Message-ID: <1>\r\n', undefined, 'other names'],
+    ['A: b\r\n\r\nMessage-ID: <1>\r\n', undefined, 'the body'],
+  ] as const) {
+    test(`Message-ID: ${why}`, () => {
+      const whole = Buffer.from(`${header}\r\nbody\r\n`);
+      assert.equal(count([whole]).end().messageId, expected);
+      assert.equal(count(chunksOf(whole, [...whole.keys()])).end().messageId, expected);
+    });
+  }
+
   test('says when the header is over', () => {
     assert.equal(count([Buffer.from('A: b\r\n')]).headerEnded, false);
     assert.equal(count([Buffer.from('A: b\r\n'), Buffer.from('\r\n')]).headerEnded, true);

@@ -67,6 +67,11 @@ dest.example, 1 recipient: waits; not tried yet, the first attempt has been due 
     assert.equal(lineOf({}, 'TLS '), undefined);
   });
 
+  test('the name that its sender knows it by', () => {
+    const [, line] = text(messageWith({ messageId: '<1@shop.example>' })).split('\n');
+    assert.equal(line, 'Message-ID  <1@shop.example>');
+  });
+
   test('of one that is greylisted', () => {
     assert.equal(
       body(messageWith({}, failedFor([0], GREY, { sessions: [GOOD] }))),
