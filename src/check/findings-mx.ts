@@ -2,9 +2,10 @@
  * Findings about where the domain's mail goes, before anybody is connected to: MX records, names
  * and addresses (RFC 5321 §5.1, RFC 7505). Pure.
  */
+import { plainErrors } from '../mail/system-errors.ts';
 import { mxHostName } from '../protocol/domain.ts';
 import { quoted } from '../protocol/quote.ts';
-import { plainErrors, someOf } from './text.ts';
+import { someOf } from './text.ts';
 import type { DomainFacts, Finding, HostFacts } from './types.ts';
 
 /** About the MX records themselves. */

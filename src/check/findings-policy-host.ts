@@ -2,11 +2,11 @@
  * Findings about a policy that is announced and cannot be fetched (RFC 8461 §3.3): the step at
  * which it failed, and what to mend there. Pure.
  */
+import { plainErrors } from '../mail/system-errors.ts';
 import { MAX_POLICY_OCTETS } from '../protocol/mta-sts/policy.ts';
 import { certificateAdvice } from './findings-certificate.ts';
 import { mxNames } from './findings-policy.ts';
 import { syntaxAdvice } from './findings-policy-syntax.ts';
-import { plainErrors } from './text.ts';
 import type { DomainFacts, Finding, PolicyHostLook } from './types.ts';
 
 type Trouble = NonNullable<PolicyHostLook['trouble']>;

@@ -2,11 +2,12 @@
  * Findings about a policy that could be fetched (RFC 8461 §3.2): what it demands, for how long, and
  * whether the MX hosts are the ones it lists. Pure.
  */
+import { plainErrors } from '../mail/system-errors.ts';
 import { isListedMx, matchesMxPattern } from '../protocol/mta-sts/match.ts';
 import { MAX_MAX_AGE_SECONDS } from '../protocol/mta-sts/policy.ts';
 import { quoted } from '../protocol/quote.ts';
 import { certificateExpiry } from './findings-certificate.ts';
-import { inWords, plainErrors, someOf } from './text.ts';
+import { inWords, someOf } from './text.ts';
 import type { DomainFacts, Finding, PolicyTerms } from './types.ts';
 
 const DAY_SECONDS = 86_400;

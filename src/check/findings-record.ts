@@ -2,8 +2,9 @@
  * Findings about the MTA-STS TXT record (RFC 8461 §3.1). Pure. Near misses are told apart, for a
  * record that is nearly right looks right to whoever wrote it.
  */
+import { plainErrors } from '../mail/system-errors.ts';
 import { quoted } from '../protocol/quote.ts';
-import { inWords, plainErrors, someOf } from './text.ts';
+import { inWords, someOf } from './text.ts';
 import type { DomainFacts, Finding, StsRecordFacts } from './types.ts';
 
 const SAMPLE = '"v=STSv1; id=20260131000000;"';

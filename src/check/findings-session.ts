@@ -4,8 +4,9 @@
  * in the log.
  */
 import type { Failure, LocalCause, LocalFailure, TlsFailureCause } from '../mail/failure.ts';
+import { plainErrors } from '../mail/system-errors.ts';
 import { certificateAdvice, certificateExpiry } from './findings-certificate.ts';
-import { describeFailure, plainErrors } from './text.ts';
+import { describeFailure } from './text.ts';
 import type { AddressFacts, DomainFacts, Finding, HostFacts, Severity } from './types.ts';
 
 type Said = Omit<Finding, 'subject'>;

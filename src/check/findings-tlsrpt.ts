@@ -1,8 +1,9 @@
 /**
  * Findings about the TLSRPT record (RFC 8460 §3): whether anybody hears of failures. Pure.
  */
+import { plainErrors } from '../mail/system-errors.ts';
 import { quoted } from '../protocol/quote.ts';
-import { plainErrors, someOf } from './text.ts';
+import { someOf } from './text.ts';
 import type { DomainFacts, Finding } from './types.ts';
 
 const SAMPLE = (domain: string) => `"v=TLSRPTv1; rua=mailto:tls-reports@${domain}"`;

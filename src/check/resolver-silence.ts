@@ -2,7 +2,7 @@
  * A resolver that cannot be reached, told from a domain whose name servers fail: the first is for
  * the administrator of this machine to mend, and says nothing about the domain. Pure.
  */
-import { plainErrors } from './text.ts';
+import { plainErrors } from '../mail/system-errors.ts';
 import type { DomainFacts } from './types.ts';
 
 /** A system call that failed, or a wait in vain: what is said of a server that said nothing. */

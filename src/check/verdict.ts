@@ -4,9 +4,10 @@
  */
 import type { Outcome } from '../mail/outcome.ts';
 import type { SessionFacts } from '../mail/session-result.ts';
+import { opensWithError, plainErrors } from '../mail/system-errors.ts';
 import { describeRequirement, type TlsRequirement } from '../mail/tls-requirement.ts';
 import { noResolverAnswered, resolverSilence } from './resolver-silence.ts';
-import { describeFailure, inWords, opensWithError, plainErrors } from './text.ts';
+import { describeFailure, inWords } from './text.ts';
 import type { DomainFacts, Verdict } from './types.ts';
 
 /** Decide it. */

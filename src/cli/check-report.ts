@@ -6,7 +6,7 @@
 import { domainToUnicode } from 'node:url';
 import { styleText } from 'node:util';
 import { resolverSilence } from '../check/resolver-silence.ts';
-import { inWords, plainErrors } from '../check/text.ts';
+import { inWords } from '../check/text.ts';
 import type {
   AddressFacts,
   DomainFacts,
@@ -17,6 +17,7 @@ import type {
   Verdict,
 } from '../check/types.ts';
 import type { Failure } from '../mail/failure.ts';
+import { plainErrors } from '../mail/system-errors.ts';
 import { formatReply } from '../protocol/smtp/reply.ts';
 import { headline } from './check-headline.ts';
 import { formatTable, type Screen } from './table.ts';

@@ -3,13 +3,15 @@
  * and what they said. Attempts that went the same way, one behind the other, are told once. Pure;
  * the caller makes the lines printable.
  */
-import { plainErrors } from '../check/text.ts';
+import { plainErrors } from '../mail/system-errors.ts';
 import type { AttemptStory, SessionStory, TlsStory } from '../outcome/story-attempts.ts';
 import type { ResultGroup } from '../outcome/story-fates.ts';
 import type { RecordedFailure } from '../spool/message-state.ts';
 import { when } from './span.ts';
 
 const LABEL_WIDTH = 8;
+/** Before the other hosts in the text of a failure (outcome/conclude.ts). */
+const ALSO = '; also tried: ';
 /** So many recipients are all named, of more than that the first few. */
 const MOST_NAMED = 5;
 const FIRST_FEW = 3;
@@ -121,7 +123,8 @@ function resultLine(group: ResultGroup, sessions: readonly SessionStory[]): stri
     ({ end }) => end.kind !== 'transacted' && failure.text.startsWith(end.text),
   );
   if (!isTold) return `${head}: ${describeFailure(failure)}`;
-  return `${head} (${failure.cause}, ${failure.status}${failure.expired ? ', lifetime over' : ''})`;
+  const cause = failure.source === 'remote' ? `the reply ${whenSaid(failure.cause)}` : failure.cause;
+  return `${head} (${cause}, ${failure.status}${failure.expired ? ', lifetime over' : ''})`;
 }
 
 /** The host, and what it said or what was wrong. */
@@ -130,7 +133,17 @@ export function describeFailure(failure: RecordedFailure): string {
   const where = whereOf(failure);
   const over = expired ? 'lifetime over; the last reason: ' : '';
   if (source === 'remote') return `${over}${where ?? 'the host'} ${saidAt(cause)} ${text}`;
-  return `${over}${where === undefined ? '' : `${where}: `}${plainErrors(text)} (${cause}, ${status})`;
+  // The cause is of this host, not of those that were tried besides.
+  const [own = '', ...also] = plainErrors(text).split(ALSO);
+  const besides = also.map((one) => ALSO + one).join('');
+  return `${over}${where === undefined ? '' : `${where}: `}${own} (${cause}, ${status})${besides}`;
+}
+
+/** `to RCPT` */
+function whenSaid(stage: string): string {
+  if (stage === 'greeting') return 'at the greeting';
+  if (stage === 'end-of-data') return 'to the message';
+  return `to ${stage.toUpperCase()}`;
 }
 
 /** `said to RCPT:` */

@@ -60,7 +60,7 @@ function row(label: string, texts: readonly string[], indent = ''): readonly str
 
 function describeClient({ address, helo, user, tls }: NonNullable<MessageStory['client']>): string {
   const how = tls ? 'over TLS' : 'in clear text';
-  return `${address} (${helo})${user === undefined ? '' : `, user ${user}`}, ${how}`;
+  return `${address} (HELO ${helo})${user === undefined ? '' : `, user ${user}`}, ${how}`;
 }
 
 /** What was said with MAIL; no line where there was nothing. */

@@ -10,6 +10,7 @@ import { type MessageId, newMessageId } from '../mail/message-id.ts';
 import type { Diagnosis, Outcome } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
 import type { SessionResult } from '../mail/session-result.ts';
+import { plainErrors } from '../mail/system-errors.ts';
 import { describeRequirement } from '../mail/tls-requirement.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { PolicyCheck, PolicyUsed } from '../policy/last-check.ts';
@@ -179,7 +180,7 @@ function recordFailure(diagnosis: Diagnosis): RecordedFailure {
   const { failure, host, address, status, causeClass, requirement } = diagnosis;
   const remote = failure.kind === 'reply';
   return {
-    text: oneLine(remote ? formatReply(failure.reply) : failure.detail).slice(0, MAX_TEXT),
+    text: oneLine(remote ? formatReply(failure.reply) : plainErrors(failure.detail)).slice(0, MAX_TEXT),
     source: remote ? 'remote' : 'local',
     cause: remote ? failure.stage : failure.cause,
     status,

@@ -39,7 +39,7 @@ describe('the text about a message tells', () => {
       text(messageWith(), { nowMs: RECEIVED_AT + 5000 }),
       `message     01ARZ3NDEKTSV4RR
 received    2026-01-15T12:00:00Z, 5 s ago
-client      192.0.2.7 (app.sender.example), user shop, over TLS
+client      192.0.2.7 (HELO app.sender.example), user shop, over TLS
 sender      ann@sender.example
 size        4321 octets
 recipients  1: waits
@@ -95,7 +95,7 @@ dest.example, 1 recipient: waits; not tried yet, the first attempt has been due 
       `dest.example, 1 recipient: waits; tried once, the next attempt is due at 2026-01-15T12:15:01Z (in 5 min 1 s), given up after 2026-01-20T12:00:00Z (in 4 d 23 h).
   held by     a pause, until it is resumed: they move
   waits       bob@dest.example
-              mx1.dest.example[192.0.2.1]: certificate has expired (valid until Jan  1 00:00:00 2026 GMT, issued by CA, CERT_HAS_EXPIRED); also tried: mx9.elsewhere.example: mx-outside-policy (certificate-expired, 4.7.5)
+              mx1.dest.example[192.0.2.1]: certificate has expired (valid until Jan  1 00:00:00 2026 GMT, issued by CA, CERT_HAS_EXPIRED) (certificate-expired, 4.7.5); also tried: mx9.elsewhere.example: mx-outside-policy
               The MTA-STS policy of dest.example (mode enforce, id 20260101) asks for TLS with a valid certificate, at a host that it lists.
   attempt 1 at 2026-01-15T12:00:01Z (9 min 59 s ago)
     mx1.dest.example[192.0.2.1]
@@ -151,7 +151,7 @@ dest.example, 1 recipient: waits; not tried yet, the first attempt has been due 
       text(message),
       `message     01ARZ3NDEKTSV4RR
 received    2026-01-15T12:00:00Z, 10 min ago
-client      192.0.2.7 (app.sender.example), user shop, over TLS
+client      192.0.2.7 (HELO app.sender.example), user shop, over TLS
 sender      ann@sender.example
 size        4321 octets
 parameters  BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=order 17
@@ -238,10 +238,10 @@ other.example, 1 recipient: delivered; nothing is left to do.
       `dest.example, 1 recipient: bounced; nothing is left to do.
   bounced     bob@dest.example
               2026-01-15T12:00:01Z (9 min 59 s ago)
-              lifetime over; the last reason: mx1.dest.example[192.0.2.1]: certificate has expired (valid until Jan  1 00:00:00 2026 GMT, issued by CA, CERT_HAS_EXPIRED); also tried: mx9.elsewhere.example: mx-outside-policy (certificate-expired, 4.7.5)
+              lifetime over; the last reason: mx1.dest.example[192.0.2.1]: certificate has expired (valid until Jan  1 00:00:00 2026 GMT, issued by CA, CERT_HAS_EXPIRED) (certificate-expired, 4.7.5); also tried: mx9.elsewhere.example: mx-outside-policy
               The MTA-STS policy of dest.example (mode enforce, id 20260101) asks for TLS with a valid certificate, at a host that it lists.
   attempt 1 at 2026-01-15T12:00:01Z (9 min 59 s ago)
-    bounced: bob@dest.example: lifetime over; the last reason: mx1.dest.example[192.0.2.1]: certificate has expired (valid until Jan  1 00:00:00 2026 GMT, issued by CA, CERT_HAS_EXPIRED); also tried: mx9.elsewhere.example: mx-outside-policy (certificate-expired, 4.7.5)
+    bounced: bob@dest.example: lifetime over; the last reason: mx1.dest.example[192.0.2.1]: certificate has expired (valid until Jan  1 00:00:00 2026 GMT, issued by CA, CERT_HAS_EXPIRED) (certificate-expired, 4.7.5); also tried: mx9.elsewhere.example: mx-outside-policy
 reports     failed (dest.example): owed since 2026-01-15T12:00:01Z (9 min 59 s ago)`,
     );
   });
@@ -291,7 +291,7 @@ reports     failed (dest.example): owed since 2026-01-15T12:00:01Z (9 min 59 s a
       ended   connection refused (192.0.2.9:25) (connect-refused)
     mx1.dest.example[192.0.2.1]
       ended   said to EHLO: 421 4.3.2 closing
-    deferred: bob@dest.example (ehlo, 4.3.2)`,
+    deferred: bob@dest.example (the reply to EHLO, 4.3.2)`,
     );
   });
 });
