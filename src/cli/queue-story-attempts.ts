@@ -123,7 +123,8 @@ function resultLine(group: ResultGroup, sessions: readonly SessionStory[]): stri
     ({ end }) => end.kind !== 'transacted' && failure.text.startsWith(end.text),
   );
   if (!isTold) return `${head}: ${describeFailure(failure)}`;
-  const cause = failure.source === 'remote' ? `the reply ${whenSaid(failure.cause)}` : failure.cause;
+  const cause =
+    failure.source === 'remote' ? `the reply ${whenSaid(failure.cause)}` : failure.cause;
   return `${head} (${cause}, ${failure.status}${failure.expired ? ', lifetime over' : ''})`;
 }
 

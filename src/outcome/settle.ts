@@ -180,7 +180,10 @@ function recordFailure(diagnosis: Diagnosis): RecordedFailure {
   const { failure, host, address, status, causeClass, requirement } = diagnosis;
   const remote = failure.kind === 'reply';
   return {
-    text: oneLine(remote ? formatReply(failure.reply) : plainErrors(failure.detail)).slice(0, MAX_TEXT),
+    text: oneLine(remote ? formatReply(failure.reply) : plainErrors(failure.detail)).slice(
+      0,
+      MAX_TEXT,
+    ),
     source: remote ? 'remote' : 'local',
     cause: remote ? failure.stage : failure.cause,
     status,

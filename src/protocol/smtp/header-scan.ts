@@ -154,7 +154,8 @@ export class HeaderScanner {
   }
 
   #takeMessageId(octet: number): void {
-    if (this.#messageId && this.#messageId.length < 4 * MOST_MESSAGE_ID) this.#messageId.push(octet);
+    if (this.#messageId && this.#messageId.length < 4 * MOST_MESSAGE_ID)
+      this.#messageId.push(octet);
     else this.#matched = REST_OF_LINE;
   }
 
