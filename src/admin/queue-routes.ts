@@ -9,6 +9,7 @@
  */
 import { z } from 'zod';
 import { isMessageId } from '../mail/message-id.ts';
+import { CAUSE_CLASSES } from '../mail/outcome.ts';
 import { QUEUE_STATES, type QueueState } from '../queue/gates.ts';
 import { LONGEST_HOLD_REASON } from '../queue/hold-rules.ts';
 import type { QueueFilter } from '../queue/selection.ts';

@@ -52,9 +52,10 @@ ${NOTES}`,
 export const queueRelease: CliCommand = {
   usage: 'release [ids...]',
   summary: 'end holds',
-  options: COMMON(),
+  options: [...COMMON(), new Option('--force', 'with filters: also what other rules hold')],
   notes: `
-The filters with which mail was held end that rule, too; --all ends all of them.
+Filters end the rule that has exactly these, and the holds of single messages that fit; what another rule holds stays
+held, and is told. With ids, --all or --force mail goes whatever holds it; --all ends all rules, too.
 ${NOTES}`,
   run: (invocation) => run(invocation, 'release'),
 };
@@ -101,6 +102,7 @@ async function run(invocation: Invocation, action: string) {
     ...(typeof options['reason'] === 'string' ? { reason: options['reason'] } : {}),
     ...(span === undefined ? {} : { expires: new Date(Date.now() + span).toISOString() }),
     ...(options['onlyQueued'] === true ? { onlyQueued: true } : {}),
+    ...(options['force'] === true && ids.length === 0 && !isAll ? { force: true } : {}),
   };
   const answer = await act(requireDataDir(invocation), action, body);
   if (invocation.json) printJson({ ok: true, ...answer });
@@ -120,10 +122,11 @@ const DONE: Readonly<Record<string, readonly [string, string]>> = {
 
 function tell(answer: ActionAnswer): void {
   const { action, dryRun, matched, touched, underWay, closed } = answer;
-  const { recipients, failed, rule, rulesLeft, notQueued = [], nullSender } = answer;
+  const { recipients, failed, rule, notQueued = [], nullSender } = answer;
+  const { held, rulesLeft = [], closedBy = [] } = answer;
   const words = DONE[action]?.[dryRun ? 1 : 0] ?? action;
   const whom = recipients === undefined ? '' : ` (${counted(recipients, 'recipient')})`;
-  if (matched > 0) print(`${touched} of ${deliveries(matched)} ${words}${whom}`);
+  if (matched > 0) print(`${touched - (closed ?? 0)} of ${deliveries(matched)} ${words}${whom}`);
   else if (notQueued.length === 0 && rule === undefined) printError('nothing is queued that fits');
   tellGone(notQueued);
   if (nullSender)
@@ -133,18 +136,19 @@ function tell(answer: ActionAnswer): void {
     printError(`${isOr(underWay)} being attempted${action === 'retry' ? '' : later}`);
   }
   if (failed) printError(`${failed} could not be ${words}, and waits as before: see the log`);
-  if (closed) {
-    const whose = closed === 1 ? 'waits on: its' : 'wait on: their';
-    printError(
-      `${closed} ${whose} destination is paused, its rate is reached, or its hosts are away`,
-    );
+  if (closed) printError(`${counted(closed, 'delivery', 'deliveries')} waiting on:`);
+  for (const reason of closedBy) printError(`  ${printable(reason)}`);
+  if (rule !== undefined) printError(`rule ${describeRule(answer)}: ${printable(rule)}`);
+  if (held && (action === 'retry' || action === 'release')) {
+    const by = rulesLeft.length > 0 ? `, by: ${rulesLeft.map(printable).join('; ')}` : '';
+    printError(`${isOr(held)} held${action === 'release' ? ' still' : ''}${by}`);
   }
-  if (rule !== undefined) {
-    const what =
-      action === 'release' ? 'ended' : dryRun ? 'would hold from now on' : 'holds from now on';
-    printError(`rule ${what}: ${printable(rule)}`);
-  }
-  for (const left of rulesLeft ?? []) printError(`still held by a rule: ${printable(left)}`);
+}
+
+function describeRule({ action, dryRun, ruleChanged }: ActionAnswer): string {
+  if (action === 'release') return dryRun ? 'would be ended' : 'ended';
+  if (ruleChanged) return dryRun ? 'would be changed' : 'changed';
+  return dryRun ? 'would hold from now on' : 'holds from now on';
 }
 
 const isOr = (count: number) => `${count} ${count === 1 ? 'is' : 'are'}`;

@@ -36,6 +36,7 @@ const destinationSchema = z.looseObject({
   counts: countsSchema,
   oldest: z.string(),
   nextAttempt: z.string().optional(),
+  cause: z.string().optional(),
   closedBy: z.array(barrierSchema),
 });
 type Destination = z.infer<typeof destinationSchema>;
@@ -67,7 +68,10 @@ const actionSchema = z.looseObject({
   notQueued: z.array(z.string()).optional(),
   nullSender: z.number().optional(),
   rule: z.string().optional(),
+  ruleChanged: z.boolean().optional(),
+  held: z.number().optional(),
   rulesLeft: z.array(z.string()).optional(),
+  closedBy: z.array(z.string()).optional(),
 });
 export type ActionAnswer = z.infer<typeof actionSchema>;
 

@@ -13,8 +13,10 @@ import { printable } from './terminal.ts';
 
 export interface StoryView {
   readonly nowMs: number;
-  /** What holds a destination now, besides its schedule: a line each. */
-  readonly heldBy?: (destination: string) => readonly string[];
+  /** In which state of the queue a destination's delivery is. */
+  readonly stateOf?: (destination: string) => string | undefined;
+  /** What is in its way now: a line each. */
+  readonly waitsFor?: (destination: string) => readonly string[];
 }
 
 const LABEL_WIDTH = 12;
@@ -141,7 +143,8 @@ function destinationLines(story: DestinationStory, view: StoryView): readonly st
   const attempts = attemptLines(history, view.nowMs);
   return [
     `${nameOf(story)}: ${stateOf(story, view.nowMs)}`,
-    ...row('held by', view.heldBy?.(story.destination) ?? [], '  '),
+    ...row('state', [view.stateOf?.(story.destination) ?? []].flat(), '  '),
+    ...row('because', view.waitsFor?.(story.destination) ?? [], '  '),
     ...recipients.flatMap((group) => fateLines(group, view.nowMs)),
     ...(recipientsLeftOut === undefined
       ? []
@@ -162,7 +165,11 @@ function nameOf({ destination, counts }: DestinationStory): string {
 /** How things stand, in one sentence. */
 function stateOf(story: DestinationStory, nowMs: number): string {
   const { counts, nextAttempt, expires } = story;
-  if (nextAttempt === undefined) return `${fatesIn(counts)}; nothing is left to do.`;
+  if (counts.waiting === 0) return `${fatesIn(counts)}; nothing is left to do.`;
+  if (nextAttempt === undefined) {
+    const tried = story.attempts > 0 ? `tried ${timesOf(story.attempts)}` : 'not tried yet';
+    return `${fatesIn(counts)}; ${tried}.`;
+  }
   const isLast = expires !== undefined && Date.parse(nextAttempt) >= Date.parse(expires);
   const isDue = secondsFrom(nextAttempt, nowMs) >= 0;
   const due = `${isDue ? 'has been due since' : 'is due at'} ${when(nextAttempt, nowMs)}`;

@@ -55,20 +55,23 @@ ${LIST_EXIT_CODES}`,
 
 const SUMMARY_HEADING = [
   ...['DESTINATION', 'ALL', 'ACTIVE', 'DUE', 'PARKED', 'DELAYED', 'HELD', 'OLDEST', 'NEXT'],
-  'CLOSED BY',
+  ...['FAILURES', 'CLOSED BY'],
 ];
 
 function printSummary(summary: Summary): void {
   const { destinations, destinationCount } = summary;
   const now = Date.now();
-  const rows = destinations.map(({ domain, total, counts, oldest, nextAttempt, closedBy }) => [
-    domain,
-    `${total}`,
-    ...['active', 'due', 'parked', 'delayed', 'held'].map((state) => `${counts[state] ?? 0}`),
-    formatSpan((now - Date.parse(oldest)) / 1000),
-    nextAttempt === undefined ? '-' : fromNow(nextAttempt, now),
-    closedBy.map(({ text }) => text).join(' ') || '-',
-  ]);
+  const rows = destinations.map(
+    ({ domain, total, counts, oldest, nextAttempt, cause, closedBy }) => [
+      domain,
+      `${total}`,
+      ...['active', 'due', 'parked', 'delayed', 'held'].map((state) => `${counts[state] ?? 0}`),
+      formatSpan((now - Date.parse(oldest)) / 1000),
+      nextAttempt === undefined ? '-' : fromNow(nextAttempt, now),
+      cause ?? '-',
+      closedBy.map(({ text }) => text).join(' ') || '-',
+    ],
+  );
   print(formatTable(SUMMARY_HEADING, rows));
   const more = destinationCount - destinations.length;
   const [messages, to] = [
@@ -109,16 +112,15 @@ export function listRow(row: Row, now: number, isScreen: boolean): readonly stri
   const more = recipientCount - named.length;
   const rest = more > 0 ? (isScreen ? ` +${more}` : ` and ${more} more`) : '';
   const span = isScreen ? briefSpan : formatSpan;
-  const isTime = state === 'delayed' && nextAttempt !== undefined;
   return [
     id,
     state,
     span((now - Date.parse(received)) / 1000),
     `${attempts}`,
-    isTime ? fromNow(nextAttempt, now, span) : '-',
+    nextAttempt === undefined ? '-' : fromNow(nextAttempt, now, span),
     sender === '' ? '<>' : sender,
     named.join(',') + rest,
-    row.lastFailure ?? row.waitsFor ?? '-',
+    whyOf(row),
   ];
 }
 
@@ -154,11 +156,19 @@ Exit codes:
   },
 };
 
+/** What is in its way, and what the last attempt came to: that first where the time of the next one is all it waits for. */
+function whyOf({ state, waitsFor, lastFailure }: Row): string {
+  if (state === 'delayed') return lastFailure ?? waitsFor ?? '-';
+  const last = lastFailure === undefined ? '' : ` Last attempt: ${lastFailure}`;
+  return `${waitsFor ?? 'It is being attempted.'}${last}`;
+}
+
 /** The story, and beside each destination what holds it now. */
 function textOf(message: MessageView): string {
   return formatStory(message, {
     nowMs: Date.now(),
-    heldBy: (destination) => {
+    stateOf: (destination) => message.now.find((one) => one.destination === destination)?.state,
+    waitsFor: (destination) => {
       const now = message.now.find((one) => one.destination === destination);
       if (!now) return [];
       const { override, waitsFor } = now;

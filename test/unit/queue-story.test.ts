@@ -91,9 +91,9 @@ dest.example, 1 recipient: waits; not tried yet, the first attempt has been due 
   test('of one that a policy holds back at both hosts, and a pause', () => {
     const held = messageWith({}, failedFor([0], HELD, { sessions: BREACHES }));
     assert.equal(
-      body(held, { heldBy: () => ['a pause, until it is resumed: they move'] }),
+      body(held, { waitsFor: () => ['a pause, until it is resumed: they move'] }),
       `dest.example, 1 recipient: waits; tried once, the next attempt is due at 2026-01-15T12:15:01Z (in 5 min 1 s), given up after 2026-01-20T12:00:00Z (in 4 d 23 h).
-  held by     a pause, until it is resumed: they move
+  because     a pause, until it is resumed: they move
   waits       bob@dest.example
               mx1.dest.example[192.0.2.1]: certificate has expired (valid until Jan  1 00:00:00 2026 GMT, issued by CA, CERT_HAS_EXPIRED) (certificate-expired, 4.7.5); also tried: mx9.elsewhere.example: mx-outside-policy
               The MTA-STS policy of dest.example (mode enforce, id 20260101) asks for TLS with a valid certificate, at a host that it lists.
@@ -330,7 +330,7 @@ describe('the text', () => {
         const session = { ...GOOD, host: three, end: { kind: 'transacted', reply: one } } as const;
         const failed = failedFor([0], { ...GREY, text: two }, { sessions: [session] });
         const envelope = { reversePath: three, recipients, client, envid: one };
-        const lines = text(messageWith(envelope, failed), { heldBy: () => [two] }).split('\n');
+        const lines = text(messageWith(envelope, failed), { waitsFor: () => [two] }).split('\n');
         assert.ok(lines.every((line) => !/[\p{Cc}\p{Cf}]/u.test(line)));
         assert.ok(lines.length < 30);
       }),
