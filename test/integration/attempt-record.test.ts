@@ -103,7 +103,7 @@ describe('the record of an attempt', () => {
     assert.deepEqual(JSON.parse(JSON.stringify(story)), story);
     const text = formatStory(story, { nowMs: Date.now() });
     const told = [
-      /^client {6}127\.0\.0\.1 \(client\.example\.net\), in clear text$/m,
+      /^client {6}127\.0\.0\.1 \(HELO client\.example\.net\), in clear text$/m,
       /^recipients {2}3: 2 wait, 1 delivered$/m,
       /^grey\.test, 2 recipients: all wait; tried once, the next attempt is due at \S+Z \(in /m,
       /^ {2}wait {8}a@grey\.test, b@grey\.test\n +mx2\.grey\.test\[[\d.]+\] said to RCPT: 451 4\.7\.1 Grey/m,
