@@ -160,16 +160,16 @@ describe('the list on screen', () => {
 
   test('aligned and cut on a terminal, whole and with tabs elsewhere', () => {
     const rows = [
-      ['a', 'x'.repeat(60)],
+      ['a', 'x'.repeat(80)],
       ['longer', 'bad\u001b[2J\tthing'],
     ];
     assert.equal(
-      formatTable(['NAME', 'WHY'], rows, { isTTY: true, columns: 40 }),
-      `NAME    WHY\na       ${'x'.repeat(31)}…\nlonger  bad\ufffd[2J\ufffdthing`,
+      formatTable(['NAME', 'WHY'], rows, { isTTY: true, columns: 70 }),
+      `NAME    WHY\na       ${'x'.repeat(61)}…\nlonger  bad\ufffd[2J\ufffdthing`,
     );
     assert.equal(
       formatTable(['NAME', 'WHY'], rows, { isTTY: false }),
-      `a\t${'x'.repeat(60)}\nlonger\tbad\ufffd[2J\ufffdthing`,
+      `a\t${'x'.repeat(80)}\nlonger\tbad\ufffd[2J\ufffdthing`,
     );
   });
 });
