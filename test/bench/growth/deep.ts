@@ -4,7 +4,8 @@
  * how long the relay takes to come back with the deepest one, after a stop and after SIGKILL.
  *
  * Beside it runs another relay that has the first of the depths all the time. Their rounds alternate,
- * and each ratio is one of the same minutes: a host that gets slower or faster meanwhile does it to both.
+ * single messages one by one, and each ratio is one of the same minutes: a host that gets slower or
+ * faster meanwhile does it to both.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inject } from '../measure/injector.ts';
@@ -15,7 +16,7 @@ import { type RestartTimes, type Running, withRunning } from '../running.ts';
 import type { Scenario } from '../scenarios.ts';
 import { addBacklog, allWaiting, backlogScenario } from './backlog.ts';
 import type { GrowthSite, GrowthTable } from './growth.ts';
-import { latencies, measureRates, type Rates, share } from './rates.ts';
+import { alternate, measureRates, type Rates, share, timeThrough } from './rates.ts';
 
 const MESSAGES = 5000;
 const SINGLE_MESSAGES = 200;
@@ -71,8 +72,7 @@ async function measureDepths(site: GrowthSite, pair: Pair): Promise<readonly Mea
     await sleep(SETTLE_MS);
     const rounds: { deep: Round; beside: Round }[] = [];
     for (let n = 0; n < settings.rounds; n += 1) {
-      const beside = await measureRound(site, pair.beside, pair.scenario);
-      rounds.push({ beside, deep: await measureRound(site, pair.deep, pair.scenario) });
+      rounds.push(await measureRound(site, pair));
     }
     const one = {
       deep: figuresOf(
@@ -104,15 +104,20 @@ interface Round {
 
 async function measureRound(
   site: GrowthSite,
-  running: Running,
-  scenario: Scenario,
-): Promise<Round> {
-  const found = await rates(site, running, scenario);
-  const single = { ...injection({ bench: site.bench, scenario }, running.port), messages: 1 };
-  const through = await latencies(running.sink, SINGLE_MESSAGES, () =>
-    inject({ ...single, sessions: 1 }),
-  );
-  return { rates: found, through };
+  { deep, beside, scenario }: Pair,
+): Promise<{ readonly deep: Round; readonly beside: Round }> {
+  const besideRates = await rates(site, beside, scenario);
+  const deepRates = await rates(site, deep, scenario);
+  const single = { ...injection({ bench: site.bench, scenario }, 0), messages: 1, sessions: 1 };
+  const sendTo =
+    ({ sink, port }: Running) =>
+    () =>
+      timeThrough(sink, () => inject({ ...single, port }));
+  const [besideTimes, deepTimes] = await alternate(SINGLE_MESSAGES, sendTo(beside), sendTo(deep));
+  return {
+    beside: { rates: besideRates, through: besideTimes },
+    deep: { rates: deepRates, through: deepTimes },
+  };
 }
 
 function figuresOf(

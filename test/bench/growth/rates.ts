@@ -38,20 +38,31 @@ export async function measureRates(running: Running, injection: Injection): Prom
   };
 }
 
-/** From the connection of the client to the sink, for `count` single messages, ascending. */
-export async function latencies(
+/** How long one message takes from the connection of the client to the sink, in milliseconds. */
+export async function timeThrough(
   sink: Sink,
-  count: number,
   injectOne: () => Promise<InjectionResult>,
-): Promise<readonly number[]> {
-  const times: number[] = [];
+): Promise<number> {
+  const before = sink.stats().messages;
+  const { startMs } = await injectOne();
+  await arrived(sink, before + 1);
+  return sink.stats().lastMs - startMs;
+}
+
+/** What two measure, `count` times each and in turn; ascending. */
+export async function alternate(
+  count: number,
+  one: () => Promise<number>,
+  other: () => Promise<number>,
+): Promise<readonly [readonly number[], readonly number[]]> {
+  const ones: number[] = [];
+  const others: number[] = [];
   for (let n = 0; n < count; n += 1) {
-    const before = sink.stats().messages;
-    const { startMs } = await injectOne();
-    await arrived(sink, before + 1);
-    times.push(sink.stats().lastMs - startMs);
+    ones.push(await one());
+    others.push(await other());
   }
-  return times.sort((a, b) => a - b);
+  const ascending = (times: number[]) => times.sort((a, b) => a - b);
+  return [ascending(ones), ascending(others)];
 }
 
 /** The value that `part` (0 to 1) of these, ascending, do not exceed. */
