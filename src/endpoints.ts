@@ -12,6 +12,7 @@ import { createHttpServer, type HttpApi, type Readiness } from './admin/http.ts'
 import type { OverrideAdmin, OverrideView } from './admin/overrides.ts';
 import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.ts';
 import type { QueueAdmin } from './admin/queue.ts';
+import type { ReloadResult } from './admin/relay-routes.ts';
 import type { RelayStatus } from './admin/status.ts';
 import { isLoopback } from './config/checks.ts';
 import type { Settings } from './config/settings.ts';
@@ -36,7 +37,7 @@ export interface EndpointParts {
   readonly frontDoor: Door;
   /** For HTTPS. */
   readonly certificate: PemPair | undefined;
-  readonly policies: PolicyCacheParts;
+  readonly policies: Omit<PolicyCacheParts, 'audit'>;
   readonly metrics: Metrics;
   readonly log: Log;
   readonly overrides: OverrideAdmin;
@@ -44,9 +45,7 @@ export interface EndpointParts {
   readonly domains: DomainAdmin;
   readonly queue: QueueAdmin;
   readonly tokenEvents: TokenEvents;
-  readonly reload: () => Promise<
-    { readonly ok: true } | { readonly ok: false; readonly problems: readonly string[] }
-  >;
+  readonly reload: () => Promise<ReloadResult>;
 }
 
 export interface Endpoints {
@@ -99,12 +98,25 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
 
 function apiParts(parts: EndpointParts): ApiParts {
   const startedAt = performance.now();
-  const { overrides, domains, queue, audit, reload } = parts;
+  const { overrides, domains, queue, audit } = parts;
   return {
-    relay: { status: () => status(parts, startedAt), reload },
-    policies: createPolicyAdmin(parts.policies),
+    relay: {
+      status: () => status(parts, startedAt),
+      reload: (actor) => reloadNoted(parts, actor),
+    },
+    policies: createPolicyAdmin({ ...parts.policies, audit }),
     ...{ overrides, domains, queue, audit },
   };
+}
+
+/** Who put which configuration into force is in the audit log, like every other change. */
+async function reloadNoted({ audit, reload }: EndpointParts, actor: string): Promise<ReloadResult> {
+  const noted = { actor, action: 'relay.reload', target: 'configuration' };
+  const made = await audit.during(noted, async () => {
+    const result = await reload();
+    return { ok: result.ok, error: result.ok ? '' : result.problems.join('; '), result };
+  });
+  return made.result;
 }
 
 /** A token that crosses a network in clear text is everybody's. */
@@ -144,7 +156,10 @@ function setQueueGauges(metrics: Metrics, engine: Engine): void {
   metrics.queueOldestDeliverable.set(oldestDueSeconds);
 }
 
-function setPolicyGauges(metrics: Metrics, { refresher }: PolicyCacheParts): void {
+function setPolicyGauges(
+  metrics: Metrics,
+  { refresher }: Pick<PolicyCacheParts, 'refresher'>,
+): void {
   for (const [mode, count] of Object.entries(refresher.counts())) {
     metrics.mtastsCacheEntries.set({ mode }, count);
   }

@@ -35,7 +35,7 @@ type Noted = Omit<AuditEntry, 'at' | 'id' | 'result'>;
 /** What became of an action. `failed`: a part of it that the disk did not take. */
 type Made =
   | { readonly ok: true; readonly failed?: number }
-  | { readonly ok: false; readonly error: string };
+  | { readonly ok: boolean; readonly error: string; readonly failed?: never };
 
 /** All that is said has to be true of an entry; in the first three `*` stands for any characters. */
 export interface AuditFilter {

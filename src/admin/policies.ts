@@ -93,9 +93,9 @@ export interface PolicyAdmin {
   /** Undefined: nothing is known. Rejects with UnreadableEntryError. */
   show(domain: DomainName): Promise<PolicyView | undefined>;
   /** Look up and fetch now, whatever failed just before; a failure is a value and loses nothing. */
-  refresh(domain: DomainName, signal: AbortSignal): Promise<RefreshAnswer>;
+  refresh(domain: DomainName, actor: string, signal: AbortSignal): Promise<RefreshAnswer>;
   /** Whether there was something to forget. */
-  forget(domain: DomainName): Promise<boolean>;
+  forget(domain: DomainName, actor: string): Promise<boolean>;
 }
 
 /**

@@ -1,5 +1,6 @@
 /**
- * The policy cache of the running relay behind the PolicyAdmin port.
+ * The policy cache of the running relay behind the PolicyAdmin port. What an administrator changes
+ * is in the audit log.
  */
 import type { Clock } from '../platform/clock.ts';
 import type { LiveRecord } from '../policy/sts-live.ts';
@@ -8,6 +9,7 @@ import type { StsRefresher } from '../policy/sts-refresher.ts';
 import type { StsStore } from '../policy/sts-store.ts';
 import type { DomainName } from '../protocol/domain.ts';
 import type { PolicyEvents } from '../telemetry/policy-events.ts';
+import type { AuditLog } from './audit.ts';
 import { type PolicyAdmin, type PolicyView, type RefreshAnswer, viewOf } from './policies.ts';
 
 export interface PolicyCacheParts {
@@ -16,10 +18,11 @@ export interface PolicyCacheParts {
   readonly refresh: (domain: DomainName, signal: AbortSignal) => Promise<RefreshResult>;
   readonly clock: Clock;
   readonly events: PolicyEvents;
+  readonly audit: Pick<AuditLog, 'during'>;
 }
 
 export function createPolicyAdmin(parts: PolicyCacheParts): PolicyAdmin {
-  const { store, refresher, refresh, clock, events } = parts;
+  const { store, refresher, refresh, clock, events, audit } = parts;
 
   async function show(domain: DomainName): Promise<PolicyView | undefined> {
     const entry = await store.get(domain);
@@ -39,16 +42,26 @@ export function createPolicyAdmin(parts: PolicyCacheParts): PolicyAdmin {
       }
     },
     show,
-    async refresh(domain, signal) {
-      const before = await store.get(domain).catch(() => undefined);
-      const result = await refresh(domain, signal);
-      const view = await show(domain);
-      return { ...answerTo(result, before?.kept === undefined), ...(view ? { view } : {}) };
+    async refresh(domain, actor, signal) {
+      const noted = { actor, action: 'policy.refresh', target: domain };
+      const work = async () => {
+        const before = await store.get(domain).catch(() => undefined);
+        const result = await refresh(domain, signal);
+        const view = await show(domain);
+        const answer = { ...answerTo(result, before?.kept === undefined), ...(view && { view }) };
+        return { ok: answer.ok, error: answer.text, answer };
+      };
+      const made = await audit.during(noted, work, ({ answer }) => ({ outcome: answer.text }));
+      return made.answer;
     },
-    async forget(domain) {
-      const wasKnown = await store.forget(domain, { shared: true });
-      if (wasKnown) events.forgotten(domain, 'admin');
-      return wasKnown;
+    async forget(domain, actor) {
+      const noted = { actor, action: 'policy.forget', target: domain };
+      const made = await audit.during(noted, async () => {
+        const wasKnown = await store.forget(domain, { shared: true });
+        if (wasKnown) events.forgotten(domain, 'admin');
+        return { ok: wasKnown, error: 'nothing is known about it' };
+      });
+      return made.ok;
     },
   };
 }

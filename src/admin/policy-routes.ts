@@ -167,15 +167,15 @@ export function addPolicyRoutes(api: Api, policies: PolicyAdmin): void {
     if (found === undefined) throw nothingKnown(domain);
     return found;
   });
-  api.delete('/policies/:domain', { schema: forget }, async ({ params: { domain } }) => {
-    if (!(await policies.forget(domain))) throw nothingKnown(domain);
+  api.delete('/policies/:domain', { schema: forget }, async ({ params: { domain }, actor }) => {
+    if (!(await policies.forget(domain, actor))) throw nothingKnown(domain);
     return { domain, forgotten: true as const };
   });
   const slow = { schema: refresh, handlerTimeout: REFRESH_TIMEOUT_MS };
   api.post('/policies/:domain/refresh', slow, async (request, reply) => {
     // Nothing is said on the connection meanwhile, for longer than others may be silent.
     request.socket.setTimeout(REFRESH_TIMEOUT_MS);
-    const made = await policies.refresh(request.params.domain, request.signal);
+    const made = await policies.refresh(request.params.domain, request.actor, request.signal);
     reply.code(made.ok ? 200 : 422);
     return made;
   });

@@ -15,7 +15,7 @@ export type ReloadResult =
 
 export interface RelayAdmin {
   readonly status: () => Promise<RelayStatus>;
-  readonly reload: () => Promise<ReloadResult>;
+  readonly reload: (actor: string) => Promise<ReloadResult>;
 }
 
 const listener = z.object({
@@ -83,8 +83,8 @@ const change = {
 /** Add the routes to `api`. */
 export function addRelayRoutes(api: Api, relay: RelayAdmin): void {
   api.get('/status', { schema: ask }, () => relay.status());
-  api.post('/reload', { schema: change }, async (_request, reply) => {
-    const result = await relay.reload();
+  api.post('/reload', { schema: change }, async ({ actor }, reply) => {
+    const result = await relay.reload(actor);
     reply.code(result.ok ? 200 : 422);
     return result;
   });

@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import type { AuditEntry } from '../../src/admin/audit.ts';
 import type { PolicyListing, PolicyView } from '../../src/admin/policies.ts';
 import { runStsrelay } from '../support/cli.ts';
 import { type PretendDomain, policyText } from '../support/pretend-internet.ts';
@@ -191,6 +192,28 @@ describe('stsrelay policy', { skip: redisMissing }, () => {
     assert.deepEqual(await deliveredUnder(), ['3', 'enforce']);
     const { policy: kept, suspicions } = await known();
     assert.deepEqual([kept?.id, kept?.source, suspicions], ['3', 'fetch', []]);
+  });
+
+  test('who had a policy refreshed or forgotten, and what came of it, is in the audit log', async () => {
+    const audited = async (...args: string[]) => {
+      const { stdout } = await runStsrelay(
+        ['audit', '--json', '--target', NAME, ...args].concat('--config', world.relay.configFile),
+      );
+      return JSON.parse(stdout) as AuditEntry[];
+    };
+    const forgotten = await audited('--action', 'policy.forget');
+    // The newest first: an action is noted before it is made, and again when it came to nothing.
+    assert.deepEqual(
+      forgotten.map(({ result, facts }) => [result, facts?.['error']]),
+      [
+        ['failed', 'nothing is known about it'],
+        [undefined, undefined],
+        [undefined, undefined],
+      ],
+    );
+    const [refreshed] = await audited('--action', 'policy.refresh', '--limit', '1');
+    assert.match(refreshed?.actor ?? '', /uid/);
+    assert.match(JSON.stringify(refreshed?.facts), /(new|changed|unchanged): mode \w+, id/);
   });
 
   test('2 for what is no domain', async () => {

@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import type { AuditEntry } from '../../src/admin/audit.ts';
 import { runStsrelay } from '../support/cli.ts';
 import { freePort } from '../support/free-port.ts';
 import { type PretendInternet, startPretendInternet } from '../support/pretend-internet.ts';
@@ -188,6 +189,24 @@ describe('stsrelay reload', () => {
     const json = await stsrelay('reload', '--json');
     assert.equal(json.code, 0);
     assert.equal((JSON.parse(json.stdout) as { ok: boolean }).ok, true);
+  });
+
+  test('is in the audit log, refused or not', async () => {
+    relay.changeSettings({ limits: { messageSize: 'nonsense' } });
+    const { code, stderr } = await stsrelay('reload');
+    relay.changeSettings(BASE);
+    assert.notEqual(code, 0, stderr);
+    const { stdout } = await stsrelay(
+      'audit',
+      '--json',
+      '--action',
+      'relay.reload',
+      '--limit',
+      '2',
+    );
+    const [refused, asked] = JSON.parse(stdout) as AuditEntry[];
+    assert.deepEqual([refused?.result, asked?.result], ['failed', undefined]);
+    assert.match(String(refused?.facts?.['error']), /messageSize/);
   });
 });
 

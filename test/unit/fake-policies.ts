@@ -80,7 +80,7 @@ export class FakePolicies implements PolicyAdmin {
   async show(name: DomainName): Promise<PolicyView | undefined> {
     return this.views.get(name);
   }
-  refresh(name: DomainName, signal: AbortSignal): Promise<RefreshAnswer> {
+  refresh(name: DomainName, _actor: string, signal: AbortSignal): Promise<RefreshAnswer> {
     return this.refreshing(name, signal);
   }
   async forget(name: DomainName): Promise<boolean> {

@@ -32,7 +32,7 @@ before(async () => {
       policies: {
         list: (from, isMeant) => policies.list(from, isMeant),
         show: (name) => policies.show(name),
-        refresh: (name, signal) => policies.refresh(name, signal),
+        refresh: (...wish) => policies.refresh(...wish),
         forget: (name) => policies.forget(name),
       },
     },
