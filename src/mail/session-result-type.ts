@@ -18,20 +18,36 @@ export type SessionResultType =
   /** An administrator wants no TLS there. */
   | 'clear-text';
 
+/** Why the TLS of a session was not what it should have been. */
+export interface TlsFault {
+  readonly cause: TlsFailureCause;
+  /** For people, one line. */
+  readonly detail: string;
+}
+
 /** The result of a session or of a skipped candidate; undefined when it did not come to TLS at all. */
 export function sessionResultType(result: SessionResult): SessionResultType | undefined {
-  const { requirement, tls, clearTextBecause } = result.facts;
+  const outcome = sessionTlsOutcome(result);
+  return typeof outcome === 'object' ? tlsResultType(outcome.cause) : outcome;
+}
+
+/** The same, with the fault itself. */
+export function sessionTlsOutcome(
+  result: SessionResult,
+): TlsFault | 'successful' | 'clear-text' | undefined {
+  const { candidate, requirement, tls, clearTextBecause } = result.facts;
   const { level, source } = requirement;
-  if (result.kind === 'ended-early' && isTlsFailure(result.failure)) {
-    return tlsResultType(result.failure.cause);
-  }
+  if (result.kind === 'ended-early' && isTlsFailure(result.failure)) return result.failure;
   if (level === 'none' && !tls) return result.kind === 'transacted' ? 'clear-text' : undefined;
   if (!tls && !clearTextBecause) return undefined;
   const isUnderSts = source.kind === 'mta-sts';
-  if (isUnderSts && !source.listed) return tlsResultType('mx-outside-policy');
-  if (clearTextBecause) return tlsResultType(clearTextBecause.cause);
+  if (isUnderSts && !source.listed) {
+    const detail = `the policy does not list ${candidate.host ?? candidate.address}`;
+    return { cause: 'mx-outside-policy', detail };
+  }
+  if (clearTextBecause) return clearTextBecause;
   const verdict = tls?.verdict;
-  return isUnderSts && verdict?.verified === false ? tlsResultType(verdict.cause) : 'successful';
+  return isUnderSts && verdict?.verified === false ? verdict : 'successful';
 }
 
 const TLS_CAUSES: Readonly<Record<TlsFailureCause, true>> = {

@@ -20,12 +20,25 @@ export type FetchResult =
       /** When it was asked for: what came later is not newer for having taken long. */
       readonly requestedAtMs: number;
     }
-  | {
-      readonly kind: 'failed';
-      /** RFC 8460 §4.3.2.2. */
-      readonly resultType: ResultType;
-      readonly reason: string;
-    };
+  | FailedFetch;
+
+export interface FailedFetch {
+  readonly kind: 'failed';
+  /** RFC 8460 §4.3.2.2. */
+  readonly resultType: ResultType;
+  readonly reason: string;
+  /** With `sts-policy-invalid`: the text that was no policy, by line. */
+  readonly lines?: readonly string[];
+}
+
+/** A policy was announced and could not be had: what the TLS report says about it. */
+export interface PolicyFailure {
+  readonly domain: DomainName;
+  /** The same object for all who shared the fetch. */
+  readonly fetched: FailedFetch;
+  /** The older policy that stays. */
+  readonly inForce: StsPolicy | undefined;
+}
 
 /**
  * Fetch the policy that the record with `id` announced. Those who want the same share a fetch; one
@@ -71,9 +84,10 @@ export async function fetchPolicy(
   const verdict = judgeFetchResponse(result);
   if (verdict.ok) return { kind: 'fetched', policy: verdict.policy, requestedAtMs };
   const resultType = verdict.reason === 'syntax' ? 'sts-policy-invalid' : 'sts-policy-fetch-error';
-  return failed(resultType, verdict.detail);
+  const { detail, lines } = verdict;
+  return { ...failed(resultType, detail), ...(lines.length > 0 ? { lines } : {}) };
 }
 
-function failed(resultType: ResultType, reason: string): FetchResult {
+function failed(resultType: ResultType, reason: string): FailedFetch {
   return { kind: 'failed', resultType, reason };
 }

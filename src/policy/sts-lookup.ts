@@ -14,7 +14,7 @@ import type { PolicyEvents } from '../telemetry/policy-events.ts';
 import type { DowngradeDetector } from './downgrade-detector.ts';
 import { isPaused } from './fetch-pause.ts';
 import { type KeptPolicy, policyInForce, type StsEntry } from './sts-entry.ts';
-import type { StsFetch } from './sts-fetch.ts';
+import type { PolicyFailure, StsFetch } from './sts-fetch.ts';
 import { type LiveRecord, readLiveRecord } from './sts-live.ts';
 import type { StsStore } from './sts-store.ts';
 
@@ -32,6 +32,8 @@ export interface StsLookupParts {
   readonly clock: Clock;
   readonly events: PolicyEvents;
   readonly detector: Pick<DowngradeDetector, 'suspect'>;
+  /** For the TLS report. */
+  readonly onPolicyFailure?: ((failure: PolicyFailure) => void) | undefined;
   readonly dnsFailureGraceMs: () => number;
   /**
    * DNS failures further apart than this do not belong to one spell: in between it may have worked.
@@ -181,9 +183,10 @@ async function withRecord(
     return inForce(policyInForce(now, atMs));
   }
   if (signal.aborted) return kept ? inForce(kept) : { kind: 'unknown', reason: fetched.reason };
-  events.fetchFailed(domain, { id, ...fetched, inForce: kept?.policy.mode });
+  const { kind, reason, resultType } = fetched;
+  events.fetchFailed(domain, { id, kind, resultType, reason, inForce: kept?.policy.mode });
+  parts.onPolicyFailure?.({ domain, fetched, inForce: kept?.policy });
   if (kept?.policy.mode === 'enforce') detector.suspect(domain, 'fetch-failed', fetched.reason);
-  const { reason, resultType } = fetched;
   const noting = store.noteFailedFetch(domain, { id, atMs, reason, resultType });
   if (known.kind === 'unreadable') {
     await noting.catch(() => {}); // the disk said so before

@@ -12,7 +12,7 @@ import type { PolicyEvents, RefreshCause } from '../telemetry/policy-events.ts';
 import type { DowngradeDetector } from './downgrade-detector.ts';
 import { isPaused } from './fetch-pause.ts';
 import { type KeptPolicy, policyInForce, type StsEntry } from './sts-entry.ts';
-import type { FetchResult, StsFetch } from './sts-fetch.ts';
+import type { FetchResult, PolicyFailure, StsFetch } from './sts-fetch.ts';
 import { type LiveRecord, readLiveRecord } from './sts-live.ts';
 import { tellRecordGone } from './sts-lookup.ts';
 import type { StsStore } from './sts-store.ts';
@@ -24,6 +24,8 @@ export interface StsRefreshParts {
   readonly clock: Clock;
   readonly events: PolicyEvents;
   readonly detector: Pick<DowngradeDetector, 'suspect'>;
+  /** For the TLS report. */
+  readonly onPolicyFailure?: ((failure: PolicyFailure) => void) | undefined;
 }
 
 /** `live` is what DNS said; undefined when it was not asked. */
@@ -97,8 +99,9 @@ type Settled =
 async function settle(
   domain: DomainName,
   { fetched, id, kept }: { fetched: FetchResult; id: string; kept: KeptPolicy | undefined },
-  { cause, store, clock, events, detector }: StsRefreshParts & { cause: RefreshCause },
+  parts: StsRefreshParts & { cause: RefreshCause },
 ): Promise<Settled> {
+  const { cause, store, clock, events, detector } = parts;
   const atMs = clock.now();
   if (fetched.kind === 'fetched') {
     const { policy, requestedAtMs } = fetched;
@@ -111,6 +114,7 @@ async function settle(
   }
   const { reason, resultType } = fetched;
   events.refreshFailed(domain, { cause, id, reason, resultType, inForce: kept?.policy.mode });
+  parts.onPolicyFailure?.({ domain, fetched, inForce: kept?.policy });
   if (kept?.policy.mode === 'enforce') detector.suspect(domain, 'fetch-failed', reason);
   try {
     await store.noteFailedFetch(domain, { id, atMs, reason, resultType });

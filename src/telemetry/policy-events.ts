@@ -52,7 +52,13 @@ export function policyEvents(log: Log, metrics: Metrics) {
     /** RFC 8461 §6: with a valid record. `inForce` is the mode of the older policy that stays. */
     fetchFailed(
       domain: string,
-      facts: { id: string; resultType: ResultType; reason: string; inForce: StsMode | undefined },
+      facts: {
+        id: string;
+        kind: 'failed';
+        resultType: ResultType;
+        reason: string;
+        inForce: StsMode | undefined;
+      },
     ): void {
       metrics.mtastsFetches.inc({ result: facts.resultType });
       log.write('warn', 'policy.fetch_failed', { domain, ...facts });

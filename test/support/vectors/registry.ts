@@ -8,6 +8,7 @@ import { stsFlow } from './sts-flow.ts';
 import { stsMxMatch } from './sts-mx-match.ts';
 import { stsPolicy } from './sts-policy.ts';
 import { stsTxt } from './sts-txt.ts';
+import { tlsrptReport } from './tlsrpt-report.ts';
 import { tlsrptTxt } from './tlsrpt-txt.ts';
 import { NotSupported, type VectorKind } from './vector.ts';
 
@@ -21,7 +22,7 @@ export const KINDS: Readonly<Record<string, VectorKind | undefined>> = {
   'sts-flow': stsFlow,
   dsn,
   'tlsrpt-txt': tlsrptTxt,
-  'tlsrpt-report': undefined,
+  'tlsrpt-report': tlsrptReport,
   dane: undefined,
 };
 

@@ -1,0 +1,253 @@
+/**
+ * Vectors `tlsrpt-report`: what a day comes to (RFC 8460 §4), counted and reported by the relay's own
+ * modules. An event is made a session result first, so that what counts, and as what, is the relay's to
+ * say; for DANE, which is not there yet, the counts are written down by hand.
+ */
+import { localFailure, type TlsFailureCause } from '../../../src/mail/failure.ts';
+import type { SessionFacts, SessionResult } from '../../../src/mail/session-result.ts';
+import type { RequirementSource } from '../../../src/mail/tls-requirement.ts';
+import { parseDomain } from '../../../src/protocol/domain.ts';
+import type { StsMode } from '../../../src/protocol/mta-sts/policy.ts';
+import { type AppliedPolicy, plainDetail } from '../../../src/protocol/tlsrpt/counts.ts';
+import { makeReport } from '../../../src/protocol/tlsrpt/report.ts';
+import {
+  REPORT_CONTENT_TYPE,
+  reportFields,
+  reportFileName,
+  reportMediaType,
+} from '../../../src/protocol/tlsrpt/report-names.ts';
+import type { ResultType } from '../../../src/protocol/tlsrpt/result-type.ts';
+import {
+  appliedPolicy,
+  type Counted,
+  countPolicyFailure,
+  countSession,
+} from '../../../src/reporting/counted.ts';
+import { DayTally } from '../../../src/reporting/day-tally.ts';
+import { assertIsReport } from '../tlsrpt-schema.ts';
+import { differences as plainDifferences } from './compare.ts';
+import { NotSupported, onlyKeys, type VectorKind } from './vector.ts';
+
+interface GivenPolicy {
+  readonly type: AppliedPolicy['type'];
+  readonly domain: string;
+  readonly mode?: StsMode | null | undefined;
+  readonly lines?: readonly string[] | null;
+  readonly mx?: readonly string[] | null;
+  readonly rrs?: readonly string[] | null;
+}
+
+interface GivenEvent {
+  readonly t: string;
+  readonly kind: 'session' | 'policy';
+  readonly applied: string;
+  readonly outcome: string;
+  readonly mx?: string;
+  readonly ip?: string;
+  readonly local_ip?: string;
+  readonly helo?: string;
+  readonly reason?: string;
+  readonly messages?: number;
+  readonly tlsrpt_mail?: boolean;
+}
+
+interface Input {
+  readonly reporter: Readonly<Record<'organization-name' | 'contact-info' | 'report-id', string>>;
+  readonly day: string;
+  readonly report_domain: string;
+  readonly policies: Readonly<Record<string, GivenPolicy>>;
+  readonly events: readonly GivenEvent[];
+  readonly gzip?: boolean;
+}
+
+const EVENT_KEYS = [
+  ...['t', 'kind', 'applied', 'outcome', 'mx', 'ip', 'local_ip', 'helo', 'reason', 'messages'],
+  // How the message went on, and further faults: a session has one result, the first.
+  ...['delivered', 'also', 'tlsrpt_mail', 'ignored_by_policy'],
+];
+
+export const tlsrptReport: VectorKind = {
+  answer(input: Input) {
+    const known = ['reporter', 'day', 'report_domain', 'policies', 'events', 'gzip', 'rua'];
+    onlyKeys('input', input, [...known, 'u_label']);
+    const tally = new DayTally();
+    for (const event of input.events) {
+      onlyKeys('event', event, EVENT_KEYS);
+      const day = new Date(event.t).toISOString().slice(0, 10);
+      const counted = day === input.day ? countedOf(event, input) : undefined;
+      if (counted) tally.add(counted);
+    }
+    const { reporter, day, report_domain: domain, gzip = true } = input;
+    const report = makeReport({
+      reporter: { organization: reporter['organization-name'], contact: reporter['contact-info'] },
+      ...{ day, reportId: reporter['report-id'], counts: tally.countsOf(domain) },
+    });
+    if (!report) return { report: null };
+    assertIsReport(report);
+    return {
+      report,
+      filename: reportFileName(report, domain, { gzip }),
+      media_type: reportMediaType({ gzip }),
+      headers: reportFields(report, domain),
+      content_type: REPORT_CONTENT_TYPE,
+    };
+  },
+  differences: (answer, expected) => plainDifferences(normal(answer), normal(expected)),
+};
+
+function countedOf(event: GivenEvent, input: Input): Counted | undefined {
+  const given = input.policies[event.applied];
+  if (!given) throw new Error(`no policy ${event.applied}`);
+  const domain = input.report_domain;
+  const policy = policyOf(given, domain);
+  if (event.kind === 'policy') return policyFailure(event, given, domain);
+  if (given.type === 'tlsa') return daneSession(event, domain, policy);
+  const isReportMail = event.tlsrpt_mail === true;
+  return countSession(sessionOf(event, given), { domain, policy, isReportMail });
+}
+
+/** As the relay names it: mode none is no policy. */
+function policyOf(given: GivenPolicy, domain: string): AppliedPolicy {
+  const { type, lines, mx, rrs, mode } = given;
+  if (type === 'no-policy-found' || mode === 'none') {
+    const none = appliedPolicy({ source: { kind: 'default' } }, domain);
+    if (none) return none;
+  }
+  return { type, domain: given.domain, lines: lines ?? rrs ?? [], mx: mx ?? [] };
+}
+
+function policyFailure(
+  { outcome, reason = '' }: GivenEvent,
+  { mode, lines, mx }: GivenPolicy,
+  name: string,
+): Counted | undefined {
+  const domain = parseDomain(name);
+  if (domain === undefined) throw new Error(`${name} is no domain`);
+  const resultType = policyResult(outcome);
+  const kept = { maxAgeSeconds: 86_400, text: '', lines: lines ?? [], mx: mx ?? [] };
+  const inForce = mode ? { ...kept, mode } : undefined;
+  const fetched = { ...({ kind: 'failed' } as const), resultType, reason, lines: kept.lines };
+  return countPolicyFailure({ domain, fetched, inForce });
+}
+
+function policyResult(outcome: string): ResultType {
+  if (outcome === 'policy-syntax') return 'sts-policy-invalid';
+  if (outcome.startsWith('fetch-cert')) return 'sts-webpki-invalid';
+  if (outcome.startsWith('fetch-')) return 'sts-policy-fetch-error';
+  throw new NotSupported(`outcome ${outcome}`);
+}
+
+const CAUSES: Readonly<Record<string, TlsFailureCause>> = {
+  'starttls-not-offered': 'starttls-not-offered',
+  'starttls-refused': 'starttls-refused',
+  'cert-host-mismatch': 'certificate-host-mismatch',
+  'cert-expired': 'certificate-expired',
+  'cert-untrusted': 'certificate-untrusted',
+  'handshake-failure': 'tls-handshake-failed',
+  'mx-not-in-policy': 'mx-outside-policy',
+};
+const CERTIFICATE = /^cert-/;
+
+function sessionOf(event: GivenEvent, { mode, domain, type }: GivenPolicy): SessionResult {
+  const { outcome, reason: detail = '' } = event;
+  const cause = CAUSES[outcome];
+  const facts = factsOf(event, sourceOf({ type, domain, mode }));
+  const transacted = { kind: 'transacted', recipients: new Map() } as const;
+  const early = (why: Parameters<typeof localFailure>[0]): SessionResult => ({
+    ...{ kind: 'ended-early', facts, failure: localFailure(why, detail) },
+  });
+  const tls = { version: 'TLSv1.3', cipher: 'x', certSha256: undefined };
+  if (cause && CERTIFICATE.test(outcome) && mode !== 'enforce') {
+    const verdict = { verified: false, cause, detail } as const;
+    return { ...transacted, facts: { ...facts, tls: { ...tls, verdict } } };
+  }
+  if (cause && mode !== 'enforce' && outcome !== 'mx-not-in-policy') {
+    return { ...transacted, facts: { ...facts, clearTextBecause: { cause, detail } } };
+  }
+  if (cause) return early(cause);
+  const verdict = { verified: true, matchedName: event.mx ?? '' } as const;
+  switch (outcome) {
+    case 'tls-ok':
+    case 'rcpt-rejected-after-tls':
+      return { ...transacted, facts: { ...facts, tls: { ...tls, verdict } } };
+    case 'connect-timeout':
+      return early('timeout');
+    case 'smtp-rejected-before-tls':
+      return early('refused-before-tls');
+    default:
+      throw new NotSupported(`outcome ${outcome}`);
+  }
+}
+
+function sourceOf({ type, domain, mode }: GivenPolicy): RequirementSource {
+  if (type === 'no-policy-found' || !mode || mode === 'none') return { kind: 'default' };
+  const name = parseDomain(domain);
+  if (name === undefined) throw new Error(`${domain} is no domain`);
+  return {
+    ...{ kind: 'mta-sts', domain: name, policyId: '1', policyText: '' },
+    ...{ mode, listed: true },
+  };
+}
+
+function factsOf({ mx, ip, local_ip }: GivenEvent, source: RequirementSource): SessionFacts {
+  return {
+    candidate: { host: parseDomain(mx ?? ''), preference: 0, port: 25 },
+    address: ip,
+    localAddress: local_ip,
+    requirement: { level: 'opportunistic', minVersion: 'TLSv1.2', source },
+    tls: undefined,
+  };
+}
+
+const DANE: Readonly<Record<string, ResultType>> = {
+  'tlsa-mismatch': 'tlsa-invalid',
+  'tls-ok-tlsa-unusable': 'tlsa-invalid',
+  'dnssec-bogus': 'dnssec-invalid',
+  'dane-required-missing': 'dane-required',
+  'cert-host-mismatch': 'certificate-host-mismatch',
+  'cert-expired': 'certificate-expired',
+  'cert-untrusted': 'certificate-not-trusted',
+  'starttls-not-offered': 'starttls-not-supported',
+  'starttls-refused': 'starttls-not-supported',
+  'handshake-failure': 'validation-failure',
+};
+
+function daneSession(event: GivenEvent, domain: string, policy: AppliedPolicy): Counted {
+  const { outcome, mx, ip, local_ip, helo, reason } = event;
+  if (outcome === 'tls-ok') return { domain, policy, successful: 1, failed: 0, details: [] };
+  const resultType = DANE[outcome];
+  if (!resultType) throw new NotSupported(`outcome ${outcome}`);
+  const detail = plainDetail({
+    ...{ resultType, sendingIp: local_ip, mxHost: mx, mxHelo: helo, receivingIp: ip },
+    reasonCode: reason,
+  });
+  const isSuccess = outcome === 'tls-ok-tlsa-unusable';
+  const [successful, failed] = isSuccess ? [1, 0] : [0, 1];
+  return { domain, policy, successful, failed, details: [{ detail, sessions: 1 }] };
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Without what is free: the order of lists, and lists that are empty or left out. */
+function normal(answer: unknown): unknown {
+  const { report } = answer as { readonly report?: { readonly policies: readonly Json[] } | null };
+  if (!report) return answer;
+  const policies = report.policies.map(({ policy, summary, ...rest }) => ({
+    policy: { 'policy-string': [], 'mx-host': [], ...(policy as Json) },
+    summary,
+    'failure-details': inOrder((rest['failure-details'] as Json[] | undefined) ?? []),
+  }));
+  // In text, so that a member too many is a difference, too.
+  return { ...(answer as Json), report: sorted({ ...report, policies: inOrder(policies) }) };
+}
+
+function inOrder(list: readonly Json[]): readonly string[] {
+  return list.map(sorted).sort();
+}
+
+function sorted(value: unknown): string {
+  return JSON.stringify(value, (_, member: unknown) => {
+    if (typeof member !== 'object' || member === null || Array.isArray(member)) return member;
+    return Object.fromEntries(Object.entries(member).sort(([a], [b]) => (a < b ? -1 : 1)));
+  });
+}
