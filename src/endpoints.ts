@@ -14,6 +14,7 @@ import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.t
 import type { QueueAdmin } from './admin/queue.ts';
 import type { ReloadResult } from './admin/relay-routes.ts';
 import type { RelayStatus } from './admin/status.ts';
+import type { TlsReportAdmin } from './admin/tlsrpt-routes.ts';
 import { isLoopback } from './config/checks.ts';
 import type { Settings } from './config/settings.ts';
 import type { Door, DoorFacts } from './door.ts';
@@ -44,6 +45,7 @@ export interface EndpointParts {
   readonly audit: AuditLog;
   readonly domains: DomainAdmin;
   readonly queue: QueueAdmin;
+  readonly tlsReports: TlsReportAdmin;
   readonly tokenEvents: TokenEvents;
   readonly reload: () => Promise<ReloadResult>;
 }
@@ -98,14 +100,14 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
 
 function apiParts(parts: EndpointParts): ApiParts {
   const startedAt = performance.now();
-  const { overrides, domains, queue, audit } = parts;
+  const { overrides, domains, queue, tlsReports, audit } = parts;
   return {
     relay: {
       status: () => status(parts, startedAt),
       reload: (actor) => reloadNoted(parts, actor),
     },
     policies: createPolicyAdmin({ ...parts.policies, audit }),
-    ...{ overrides, domains, queue, audit },
+    ...{ overrides, domains, queue, tlsReports, audit },
   };
 }
 

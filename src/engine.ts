@@ -42,6 +42,7 @@ import { SiteWatch } from './queue/site-watch.ts';
 import { createSubmit } from './queue/submit.ts';
 import type { Submit } from './queue/submit-port.ts';
 import { DeliveryWorker } from './queue/worker.ts';
+import type { Counting } from './reporting/counting.ts';
 import type { Spool } from './spool/store.ts';
 import type { OutcomeEvents } from './telemetry/outcome-events.ts';
 import type { PolicyEvents } from './telemetry/policy-events.ts';
@@ -56,6 +57,8 @@ export interface EngineParts {
   /** The parts that look outwards, as the settings of the moment have them. */
   readonly outbound: () => Outbound;
   readonly detector: DowngradeDetector;
+  /** For the TLS reports. */
+  readonly countSession: Counting['session'];
   readonly pauses: Pick<Pauses, 'of' | 'list'>;
   readonly holdRules: HoldRules;
   readonly policyEvents: PolicyEvents;
@@ -225,9 +228,10 @@ export function createEngine(parts: EngineParts): Engine {
       const heard = heardFrom(results);
       if (heard) watch.heard(hostsOf(route), heard);
     },
-    onSession: (id, destination, result) => {
-      outcomeEvents.session(id, result);
-      parts.detector.session(destination, result);
+    onSession: (envelope, route, result) => {
+      outcomeEvents.session(envelope.id, result);
+      parts.detector.session(route.destination, result);
+      parts.countSession(envelope, route, result);
     },
   };
   let cancelPausedLook = () => {};

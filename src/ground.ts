@@ -13,6 +13,7 @@ import { outcomeEvents } from './telemetry/outcome-events.ts';
 import { policyEvents } from './telemetry/policy-events.ts';
 import { queueEvents } from './telemetry/queue-events.ts';
 import { relayEvents } from './telemetry/relay-events.ts';
+import { reportEvents } from './telemetry/report-events.ts';
 import { ownerEvents } from './telemetry/role-events.ts';
 
 /** What tests may put in the place of the real thing. */
@@ -35,6 +36,7 @@ export class Ground {
     readonly policy: ReturnType<typeof policyEvents>;
     readonly outcome: ReturnType<typeof outcomeEvents>;
     readonly admin: ReturnType<typeof adminEvents>;
+    readonly report: ReturnType<typeof reportEvents>;
   };
   readonly #undo: (() => unknown)[] = [];
 
@@ -51,6 +53,7 @@ export class Ground {
       policy: policyEvents(this.log, this.metrics),
       outcome: outcomeEvents(this.log, this.metrics),
       admin: adminEvents(this.log, this.metrics),
+      report: reportEvents(this.log, this.metrics),
     };
   }
 

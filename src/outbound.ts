@@ -12,7 +12,7 @@ import type { Stages } from './pipeline.ts';
 import type { Clock } from './platform/clock.ts';
 import { createSingleFlight } from './platform/single-flight.ts';
 import type { DowngradeDetector } from './policy/downgrade-detector.ts';
-import type { FetchResult } from './policy/sts-fetch.ts';
+import type { FetchResult, PolicyFailure } from './policy/sts-fetch.ts';
 import { createStsLookup } from './policy/sts-lookup.ts';
 import { type RefreshResult, refreshPolicy } from './policy/sts-refresh.ts';
 import type { StsStore } from './policy/sts-store.ts';
@@ -29,6 +29,8 @@ export interface OutboundParts {
   readonly policies: StsStore;
   readonly detector: DowngradeDetector;
   readonly policyEvents: PolicyEvents;
+  /** For the TLS reports. */
+  readonly onPolicyFailure?: (failure: PolicyFailure) => void;
   /** Exceptions besides those of the settings; the same array until one changes. */
   readonly addedOverrides: () => TlsPolicySettings['overrides'];
   /** Where sessions run. */
@@ -72,6 +74,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
     clock,
     events: parts.policyEvents,
     detector: parts.detector,
+    onPolicyFailure: parts.onPolicyFailure,
   };
   const lookupSts = createStsLookup({
     ...policyParts,

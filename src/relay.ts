@@ -15,6 +15,7 @@ import { AuditLog } from './admin/audit.ts';
 import { Domains } from './admin/domains.ts';
 import { Overrides } from './admin/overrides.ts';
 import { createQueueAdmin } from './admin/queue.ts';
+import type { TlsReportAdmin } from './admin/tlsrpt-routes.ts';
 import type { Settings } from './config/settings.ts';
 import { SessionThreads } from './delivery/threads/session-threads.ts';
 import { type Door, STOP_GRACE_MS } from './door.ts';
@@ -34,6 +35,7 @@ import { openSegmentStore } from './spool/segment-store.ts';
 import type { Spool } from './spool/store.ts';
 import type { Log } from './telemetry/log.ts';
 import type { RoleName } from './telemetry/role-events.ts';
+import { openTlsReports, type TlsReports } from './tls-reports.ts';
 import { VERSION } from './version.ts';
 
 export type { RelayOverrides } from './ground.ts';
@@ -87,6 +89,7 @@ class RunningRelay implements Relay {
   readonly #ground: Ground;
   readonly #threads: SessionThreads;
   #policies: Policies | undefined;
+  #tlsReports: TlsReports | undefined;
   #outbound: Outbound | undefined;
   #engine: Engine | undefined;
   #door: Door | undefined;
@@ -116,12 +119,15 @@ class RunningRelay implements Relay {
     const node = ground.settings.node || (await nodeId(dataDir));
     const { target, shared } = await openRedis(ground, dataDir);
     const spool = await openSpool(ground, dataDir);
+    const tlsReports = await this.#openTlsReports(dataDir);
     const policies = await this.#openPolicies(dataDir, shared);
     this.#outbound = this.#buildOutbound(ground.settings, policies);
     ground.undo(() => this.#outbound?.close());
     const pauses = await this.#openPauses(dataDir);
     const holdRules = await this.#openHoldRules(dataDir);
-    const engine = this.#createEngine({ node, target, spool, policies, pauses, holdRules });
+    const engine = this.#createEngine({
+      ...{ node, target, spool, policies, pauses, holdRules, tlsReports },
+    });
     const monitor = await watchRedis(ground, { client: shared, node, engine });
     const door = await openDoor(ground, {
       dataDir,
@@ -135,6 +141,7 @@ class RunningRelay implements Relay {
     const recovered = await engine.recover();
     await this.#openEndpoints({
       ...{ dataDir, node, engine, spool, monitor, door, policies, pauses, holdRules },
+      tlsReports: tlsReports.reports,
     });
     policies.refresher.start();
     engine.begin();
@@ -209,6 +216,19 @@ class RunningRelay implements Relay {
     return policies;
   }
 
+  async #openTlsReports(dataDir: string): Promise<TlsReports> {
+    const ground = this.#ground;
+    const tlsReports = await openTlsReports({
+      directory: join(dataDir, 'state', 'tlsrpt'),
+      settings: () => ground.settings,
+      clock: ground.clock,
+      events: ground.events.report,
+    });
+    ground.undo(() => tlsReports.close());
+    this.#tlsReports = tlsReports;
+    return tlsReports;
+  }
+
   async #openPauses(dataDir: string): Promise<Pauses> {
     const ground = this.#ground;
     const pauses = await Pauses.open({
@@ -246,6 +266,7 @@ class RunningRelay implements Relay {
       policies: store,
       detector,
       policyEvents: events.policy,
+      onPolicyFailure: (failure) => this.#tlsReports?.counting.policyFailure(failure),
       addedOverrides: () => overrides.list(),
       sessions: this.#threads,
       loginEvents: events.outcome,
@@ -259,6 +280,7 @@ class RunningRelay implements Relay {
     policies: Policies;
     pauses: Pauses;
     holdRules: HoldRules;
+    tlsReports: TlsReports;
   }): Engine {
     const ground = this.#ground;
     const engine = createEngine({
@@ -271,6 +293,7 @@ class RunningRelay implements Relay {
       detector: parts.policies.detector,
       pauses: parts.pauses,
       holdRules: parts.holdRules,
+      countSession: parts.tlsReports.counting.session,
       policyEvents: ground.events.policy,
       queueEvents: ground.events.queue,
       outcomeEvents: ground.events.outcome,
@@ -340,6 +363,7 @@ interface EndpointParts {
   readonly policies: Policies;
   readonly pauses: Pauses;
   readonly holdRules: HoldRules;
+  readonly tlsReports: TlsReportAdmin;
 }
 
 async function openSpool(ground: Ground, dataDir: string): Promise<Spool> {

@@ -13,8 +13,8 @@ import { type Course, courseOf, stayOn } from './delivery/course.ts';
 import type { CredentialsRead } from './delivery/credentials.ts';
 import { deliver, type WalkSteps } from './delivery/deliver.ts';
 import type { Consignment } from './delivery/session.ts';
+import type { Envelope } from './mail/envelope.ts';
 import type { Failure } from './mail/failure.ts';
-import type { MessageId } from './mail/message-id.ts';
 import type { Outcome } from './mail/outcome.ts';
 import type { Destination, MxCandidate, Route } from './mail/route.ts';
 import type { SessionResult } from './mail/session-result.ts';
@@ -44,7 +44,8 @@ export interface TransactionStages {
   settle(attempt: AttemptOutcomes): Promise<AttemptRecord>;
   /** Whether there is room for an attempt at these hosts; from then on it counts for their rate. */
   hasRoomFor(route: Route): boolean | Promise<boolean>;
-  onSession(id: MessageId, destination: Destination, result: SessionResult): void;
+  /** A session ended, a message went over it, or a host was not asked at all. */
+  onSession(envelope: Envelope, route: Route, result: SessionResult): void;
   /** All sessions of a transaction, or of the search for one. */
   onSessions(route: Route, results: readonly SessionResult[]): void;
 }
@@ -156,7 +157,7 @@ async function attemptTransaction(
     runSession: stages.runSession,
     ...(read.kind === 'found' ? { credentials: read.credentials } : {}),
     triesNextHost: (failure) => classify(failure).tryNextHost,
-    onResult: (result) => stages.onSession(id, destination, result),
+    onResult: (result) => stages.onSession(message.envelope, route, result),
   };
   const results = await deliver(route, consignment, { steps, signal });
   if (!isStopping(signal)) stages.onSessions(routed.route, results);

@@ -28,6 +28,7 @@ const TAGS = [
   { name: 'overrides', description: 'Exceptions from the TLS policy of single domains.' },
   { name: 'domains', description: 'Destinations.' },
   { name: 'queue', description: 'What is queued, why it waits, and what is done about it.' },
+  { name: 'tlsrpt', description: 'What the TLS reports of the days come to (RFC 8460).' },
   { name: 'audit', description: 'Who changed what.' },
 ];
 

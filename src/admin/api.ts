@@ -25,6 +25,7 @@ import type { QueueAdmin } from './queue.ts';
 import { addQueueRoutes } from './queue-routes.ts';
 import { addRelayRoutes, type RelayAdmin } from './relay-routes.ts';
 import { addRetryRoutes } from './retry-routes.ts';
+import { addTlsReportRoutes, type TlsReportAdmin } from './tlsrpt-routes.ts';
 
 const PREFIX = '/api/v1';
 /** What a relay says of its mail is kept nowhere on the way, and is never taken for a page. */
@@ -40,6 +41,7 @@ export interface ApiParts {
   readonly overrides: OverrideAdmin;
   readonly domains: DomainAdmin;
   readonly queue: QueueAdmin;
+  readonly tlsReports: TlsReportAdmin;
   readonly audit: Pick<AuditLog, 'last'>;
 }
 
@@ -52,6 +54,7 @@ export function addApi(app: HttpApp, parts: ApiParts, admit: Admit): void {
     addDomainRoutes(api, parts.domains);
     addQueueRoutes(api, parts.queue);
     addRetryRoutes(api, parts.queue);
+    addTlsReportRoutes(api, parts.tlsReports);
     addAuditRoutes(api, parts.audit);
   });
 }

@@ -16,6 +16,7 @@ import { retryPreview } from './retry.ts';
 import { spoolCheck, spoolExport } from './spool.ts';
 import { start } from './start.ts';
 import { status } from './status.ts';
+import { tlsReportList, tlsReportShow } from './tlsrpt.ts';
 import { userAdd, userList, userRemove } from './user.ts';
 import { version } from './version.ts';
 
@@ -61,6 +62,11 @@ export const GROUPS: readonly CommandGroup[] = [
     name: 'spool',
     summary: 'the queued mail of a relay that is not running',
     commands: [spoolCheck, spoolExport],
+  },
+  {
+    name: 'tlsrpt',
+    summary: 'the TLS reports of the days (RFC 8460)',
+    commands: [tlsReportList, tlsReportShow],
   },
   { name: 'user', summary: 'who may log in', commands: [userAdd, userRemove, userList] },
 ];

@@ -73,13 +73,13 @@ export async function openSession(plan: SessionPlan, context: OpeningContext): P
   try {
     await wire.open(context.signal);
   } catch (error) {
-    const facts = { ...base, tls };
+    const facts = { ...base, tls, ...announced(wire) };
     // RFC 8314 §3.3: the verdict came before the greeting, and nothing was said.
     const refused = plan.implicitTls && tls ? refusesSession(requirement, tls) : undefined;
     if (refused) return { facts, wire, failure: refused };
     return { facts, wire, failure: openingFailure(wire, error as WireError, facts) };
   }
-  const facts = { ...base, tls, ...whyClearText(wire, plan) };
+  const facts = { ...base, tls, ...announced(wire), ...whyClearText(wire, plan) };
   const failure =
     refusesSession(requirement, tls) ??
     (plan.credentials && (await logIn(wire, plan.credentials, context.signal)));
@@ -97,6 +97,10 @@ function dialPlanned(
     signal,
     ...(localAddress === undefined ? {} : { localAddress }),
   });
+}
+
+function announced({ announcedName }: Wire): Partial<SessionFacts> {
+  return announcedName === undefined ? {} : { announcedName };
 }
 
 /** A session that is open in clear text says why. */

@@ -67,6 +67,8 @@ export class Wire extends Connection {
   readonly startTls: WireOptions['startTls'];
   /** STARTTLS stood in the EHLO reply in clear text. */
   startTlsOffered = false;
+  /** What the server called itself in its last EHLO reply. */
+  announcedName: string | undefined;
 
   constructor(options: WireOptions) {
     const { timeouts } = options;
@@ -240,6 +242,7 @@ export class Wire extends Connection {
 
   override _actionEHLO(reply: string): void {
     if (!this.secure) this.startTlsOffered = /^250[ -]STARTTLS\s*$/im.test(reply);
+    this.announcedName = /^250[ -]([!-~]{1,255})/.exec(reply)?.[1] ?? this.announcedName;
     super._actionEHLO(reply);
   }
 

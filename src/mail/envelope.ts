@@ -44,6 +44,8 @@ export interface Envelope {
   readonly requireTls?: true;
   /** The header says `TLS-Required: No`, and nothing above it says otherwise (RFC 8689 §4.1). */
   readonly tlsRequiredNo?: true;
+  /** It is a TLS report of ours (RFC 8460 §5.3). */
+  readonly tlsReport?: true;
   /**
    * Message-ID as the header had it when the message came in (RFC 5322 §3.6.4): by it people find the message.
    * Printable, at most 300 characters; absent where there was none, and in what an older version recorded.

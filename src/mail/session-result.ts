@@ -33,6 +33,8 @@ export interface SessionFacts {
   readonly requirement: TlsRequirement;
   /** Undefined while the session is, or stayed, in clear text. */
   readonly tls: TlsFacts | undefined;
+  /** What the host called itself in its last reply to EHLO (RFC 5321 §4.1.1.1): its own word. */
+  readonly announcedName?: string;
   /** Messages went over the session before: TLS and verdict are those of its handshake. */
   readonly reused?: true;
   /** In clear text under an opportunistic requirement: why TLS was not reached. */

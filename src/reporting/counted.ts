@@ -1,5 +1,5 @@
 /**
- * What the TLS reports count (RFC 8460 §4.2, §4.3): of a session its success or how it failed, of a
+ * What the TLS reports count (RFC 8460 §4.2.1, §4.2.2, §4.3): of a session its success or how it failed, of a
  * policy that could not be had the failure alone. Pure.
  *
  * A session counts once, with its first message, by the policy that it was made under. Not counted:
@@ -24,7 +24,7 @@ export interface Counted extends PolicyCounts {
   readonly domain: string;
 }
 
-/** The policy that a session was made under; undefined where the domain's own was set aside. */
+/** The policy that a session was made under (RFC 8460 §4.4); undefined where the domain's own was set aside. */
 export function appliedPolicy(
   { source, requireTls }: Pick<TlsRequirement, 'source' | 'requireTls'>,
   domain: string,
@@ -66,13 +66,14 @@ export function countSession(
     resultType: tlsResultType(outcome.cause),
     sendingIp: facts.localAddress,
     mxHost: facts.candidate.host,
+    mxHelo: facts.announcedName,
     receivingIp: facts.address,
     reasonCode: outcome.detail,
   });
   return { domain, policy, successful: 0, failed: 1, details: [{ detail, sessions: 1 }] };
 }
 
-/** What a policy that could not be had adds; nothing while one of mode none is in force (RFC 8461 §5). */
+/** What a policy that could not be had adds (RFC 8460 §4.3.2.2); nothing while one of mode none is in force (RFC 8461 §5). */
 export function countPolicyFailure(failure: PolicyFailure): Counted | undefined {
   const { domain, inForce, fetched } = failure;
   const { resultType, reason, lines = [] } = fetched;

@@ -158,9 +158,9 @@ export class Sender implements AsyncDisposable {
       onSessions: () => {},
     };
     this.#settle = (made) => settle(made, { spool, clock, retry, events: outcome });
-    this.#onSession = (id, destination, result) => {
+    this.#onSession = ({ id }, route, result) => {
       outcome.session(id, result);
-      detector.session(destination, result);
+      detector.session(route.destination, result);
     };
   }
 

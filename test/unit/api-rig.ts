@@ -10,6 +10,10 @@ import { closeApp, type HttpApp, newApp } from '../../src/admin/http-app.ts';
 import type { QueueAdmin } from '../../src/admin/queue.ts';
 import type { MessageView } from '../../src/admin/queue-show.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
+import type { TlsReportAdmin } from '../../src/admin/tlsrpt-routes.ts';
+import { settingsFrom } from '../../src/config/load.ts';
+import { DayTally } from '../../src/reporting/day-tally.ts';
+import { Reports } from '../../src/reporting/reports.ts';
 import { FakePolicies, viewAt } from './fake-policies.ts';
 
 export const STATUS: RelayStatus = {
@@ -80,8 +84,25 @@ export function fakeParts(actors: string[] = []): ApiParts {
       resume: (domain, actor) => change(domain, actor, 'resumed'),
     },
     queue: fakeQueue(actors),
+    tlsReports: fakeReports(),
     audit: { last: async (count) => entries.slice(0, count) },
   };
+}
+
+/** One day, with a report for a.example and one for b.example. */
+function fakeReports(): TlsReportAdmin {
+  const tally = new DayTally();
+  const detail = { resultType: 'certificate-expired', mxHost: 'mx.a.example' } as const;
+  for (const domain of ['a.example', 'b.example']) {
+    const policy = { type: 'sts', domain, lines: ['version: STSv1'], mx: ['*.a.example'] } as const;
+    tally.add({ domain, policy, successful: 2, failed: 1, details: [{ detail, sessions: 1 }] });
+  }
+  const collector = {
+    days: async () => ['2026-01-10'],
+    tallyOf: async (day: string) => (day === '2026-01-10' ? tally : new DayTally()),
+  };
+  const settings = settingsFrom({ hostname: 'relay.example.net' });
+  return new Reports({ collector, settings: () => settings });
 }
 
 const QUEUED = '0123456789ABCDEF';

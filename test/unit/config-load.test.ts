@@ -132,7 +132,7 @@ describe("the contract's example", () => {
   });
   test('warns of what this version does not do', () => {
     const keys = result.warnings.map(({ key }) => key);
-    assert.deepEqual(keys, ['listeners[2].proxyProtocol', 'postmaster', 'dkim', 'tlsRpt']);
+    assert.deepEqual(keys, ['listeners[2].proxyProtocol', 'postmaster', 'dkim', 'tlsRpt.from']);
   });
 });
 

@@ -6,6 +6,7 @@ import type { PolicyAdmin, PolicyView, RefreshAnswer } from '../../src/admin/pol
 import { viewOf } from '../../src/admin/policies.ts';
 import type { QueueAdmin } from '../../src/admin/queue.ts';
 import type { RelayAdmin } from '../../src/admin/relay-routes.ts';
+import type { TlsReportAdmin } from '../../src/admin/tlsrpt-routes.ts';
 import type { StsEntry } from '../../src/policy/sts-entry.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
 import type { StsMode } from '../../src/protocol/mta-sts/policy.ts';
@@ -44,7 +45,15 @@ const queue: QueueAdmin = {
   },
 };
 
-export const NOTHING_ELSE = { relay, overrides, domains, queue, audit: { last: async () => [] } };
+const tlsReports: TlsReportAdmin = {
+  days: async () => [],
+  ofDay: async (day) => ({ day, reports: [], other: { successful: 0, failed: 0 } }),
+};
+
+export const NOTHING_ELSE = {
+  ...{ relay, overrides, domains, queue, tlsReports },
+  audit: { last: async () => [] },
+};
 
 /** 2026-01-10T12:00:00Z; the policies were fetched three hours before. */
 export const NOW_MS = Date.UTC(2026, 0, 10, 12);

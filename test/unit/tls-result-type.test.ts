@@ -19,7 +19,7 @@ const TABLE: Readonly<Record<TlsFailureCause, ResultType>> = {
   'mx-outside-policy': 'validation-failure',
 };
 
-test('every TLS failure is reported under its RFC 8460 §4.3 type', () => {
+test('R098 R099 R100 R101 R102 every TLS failure is reported under its RFC 8460 §4.3 type', () => {
   for (const [cause, type] of Object.entries(TABLE)) {
     assert.equal(tlsResultType(cause as TlsFailureCause), type, cause);
     assert.ok(RESULT_TYPES.includes(type));

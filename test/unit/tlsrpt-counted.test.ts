@@ -28,6 +28,7 @@ function facts(change: Partial<SessionFacts> = {}): SessionFacts {
   return {
     candidate: { host: 'mx.a.example' as DomainName, preference: 0, port: 25 },
     ...{ address: '192.0.2.1', localAddress: '198.51.100.1', tls: undefined },
+    announcedName: 'mail.a.example',
     requirement: { level: 'verify', minVersion: 'TLSv1.2', source: STS },
     ...change,
   };
@@ -62,6 +63,7 @@ describe('a session', () => {
       resultType: 'certificate-expired',
       sendingIp: '198.51.100.1',
       mxHost: 'mx.a.example',
+      mxHelo: 'mail.a.example',
       receivingIp: '192.0.2.1',
       reasonCode: 'it expired yesterday',
     };

@@ -82,7 +82,7 @@ describe('a report', () => {
     assert.equal(makeReport({ ...parts, counts: [] }), undefined);
   });
 
-  test('R112 is as the schema of RFC 8460 §4.4 has it, and the same for the same counts', () => {
+  test('R097 R112 R116 R120 R122 is as the schema of RFC 8460 §4.4 has it, and the same for the same counts', () => {
     fc.assert(
       fc.property(countsOf, (counts) => {
         const report = makeReport({ ...parts, counts });
