@@ -216,8 +216,9 @@ export function createEngine(parts: EngineParts): Engine {
         signal,
       ),
     isExpired: ({ envelope }, destination) => {
-      const { receivedAtMs, reversePath } = envelope;
-      const question = { destination, receivedAtMs, nullReversePath: reversePath === '' };
+      const { receivedAtMs, reversePath, tlsReport = false } = envelope;
+      const nullReversePath = reversePath === '' || tlsReport;
+      const question = { destination, receivedAtMs, nullReversePath };
       return clock.now() >= expiry(retry(), question);
     },
     settle: (attempt) => settle(attempt, { spool, clock, retry, events: outcomeEvents }),

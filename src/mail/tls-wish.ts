@@ -10,14 +10,18 @@ export type TlsWish =
   /** The same for a message from the null reverse-path: as far as the way there allows it. */
   | 'preferred'
   /** `TLS-Required: No`: rather in clear text than not at all. */
-  | 'waived';
+  | 'waived'
+  /** The same, for a TLS report of ours, whatever `security.honorTlsRequiredNo` says (RFC 8460 §3). */
+  | 'report';
 
 /** Undefined: nothing is said. */
 export function tlsWishOf({
   requireTls,
   tlsRequiredNo,
   reversePath,
-}: Pick<Envelope, 'requireTls' | 'tlsRequiredNo' | 'reversePath'>): TlsWish | undefined {
+  tlsReport,
+}: Pick<Envelope, 'requireTls' | 'tlsRequiredNo' | 'reversePath' | 'tlsReport'>): TlsWish | undefined {
+  if (tlsReport) return 'report';
   // RFC 8689 §4.1, §4.2: beside REQUIRETLS the header field counts for nothing.
   if (!requireTls) return tlsRequiredNo ? 'waived' : undefined;
   // RFC 8689 §5: a bounce is not to be lost because hosts on its way do not know REQUIRETLS.

@@ -113,12 +113,13 @@ function whenNext(
   { message, destination, attempts, outcomes, policyCheck }: AttemptOutcomes,
   { atMs, retry }: { atMs: number; retry: RetrySettings },
 ): number | 'expired' {
-  const { id, receivedAtMs, reversePath } = message.envelope;
+  const { id, receivedAtMs, reversePath, tlsReport = false } = message.envelope;
   const question = {
     id,
     destination,
     receivedAtMs,
-    nullReversePath: reversePath === '',
+    // RFC 8460 §5.5: reports are tried for a day, too.
+    nullReversePath: reversePath === '' || tlsReport,
     attempts,
     causeClass: causeClassOf(outcomes),
     triedAtMs: atMs,

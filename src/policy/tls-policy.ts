@@ -2,7 +2,8 @@
  * Decides the TLS requirement of every candidate of a route. In this order: REQUIRETLS on the message
  * (require-tls.ts); an override for the domain; a route; MTA-STS of the policy domain;
  * `security.default` (product contract, section 8). A route's own level and the next hop's MTA-STS bind
- * together: the stronger one counts. `TLS-Required: No` in the message sets MTA-STS aside, and nothing else.
+ * together: the stronger one counts. `TLS-Required: No` in the message sets MTA-STS aside, and nothing else; a
+ * TLS report of ours goes without what `security.default` asks, too: it may be about just that.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type LocalFailure, localFailure } from '../mail/failure.ts';
@@ -60,7 +61,7 @@ export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
   return async (route: Route, signal: AbortSignal, wish?: TlsWish): Promise<TlsPolicy> => {
     const current = settings();
     if (wish === 'required') return requireTls(route, current, signal);
-    const policy = await unlessRequired(route, { current, waived: wish === 'waived' }, signal);
+    const policy = await unlessRequired(route, { current, wish }, signal);
     return wish === 'preferred' ? preferringRequireTls(policy, route) : policy;
   };
 
@@ -79,7 +80,7 @@ export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
 
   async function unlessRequired(
     route: Route,
-    { current, waived }: { readonly current: TlsPolicySettings; readonly waived: boolean },
+    { current, wish }: { readonly current: TlsPolicySettings; readonly wish: TlsWish | undefined },
     signal: AbortSignal,
   ): Promise<TlsPolicy> {
     const { minVersion } = current;
@@ -92,7 +93,9 @@ export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
     }
     const fallback = withoutPolicy(route, current);
     // RFC 8689 §4.2.2: not even asked for, so that no trouble with it holds the message up.
-    if (waived && current.honorTlsRequiredNo) return same(withoutSts(fallback));
+    if (wish === 'waived' && current.honorTlsRequiredNo) return same(withoutSts(fallback));
+    // RFC 8460 §3: a report about TLS that fails gets there without.
+    if (wish === 'report') return same(withoutSts(asReport(fallback)));
     if (!current.mtaStsEnabled || route.policyDomain === undefined) return same(fallback);
     const sts = await lookupSts(route.policyDomain, signal);
     switch (sts.kind) {
@@ -126,6 +129,11 @@ export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
 function undecided(domain: DomainName | undefined, reason: string): TlsPolicy {
   const detail = `the MTA-STS record of ${domain} could not be looked up: ${reason}`;
   return { kind: 'undecided', failure: localFailure('policy-unknown', detail) };
+}
+
+/** A route is a host that somebody knows; the default is about the domain that has troubles. */
+function asReport(fallback: TlsRequirement): TlsRequirement {
+  return fallback.source.kind === 'default' ? { ...fallback, level: 'opportunistic' } : fallback;
 }
 
 /** What an administrator asks for, of a message whose sender asks for nothing. */

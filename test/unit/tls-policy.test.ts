@@ -407,6 +407,18 @@ describe('TLS-Required: No (RFC 8689 §4.2.2)', () => {
     });
   }
 
+  test('a TLS report of ours goes as far as it gets (RFC 8460 §3), but for what an administrator says', async () => {
+    const rows: readonly (readonly [Situation, string])[] = [
+      [{ sts: ENFORCE, settings: { honorTlsRequiredNo: false } }, 'opportunistic tls-required-no'],
+      [{ settings: { defaultLevel: 'verify' } }, 'opportunistic tls-required-no'],
+      [{ ...toHub, settings: routes('encrypt') }, 'encrypt tls-required-no'],
+      [{ sts: ENFORCE, settings: override('verify') }, 'verify override'],
+    ];
+    for (const [situation, answer] of rows) {
+      assert.equal((await decide({ wish: 'report', ...situation })).answer, answer);
+    }
+  });
+
   test('asks nobody for a policy, and says why none counts', async () => {
     const { asked, verdict } = await decide({ wish: 'waived', sts: ENFORCE });
     assert.deepEqual(asked, []);

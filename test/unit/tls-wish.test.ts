@@ -14,6 +14,7 @@ const rows: readonly (readonly [Partial<Envelope>, TlsWish | undefined])[] = [
   [{ tlsRequiredNo: true, reversePath: '' }, 'waived'],
   [{ requireTls: true, tlsRequiredNo: true }, 'required'],
   [{ requireTls: true, tlsRequiredNo: true, reversePath: '' }, 'preferred'],
+  [{ tlsReport: true, tlsRequiredNo: true }, 'report'],
 ];
 
 for (const [envelope, wish] of rows) {
