@@ -20,7 +20,9 @@ export function tlsWishOf({
   tlsRequiredNo,
   reversePath,
   tlsReport,
-}: Pick<Envelope, 'requireTls' | 'tlsRequiredNo' | 'reversePath' | 'tlsReport'>): TlsWish | undefined {
+}: Pick<Envelope, 'requireTls' | 'tlsRequiredNo' | 'reversePath' | 'tlsReport'>):
+  | TlsWish
+  | undefined {
   if (tlsReport) return 'report';
   // RFC 8689 §4.1, §4.2: beside REQUIRETLS the header field counts for nothing.
   if (!requireTls) return tlsRequiredNo ? 'waived' : undefined;
