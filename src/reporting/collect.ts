@@ -1,6 +1,6 @@
 /**
- * Counts what the TLS reports are made of, by UTC day (RFC 8460 §4.1), and keeps it: in memory for two
- * seconds, then on disk (count-log.ts), so that a crash takes what was counted since. Whatever is on
+ * Counts what the TLS reports are made of, by UTC day (RFC 8460 §4.1), and keeps it: in memory for a fifth
+ * of a second, then on disk (count-log.ts), so that a crash takes what was counted since. Whatever is on
  * disk is counted once: what could not be written stays in memory and is written later, within bounds
  * (day-tally.ts).
  *
@@ -29,7 +29,7 @@ export interface CollectorParts {
   readonly events: CollectorEvents;
 }
 
-const WRITE_MS = 2000;
+const WRITE_MS = 200;
 /** Days that wait for the disk. */
 const MOST_WAITING = 4;
 const DAY_MS = 86_400_000;
