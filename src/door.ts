@@ -12,7 +12,7 @@ import type { MetricFacts } from './telemetry/merge-metrics.ts';
 /** The settings that the way in depends on. */
 export type DoorSettings = Pick<
   Settings,
-  'hostname' | 'postmaster' | 'listeners' | 'tls' | 'access' | 'limits' | 'log'
+  'hostname' | 'postmaster' | 'listeners' | 'tls' | 'access' | 'limits' | 'dkim' | 'log'
 >;
 
 /** How long messages in transit and attempts under way may take to finish when the relay ends. */
@@ -62,8 +62,8 @@ export type SettingsAnswer =
 export type DoorNews = { readonly kind: 'certificate'; readonly certificate: PemPair };
 
 export function pickDoorSettings(settings: DoorSettings): DoorSettings {
-  const { hostname, postmaster, listeners, tls, access, limits, log } = settings;
-  return { hostname, postmaster, listeners, tls, access, limits, log };
+  const { hostname, postmaster, listeners, tls, access, limits, dkim, log } = settings;
+  return { hostname, postmaster, listeners, tls, access, limits, dkim, log };
 }
 
 /** The socket on which the supervisor says how its roles are; as `intakeSocket`. */

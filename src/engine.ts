@@ -6,6 +6,7 @@
  * that a message is known before its job can run; Redis is never waited for.
  */
 import type { Settings } from './config/settings.ts';
+import type { DkimSigner } from './dkim/signer.ts';
 import { leastMessageId } from './mail/message-id.ts';
 import { type Destination, hostsOf, type Route } from './mail/route.ts';
 import { destinationOf, type Outbound } from './outbound.ts';
@@ -64,6 +65,8 @@ export interface EngineParts {
   readonly policyEvents: PolicyEvents;
   readonly queueEvents: QueueEvents;
   readonly outcomeEvents: OutcomeEvents;
+  /** Signs DSNs. */
+  readonly signer: DkimSigner;
 }
 
 export interface Engine {
@@ -189,6 +192,7 @@ export function createEngine(parts: EngineParts): Engine {
     destinationOf,
     hostname: () => parts.settings().hostname,
     events: outcomeEvents,
+    signer: parts.signer,
     beginOwn: submit.beginOwn,
     commit: submit.commit,
   });

@@ -3,6 +3,7 @@
  * relay.ts, or in a process of its own by receive.ts. On a reload, listeners that stay keep their connections; those that are new are
  * opened, those that are gone are closed once their sessions are through.
  */
+import type { DkimSigner } from './dkim/signer.ts';
 import type { Door, DoorFacts, DoorSettings } from './door.ts';
 import type { Users } from './intake/access.ts';
 import { createIntakeLimits, type IntakeLimits } from './intake/intake-limits.ts';
@@ -24,6 +25,8 @@ export interface FrontDoorParts {
   /** Absolute. */
   readonly dataDir: string;
   readonly submit: Submit;
+  /** Told of the `dkim` section in force. */
+  readonly signer: DkimSigner;
   readonly clock: Clock;
   readonly intakeEvents: IntakeEvents;
   readonly relayEvents: RelayEvents;
@@ -55,6 +58,7 @@ export class FrontDoor implements Door {
   /** Open every listener. Rejects (with none left open) when one cannot be opened. */
   static async open(parts: FrontDoorParts): Promise<FrontDoor> {
     const door = new FrontDoor(parts);
+    parts.signer.use(parts.settings.dkim);
     try {
       door.#users = await door.#openUsers(parts.settings);
       door.#tls = await door.#openTls(parts.settings);
@@ -85,6 +89,7 @@ export class FrontDoor implements Door {
     }
     this.#settings = settings;
     this.#users = users;
+    this.#parts.signer.use(settings.dkim);
     if (tls !== this.#tls) {
       this.#tls?.close();
       this.#tls = tls;
@@ -142,7 +147,7 @@ export class FrontDoor implements Door {
     settings: DoorSettings,
     tls: TlsMaterial | undefined,
   ): Promise<void> {
-    const { submit, clock, intakeEvents } = this.#parts;
+    const { submit, signer, clock, intakeEvents } = this.#parts;
     const place = `${listener.address}:${listener.port}`;
     const opened = await openListener({
       listener,
@@ -151,6 +156,7 @@ export class FrontDoor implements Door {
       limits: this.#limits,
       users: { verify: async (name, password) => this.#users?.verify(name, password) },
       submit,
+      signer,
       clock,
       events: intakeEvents,
     }).catch((error: Error) => {

@@ -4,8 +4,10 @@
  * all.
  */
 import type { Settings } from './config/settings.ts';
+import { DkimSigner } from './dkim/signer.ts';
 import { type Clock, systemClock } from './platform/clock.ts';
 import { adminEvents } from './telemetry/admin-events.ts';
+import { dkimEvents } from './telemetry/dkim-events.ts';
 import { intakeEvents } from './telemetry/intake-events.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 import { createMetrics } from './telemetry/metrics.ts';
@@ -38,6 +40,8 @@ export class Ground {
     readonly admin: ReturnType<typeof adminEvents>;
     readonly report: ReturnType<typeof reportEvents>;
   };
+  /** Signs with the keys of the settings in force. */
+  readonly signer: DkimSigner;
   readonly #undo: (() => unknown)[] = [];
 
   constructor(settings: Settings, { clock, log }: RelayOverrides) {
@@ -55,6 +59,9 @@ export class Ground {
       admin: adminEvents(this.log, this.metrics),
       report: reportEvents(this.log, this.metrics),
     };
+    const signingEvents = dkimEvents(this.log, this.metrics);
+    this.signer = new DkimSigner({ clock: this.clock, events: signingEvents });
+    this.signer.use(settings.dkim);
   }
 
   /** Something was started: how it is taken down. */

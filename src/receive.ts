@@ -8,11 +8,13 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { DkimSigner } from './dkim/signer.ts';
 import type { DoorFacts, DoorNews, DoorRequest, DoorSettings, SettingsAnswer } from './door.ts';
 import { FrontDoor } from './front-door.ts';
 import { LinkClient } from './link/link-client.ts';
 import { RemoteQueue } from './link/remote-queue.ts';
 import { systemClock } from './platform/clock.ts';
+import { dkimEvents } from './telemetry/dkim-events.ts';
 import { type IntakeEvents, intakeEvents } from './telemetry/intake-events.ts';
 import { createLog, type Log, type LogOptions } from './telemetry/log.ts';
 import { collectMetrics } from './telemetry/merge-metrics.ts';
@@ -47,6 +49,7 @@ export class Receiver {
   readonly #options: ReceiverOptions;
   readonly #metrics = createMetrics();
   readonly #intakeEvents: IntakeEvents;
+  readonly #signer: DkimSigner;
   readonly #queue = new RemoteQueue(systemClock);
   readonly #link: LinkClient;
   readonly #failed = Promise.withResolvers<Error>();
@@ -60,6 +63,8 @@ export class Receiver {
     this.#options = options;
     this.log = createLog(options.log);
     this.#intakeEvents = intakeEvents(this.log, this.#metrics);
+    const signingEvents = dkimEvents(this.log, this.#metrics);
+    this.#signer = new DkimSigner({ clock: systemClock, events: signingEvents });
     const { queueLinked, queueGone } = receiverEvents(this.log);
     this.#link = new LinkClient({
       path: options.path,
@@ -143,6 +148,7 @@ export class Receiver {
           settings,
           dataDir,
           submit: this.#queue,
+          signer: this.#signer,
           clock: systemClock,
           intakeEvents: this.#intakeEvents,
           relayEvents: relayEvents(this.log, this.#metrics),

@@ -165,6 +165,7 @@ class RunningRelay implements Relay {
     const needRestart = RESTART_KEYS.filter((key) => differs(running[key], settings[key]));
     const hasOtherRetries = differs(ground.settings.retry, settings.retry);
     ground.settings = settings;
+    ground.signer.use(settings.dkim);
     if (hasOtherRetries) void this.#engine?.retryChanged();
     this.#engine?.settingsChanged();
     this.log.setLevel('info'); // or nobody would see that the level was raised
@@ -297,6 +298,7 @@ class RunningRelay implements Relay {
       policyEvents: ground.events.policy,
       queueEvents: ground.events.queue,
       outcomeEvents: ground.events.outcome,
+      signer: ground.signer,
     });
     ground.undo(() => engine.stop());
     this.#engine = engine;

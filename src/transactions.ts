@@ -12,6 +12,7 @@
 import { type Course, courseOf, stayOn } from './delivery/course.ts';
 import type { CredentialsRead } from './delivery/credentials.ts';
 import { deliver, type WalkSteps } from './delivery/deliver.ts';
+import { outgoingContent } from './delivery/outgoing-content.ts';
 import type { Consignment } from './delivery/session.ts';
 import type { Envelope } from './mail/envelope.ts';
 import type { Failure } from './mail/failure.ts';
@@ -139,16 +140,13 @@ async function attemptTransaction(
   const read = await stages.credentialsFor(route);
   if (read.kind === 'failed') return withoutSession(read.failure);
 
-  const { id } = message.envelope;
   const recorded = Promise.withResolvers<void>();
   unrecorded.push(recorded.resolve);
   const recipients = pending.slice(0, course?.mostRecipients);
   const consignment: Consignment = {
     envelope: message.envelope,
-    sizeBytes: message.sizeBytes,
     recipients,
-    openBody: () => stages.spool.openBody(id),
-    bodyInMemory: () => stages.spool.bodyInMemory(id),
+    ...outgoingContent(message, stages.spool),
     recorded: recorded.promise,
   };
   const steps: WalkSteps = {

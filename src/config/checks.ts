@@ -39,6 +39,7 @@ export function findConflicts(sections: Sections): readonly Conflict[] {
     ...halfRouteLogin(sections),
     ...clearRoutes(sections),
     ...circularPostmaster(sections),
+    ...doubleSelectors(sections),
   ];
 }
 
@@ -141,6 +142,20 @@ function clearRoutes({ routes = [] }: Sections): Conflict[] {
 function circularPostmaster({ postmaster, hostname }: Sections): Conflict[] {
   if (!hostname || postmaster?.toLowerCase() !== `postmaster@${hostname}`) return [];
   return [{ path: ['postmaster'], expected: 'a mailbox elsewhere, to which it goes on' }];
+}
+
+/** There is one public key at `selector._domainkey.domain` (RFC 6376 §3.6.2.1). */
+function doubleSelectors({ dkim = [] }: Sections): Conflict[] {
+  const seen = new Set<string>();
+  return dkim.flatMap(({ domain, selector }, i) => {
+    const name = `${selector}._domainkey.${domain}`;
+    if (seen.has(name)) {
+      const found = `"${selector}" of ${domain} again`;
+      return [{ path: ['dkim', i, 'selector'], found, expected: 'each selector of a domain once' }];
+    }
+    seen.add(name);
+    return [];
+  });
 }
 
 /** Values that are allowed and rarely meant; `nowMs` (since the epoch) tells what has expired. */

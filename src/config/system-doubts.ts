@@ -12,6 +12,7 @@ import {
   statSync,
 } from 'node:fs';
 import { parseToken } from '../protocol/bearer-token.ts';
+import { MOST_KEY_OCTETS, parseSigningKey } from '../protocol/dkim/signing-key.ts';
 import type { Doubt } from './checks.ts';
 import type { Settings } from './settings.ts';
 import { elementAt, type KeyPath } from './structure.ts';
@@ -25,6 +26,7 @@ export function findSystemDoubts(settings: Settings): readonly Doubt[] {
     ...fileDoubts(settings),
     ...secretDoubts(settings),
     ...tokenDoubts(settings),
+    ...signingKeyDoubts(settings),
   ];
 }
 
@@ -34,13 +36,14 @@ function hostnameDoubts({ hostname }: Settings): Doubt[] {
   return [{ path: ['hostname'], text }];
 }
 
-function fileDoubts({ tls, outbound, routes, http }: Settings): Doubt[] {
+function fileDoubts({ tls, outbound, routes, http, dkim }: Settings): Doubt[] {
   const named: readonly (readonly [KeyPath, string])[] = [
     [['tls', 'certFile'], tls.certFile],
     [['tls', 'keyFile'], tls.keyFile],
     ...outbound.trustedCaFiles.map((file, i) => [['outbound', 'trustedCaFiles', i], file] as const),
     ...routes.map(({ passwordFile }, i) => [['routes', i, 'passwordFile'], passwordFile] as const),
     [['http', 'tokenFile'], http.tokenFile],
+    ...dkim.map(({ keyFile }, i) => [['dkim', i, 'keyFile'], keyFile] as const),
   ];
   return named.flatMap(([path, file]) => {
     // A default file that is not there was asked for by nobody.
@@ -51,12 +54,13 @@ function fileDoubts({ tls, outbound, routes, http }: Settings): Doubt[] {
 }
 
 /** Secrets that others on this machine can read are none. */
-function secretDoubts({ routes, http }: Settings): Doubt[] {
+function secretDoubts({ routes, http, dkim }: Settings): Doubt[] {
   const named: readonly (readonly [KeyPath, string, string])[] = [
     ...routes.map(
       ({ passwordFile }, i) => [['routes', i, 'passwordFile'], passwordFile, 'a password'] as const,
     ),
     [['http', 'tokenFile'], http.tokenFile, 'a token'],
+    ...dkim.map(({ keyFile }, i) => [['dkim', i, 'keyFile'], keyFile, 'a private key'] as const),
   ];
   return named.flatMap(([path, file, what]) => {
     const mode = file === '' ? 0 : modeOf(file);
@@ -68,22 +72,36 @@ function secretDoubts({ routes, http }: Settings): Doubt[] {
 
 /** A token nobody gets in with. */
 function tokenDoubts({ http: { tokenFile } }: Settings): Doubt[] {
-  const why = tokenFile === '' ? undefined : whyNoToken(tokenFile);
+  const why = tokenFile === '' ? undefined : whyNot(tokenFile, parseToken, MOST_OCTETS);
   if (why === undefined) return [];
   const text = `${tokenFile} ${why}; until then nobody can use the API over HTTP`;
   return [{ path: ['http', 'tokenFile'], text }];
 }
 
-/** Undefined also for a file that cannot be opened, which is told already. */
-function whyNoToken(file: string): string | undefined {
+/** A key that nothing can be signed with. */
+function signingKeyDoubts({ dkim }: Settings): Doubt[] {
+  return dkim.flatMap(({ domain, keyFile }, i) => {
+    const why = whyNot(keyFile, parseSigningKey, MOST_KEY_OCTETS);
+    if (why === undefined) return [];
+    const text = `${keyFile} ${why}; until then mail from ${domain} goes without a signature`;
+    return [{ path: ['dkim', i, 'keyFile'], text }];
+  });
+}
+
+/** Why what a file holds is of no use. Undefined also where it cannot be opened, which is told already. */
+function whyNot(
+  file: string,
+  parse: (text: string) => { readonly ok: true } | { readonly ok: false; readonly why: string },
+  mostOctets: number,
+): string | undefined {
   try {
     // Opening a FIFO without O_NONBLOCK would wait for somebody to write to it.
     const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const facts = fstatSync(fd);
       if (!facts.isFile()) return 'is no regular file';
-      if (facts.size > MOST_OCTETS) return `is larger than ${MOST_OCTETS} octets`;
-      const parsed = parseToken(readFileSync(fd, 'utf8'));
+      if (facts.size > mostOctets) return `is larger than ${mostOctets} octets`;
+      const parsed = parse(readFileSync(fd, 'utf8'));
       return parsed.ok ? undefined : parsed.why;
     } finally {
       closeSync(fd);

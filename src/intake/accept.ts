@@ -11,6 +11,7 @@
  * RFC 6152 §3, which lets such a message have no meaning): the clients that send it expect
  * it to arrive, and the next hop has to be told the truth.
  */
+import type { Signing } from '../dkim/signer.ts';
 import type { Envelope } from '../mail/envelope.ts';
 import { ContentScanner } from '../protocol/smtp/content.ts';
 import { HeaderScanner } from '../protocol/smtp/header-scan.ts';
@@ -24,6 +25,8 @@ export interface ReceptionParts {
   readonly trace: string;
   readonly limits: { readonly messageSize: number; readonly receivedHops: number };
   readonly submit: Pick<Submit, 'commit'>;
+  /** Absent where nothing is signed. */
+  readonly signing?: Signing | undefined;
   /** The envelope, completed by what the content is. */
   envelope(content: ContentFacts): Envelope;
 }
@@ -35,6 +38,8 @@ export interface ContentFacts {
   readonly tlsRequiredNo: boolean;
   /** Of the header (RFC 5322 §3.6.4), printable; undefined without one. */
   readonly messageId: string | undefined;
+  /** To go on top of it (RFC 6376); undefined where it is not signed. */
+  readonly signature: string | undefined;
 }
 
 export type Verdict =
@@ -59,7 +64,9 @@ export class Reception {
     this.#sizeBytes += chunk.length;
     if (this.#refused) return; // only counts on
     this.#refused = this.#judge(chunk);
-    if (!this.#refused) await this.#write(chunk);
+    if (this.#refused) return;
+    this.#parts.signing?.push(chunk);
+    await this.#write(chunk);
   }
 
   /** The content is complete. */
@@ -69,9 +76,11 @@ export class Reception {
     if (fault) this.#refused ??= { refusal: REFUSALS.bareLineEnd, detail: fault };
     if (!this.#refused && !this.#hasTrace) await this.#write();
     if (!this.#refused) {
+      const signed = await this.#parts.signing?.end();
       const envelope = this.#parts.envelope({
         eightBit: this.#scanner.sawEightBit,
         ...this.#header.end(),
+        signature: signed?.kind === 'signed' ? signed.fields : undefined,
       });
       try {
         await submit.commit(draft, envelope);

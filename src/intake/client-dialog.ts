@@ -6,6 +6,7 @@
  */
 import type { CipherNameAndProtocol } from 'node:tls';
 import type { SMTPServerAuthentication } from 'smtp-server';
+import type { DkimSigner, Signing } from '../dkim/signer.ts';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -13,7 +14,7 @@ import { formatReceived } from '../protocol/smtp/trace.ts';
 import type { Submit } from '../queue/submit-port.ts';
 import type { IntakeEvents } from '../telemetry/intake-events.ts';
 import { type ContentFacts, Reception, refusalOf, type Verdict } from './accept.ts';
-import type { User, Users } from './access.ts';
+import { type User, type Users, userMaySend } from './access.ts';
 import { clientKey } from './client-key.ts';
 import type { IntakeLimits } from './intake-limits.ts';
 import { checkLogin } from './login.ts';
@@ -28,6 +29,8 @@ export interface SessionParts {
   readonly limits: IntakeLimits;
   readonly users: Users;
   readonly submit: Submit;
+  /** Signs what clients may sign for; absent: nothing. */
+  readonly signer?: Pick<DkimSigner, 'begin'> | undefined;
   readonly events: IntakeEvents;
   readonly clock: Clock;
 }
@@ -138,6 +141,7 @@ export class ClientDialog {
         trace: this.#trace(transaction, draft.id, receivedAtMs),
         limits: rules(),
         submit,
+        signing: this.#beginSigning(),
         envelope: (content) => ({
           ...this.#envelope(transaction, content),
           id: draft.id,
@@ -150,6 +154,19 @@ export class ClientDialog {
       this.#tellOfTrouble(refusal, detail);
       return refusal;
     }
+  }
+
+  /**
+   * A signature says that the domain sent it. So nobody gets one for an author that could not be its
+   * reverse-path, and strangers, who write to our postmaster alone, get none.
+   */
+  #beginSigning(): Signing | undefined {
+    const { user, address } = this.#client();
+    const { access } = this.#parts.rules();
+    if (!this.#parts.signer || (!user && !access.trusts(address))) return undefined;
+    return this.#parts.signer.begin(
+      (author) => access.allowsSender(author) && (!user || userMaySend(user, author)),
+    );
   }
 
   /** The next octets of the message that `begin` made room for. */
@@ -201,7 +218,7 @@ export class ClientDialog {
 
   #envelope(
     transaction: Transaction,
-    { eightBit, tlsRequiredNo, messageId }: ContentFacts,
+    { eightBit, tlsRequiredNo, messageId, signature }: ContentFacts,
   ): Omit<Envelope, 'id' | 'receivedAtMs'> {
     const { address, helo, secure, user } = this.#client();
     const declared = transaction.envelope();
@@ -211,6 +228,7 @@ export class ClientDialog {
       // RFC 8689 §4, §4.2: REQUIRETLS has the last word; the field stays (RFC 5321 §3.6.3).
       ...(tlsRequiredNo && !declared.requireTls ? { tlsRequiredNo } : {}),
       ...(messageId === undefined ? {} : { messageId }),
+      ...(signature === undefined ? {} : { signature }),
       client: { address, helo, tls: secure, ...(user ? { user: user.name } : {}) },
     };
   }

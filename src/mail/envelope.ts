@@ -51,6 +51,11 @@ export interface Envelope {
    * Printable, at most 300 characters; absent where there was none, and in what an older version recorded.
    */
   readonly messageId?: string;
+  /**
+   * The DKIM-Signature fields made when the message came in (RFC 6376), each with its CRLF, ASCII: they go on
+   * top of it wherever it goes. Absent where there are none.
+   */
+  readonly signature?: string;
   /** Absent for messages the relay made itself (DSNs). */
   readonly client?: ClientFacts;
 }

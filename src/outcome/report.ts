@@ -3,6 +3,7 @@
  * into the queue by the one door, and notes that it is done. Each step can be cut off and
  * done again: the id is fixed beforehand, so a DSN that is in the spool already is not made twice.
  */
+import type { DkimSigner } from '../dkim/signer.ts';
 import type { Envelope } from '../mail/envelope.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -17,6 +18,8 @@ export interface ReportParts {
   readonly clock: Clock;
   readonly hostname: () => string;
   readonly events: OutcomeEvents;
+  /** Signs for the domain of `hostname`, where it is configured. */
+  readonly signer?: Pick<DkimSigner, 'begin'>;
   /** The door for messages with an id of our own choosing (queue/submit.ts). */
   readonly beginOwn: (id: MessageId) => Promise<Draft>;
   readonly commit: (draft: Draft, envelope: Envelope) => Promise<void>;
@@ -71,8 +74,14 @@ async function queueDsn(owed: OwedDsn): Promise<void> {
       hostname: hostname(),
       openBody: () => spool.openBody(id),
     });
-    for await (const chunk of dsn.body) await draft.write(chunk as Buffer);
-    await owed.commit(draft, dsn.envelope);
+    const signing = owed.signer?.begin();
+    for await (const chunk of dsn.body) {
+      signing?.push(chunk as Buffer);
+      await draft.write(chunk as Buffer);
+    }
+    const signed = await signing?.end();
+    const signature = signed?.kind === 'signed' ? { signature: signed.fields } : {};
+    await owed.commit(draft, { ...dsn.envelope, ...signature });
   } catch (error) {
     await draft.discard();
     throw error;

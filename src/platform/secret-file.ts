@@ -1,27 +1,34 @@
 /**
- * A secret in a file of its own: one line, read when it is needed and again when the file has changed.
- * Found or failed; a file that is not there is a failure like any other, for somebody named it.
+ * A secret in a file of its own: a password, a token, a key, read when it is needed and again when the file has
+ * changed. Found or failed; a file that is not there is a failure like any other, for somebody named it.
  */
 import { constants, open } from 'node:fs/promises';
 
-export type SecretRead =
-  | { readonly kind: 'found'; readonly secret: string }
+export type SecretRead<T = string> =
+  | { readonly kind: 'found'; readonly secret: T }
   /** In a sentence that names the file and never what is in it. */
   | { readonly kind: 'failed'; readonly reason: string };
 
 /** What the text of a file says; `why` continues a sentence about the file. */
-export type SecretParsed =
-  | { readonly ok: true; readonly secret: string }
+export type SecretParsed<T = string> =
+  | { readonly ok: true; readonly secret: T }
   | { readonly ok: false; readonly why: string };
 
-/** More than any mechanism takes: a slip must not read a whole disk. */
-const MAX_BYTES = 4096;
+/** More than any password or token takes: a slip must not read a whole disk. */
+const MOST_OCTETS = 4096;
 
-/** A function that reads secrets by path, and remembers those it has read. */
+/** A function that reads passwords by path, and remembers those it has read. */
+export function createSecretFiles(): (file: string) => Promise<SecretRead>;
+/** The same for what `parse` makes of a file of `mostOctets` or fewer. */
+export function createSecretFiles<T>(
+  parse: (text: string) => SecretParsed<T>,
+  mostOctets?: number,
+): (file: string) => Promise<SecretRead<T>>;
 export function createSecretFiles(
-  parse: (text: string) => SecretParsed = parsePassword,
-): (file: string) => Promise<SecretRead> {
-  const known = new Map<string, { readonly seen: string; readonly read: SecretRead }>();
+  parse: (text: string) => SecretParsed<unknown> = parsePassword,
+  mostOctets = MOST_OCTETS,
+): (file: string) => Promise<SecretRead<unknown>> {
+  const known = new Map<string, { readonly seen: string; readonly read: SecretRead<unknown> }>();
   return async (file) => {
     try {
       // Opening a FIFO without O_NONBLOCK would wait for somebody to write to it.
@@ -33,7 +40,7 @@ export function createSecretFiles(
         const before = known.get(file);
         if (before?.seen === seen) return before.read;
         if (!facts.isFile()) return failed(`${file} is no regular file`);
-        if (size > MAX_BYTES) return failed(`${file} is larger than ${MAX_BYTES} octets`);
+        if (size > mostOctets) return failed(`${file} is larger than ${mostOctets} octets`);
         const read = readOf(file, parse(await handle.readFile('utf8')));
         known.set(file, { seen, read });
         return read;
@@ -56,10 +63,10 @@ function parsePassword(text: string): SecretParsed {
   return { ok: true, secret };
 }
 
-function readOf(file: string, parsed: SecretParsed): SecretRead {
+function readOf<T>(file: string, parsed: SecretParsed<T>): SecretRead<T> {
   return parsed.ok ? { kind: 'found', secret: parsed.secret } : failed(`${file} ${parsed.why}`);
 }
 
-function failed(reason: string): SecretRead {
+function failed(reason: string): SecretRead<never> {
   return { kind: 'failed', reason };
 }

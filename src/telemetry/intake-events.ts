@@ -82,6 +82,7 @@ export function intakeEvents(log: Log, metrics: Metrics) {
         tls: envelope.client?.tls,
         requireTls: envelope.requireTls,
         tlsRequiredNo: envelope.tlsRequiredNo,
+        signed: envelope.signature === undefined ? undefined : true,
       });
       for (const reason of OWN_TROUBLES) works(reason, false);
     },

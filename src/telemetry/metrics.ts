@@ -40,6 +40,11 @@ export function createMetrics() {
       ['protocol'],
     ),
     intakeConnections: gauge('intake_connections_open', 'Client connections open now.'),
+    dkimSignatures: counter(
+      'dkim_signatures_total',
+      'Messages that were to be signed with a key of `dkim`: signed, or sent without (failed). Healthy: failed stays 0; a message counted there may be refused by recipients, see the event dkim.unsigned.',
+      ['result'],
+    ),
     // spool
     spoolLatency: histogram(
       'spool_latency_seconds',

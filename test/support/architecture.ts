@@ -33,6 +33,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   platform: 2,
   telemetry: 2,
   config: 2,
+  dkim: 3,
   intake: 4,
   spool: 5,
   queue: 6,

@@ -8,6 +8,7 @@ import { createIntakeLimits, type LimitSettings } from '../../src/intake/intake-
 import {
   compileRules,
   type Listener,
+  type ListenerParts,
   type ListenerSettings,
   openListener,
   type RuleSettings,
@@ -105,6 +106,7 @@ export interface DoorOptions {
   readonly allowedSenders?: readonly string[];
   readonly verify?: Users['verify'];
   readonly clock?: Clock;
+  readonly signer?: ListenerParts['signer'];
 }
 
 export interface LoggedEvent extends LogFields {
@@ -202,6 +204,7 @@ export async function openDoor(options: DoorOptions = {}): Promise<FrontDoor> {
     users: { verify: options.verify ?? ((name, password) => verify(options, name, password)) },
     pem: await doorPem(),
     submit: queue,
+    signer: options.signer,
     events,
     clock,
   });

@@ -130,9 +130,10 @@ describe("the contract's example", () => {
     assert.equal(settings.retry.domains[0]?.lifetime, 2 * 86_400_000);
     assert.equal(settings.tlsRpt.sendAfter, 600_000);
   });
-  test('warns of what this version does not do', () => {
+  test('warns of what this version does not do, and of a key that is not there', () => {
     const keys = result.warnings.map(({ key }) => key);
-    assert.deepEqual(keys, ['listeners[2].proxyProtocol', 'postmaster', 'dkim', 'tlsRpt.from']);
+    const expected = ['listeners[2].proxyProtocol', 'postmaster', 'dkim[0].keyFile', 'tlsRpt.from'];
+    assert.deepEqual(keys, expected);
   });
 });
 
@@ -143,6 +144,13 @@ describe('problems', () => {
       'hostnam: a.example',
       ['1: hostnam: found an unknown key, expected a known key: did you mean hostname?'],
       'a slip in a key',
+    ],
+    [
+      'dkim:\n  - { domain: a.example, selector: s, keyFile: k }\n  - { domain: a.example, selector: s, keyFile: l }',
+      [
+        '3: dkim[1].selector: found "s" of a.example again, expected each selector of a domain once',
+      ],
+      'two keys where one public key is',
     ],
     [
       'messageSize: 1MiB',
@@ -420,6 +428,14 @@ describe('warnings', () => {
       [/\/dev\/null holds a password and is open to other users \(mode 666\)/],
     ],
     ['routes: [{ domain: "*", nextHop: "a.example", wrapper: implicit }]', []],
+    [
+      'dkim: [{ domain: a.example, selector: s, keyFile: /nowhere/k }]',
+      [/^2: dkim\[0\]\.keyFile: \/nowhere\/k cannot be read \(ENOENT\)/],
+    ],
+    [
+      'dkim: [{ domain: a.example, selector: s, keyFile: /dev/null }]',
+      [/holds a private key and is open/, /null is no regular file; until then mail from a\.exam/],
+    ],
   ];
   for (const [text, expected] of doubtful) {
     test(`${text}: ${expected.length}`, () => {

@@ -45,16 +45,18 @@ export const postmaster = optionalMailbox()
 const signature = z.strictObject({
   domain: domain().describe('The signing domain (`d=`).'),
   selector: domain().describe('The selector (`s=`).'),
-  keyFile: path().describe('The private key, PEM; re-read when it changes.'),
+  keyFile: path().describe(
+    'The private key, RSA of 1024 bits or more, PEM; re-read when it changes.',
+  ),
 });
 
-export const dkim = notYet(
-  z
-    .array(signature)
-    .max(10_000)
-    .prefault([])
-    .describe('Keys that relayed mail and reports are signed with.'),
-);
+export const dkim = z
+  .array(signature)
+  .max(10_000)
+  .prefault([])
+  .describe(
+    'Keys that mail is signed with (RFC 6376) when the domain of its From field is exactly `domain`: relayed mail, DSNs and TLS reports.',
+  );
 
 export const tlsRpt = z
   .strictObject({

@@ -1,0 +1,155 @@
+/**
+ * DKIM (RFC 6376): signs messages whose author's domain has a key in `dkim`, and leaves all others alone.
+ *
+ *   gather    the header, while the message streams by
+ *   decide    when it is complete: one author, in a domain that is configured (exactly, no parent domain);
+ *             whoever hands the message over may write as that author; no signature of the domain yet
+ *   hash      the body of those that are to be signed, as it streams by
+ *   sign      when the message is complete: the field that goes on top
+ *
+ * The message itself is never changed. What cannot be signed (no key that works, a header
+ * beyond all measure) goes without, and is told: a signature helps mail, its absence must not stop it.
+ * Memory: a header, for as long as its message comes in.
+ */
+import type { Clock } from '../platform/clock.ts';
+import { type HeaderField, HeaderGatherer, signingDomainOf } from '../protocol/dkim/header.ts';
+import type { DomainName } from '../protocol/domain.ts';
+import { authorOf } from './author.ts';
+import { type DkimSetting, type KeyEvents, KeyRing } from './key-ring.ts';
+import { BodyHash, dkimSignature } from './nodemailer-dkim.ts';
+
+export interface DkimEvents extends KeyEvents {
+  signed(): void;
+  /** A message was to be signed, and was not. */
+  unsigned(facts: { readonly domain: DomainName | undefined; readonly reason: string }): void;
+}
+
+export type Signed =
+  /** `fields`: one DKIM-Signature field or more, ASCII, each with its CRLF, to go on top of the message. */
+  | { readonly kind: 'signed'; readonly fields: string; readonly domain: DomainName }
+  /** Nothing of `dkim` is about this message. */
+  | { readonly kind: 'not-meant' }
+  /** It was to be signed. */
+  | { readonly kind: 'failed'; readonly reason: string };
+
+/** Whether whoever hands a message over may write as this author. */
+export type MaySignFor = (author: string) => boolean;
+
+/**
+ * Fields that are covered where they occur: RFC 6376 §5.4.1 and its kin, those of list mail (RFC 8058 §4
+ * wants both List-Unsubscribe fields covered), and those of TLS reports (RFC 8460 §3).
+ */
+const COVERED: readonly string[] = [
+  ...['From', 'Sender', 'Reply-To', 'Subject', 'Date', 'Message-ID', 'To', 'Cc'],
+  ...['In-Reply-To', 'References', 'MIME-Version', 'Content-Type', 'Content-Transfer-Encoding'],
+  ...['Content-ID', 'Content-Description', 'Resent-Date', 'Resent-From', 'Resent-Sender'],
+  ...['Resent-To', 'Resent-Cc', 'Resent-Message-ID', 'List-Id', 'List-Help', 'List-Unsubscribe'],
+  ...['List-Unsubscribe-Post', 'List-Subscribe', 'List-Post', 'List-Owner', 'List-Archive'],
+  ...['Auto-Submitted', 'TLS-Report-Domain', 'TLS-Report-Submitter'],
+];
+const COVERED_KEYS: ReadonlySet<string> = new Set(COVERED.map((name) => name.toLowerCase()));
+
+export class DkimSigner {
+  readonly #keys: KeyRing;
+  readonly #events: DkimEvents;
+
+  constructor(parts: { readonly clock: Clock; readonly events: DkimEvents }) {
+    this.#keys = new KeyRing(parts);
+    this.#events = parts.events;
+  }
+
+  /** The `dkim` section in force from now on; messages that were begun are signed as it was. */
+  use(settings: readonly DkimSetting[]): void {
+    this.#keys.use(settings);
+  }
+
+  /** Begin with a message that streams by. Undefined when there is nothing to sign with at all. */
+  begin(maySignFor: MaySignFor = () => true): Signing | undefined {
+    if (this.#keys.isEmpty) return undefined;
+    return new Signing({ keys: this.#keys, events: this.#events, maySignFor });
+  }
+
+  /** Sign a message of our own that is complete. */
+  async sign(message: Buffer): Promise<Signed> {
+    const signing = this.begin();
+    signing?.push(message);
+    return (await signing?.end()) ?? { kind: 'not-meant' };
+  }
+
+  /** Whether mail from this domain, in A-labels, would be signed now. */
+  async canSignFor(domain: string): Promise<boolean> {
+    return (await this.#keys.keysOf(domain)).length > 0;
+  }
+}
+
+interface SigningParts {
+  readonly keys: KeyRing;
+  readonly events: DkimEvents;
+  readonly maySignFor: MaySignFor;
+}
+
+/** One message. */
+export class Signing {
+  readonly #parts: SigningParts;
+  #gatherer: HeaderGatherer | undefined = new HeaderGatherer();
+  /** Of a message that is to be signed. */
+  #meant:
+    | {
+        readonly domain: DomainName;
+        readonly header: readonly HeaderField[];
+        readonly body: BodyHash;
+      }
+    | undefined;
+  #isTooLarge = false;
+
+  constructor(parts: SigningParts) {
+    this.#parts = parts;
+  }
+
+  /** The next octets of the message. */
+  push(chunk: Buffer): void {
+    const body = this.#gatherer ? this.#gather(this.#gatherer, chunk) : chunk;
+    if (body) this.#meant?.body.update(body);
+  }
+
+  /** The message is complete. Never rejects. */
+  async end(): Promise<Signed> {
+    if (this.#gatherer) this.#decide(this.#gatherer); // a header and nothing else
+    if (this.#isTooLarge) return this.#fail('the header is too large to be signed');
+    if (!this.#meant) return { kind: 'not-meant' };
+    const { domain, header, body } = this.#meant;
+    const bodyHash = body.digest();
+    const keys = await this.#parts.keys.keysOf(domain);
+    const fields = keys.flatMap((key) => dkimSignature({ header, bodyHash }, COVERED, key) ?? []);
+    if (fields.length === 0) return this.#fail('there is no key that works', domain);
+    this.#parts.events.signed();
+    return { kind: 'signed', fields: fields.join(''), domain };
+  }
+
+  #gather(gatherer: HeaderGatherer, chunk: Buffer): Buffer | undefined {
+    const body = gatherer.push(chunk);
+    if (gatherer.isTooLarge) {
+      this.#isTooLarge = true;
+      this.#gatherer = undefined;
+    } else if (body) this.#decide(gatherer);
+    return body;
+  }
+
+  #decide(gatherer: HeaderGatherer): void {
+    this.#gatherer = undefined;
+    const { keys, maySignFor } = this.#parts;
+    const header = gatherer.fields();
+    const author = authorOf(header);
+    if (!author || !keys.has(author.domain) || !maySignFor(author.address)) return;
+    // Whoever signed for the domain already knew what it wanted covered.
+    const isSigned = ({ key }: HeaderField) => key === 'dkim-signature';
+    if (header.filter(isSigned).some((field) => signingDomainOf(field) === author.domain)) return;
+    const covered = header.filter(({ key }) => COVERED_KEYS.has(key));
+    this.#meant = { domain: author.domain, header: covered, body: new BodyHash() };
+  }
+
+  #fail(reason: string, domain?: DomainName): Signed {
+    this.#parts.events.unsigned({ domain, reason });
+    return { kind: 'failed', reason };
+  }
+}
