@@ -1,10 +1,10 @@
 /**
- * One HTTP/1.1 GET over a connection that was chosen and verified already. The request goes
+ * One HTTP/1.1 GET or POST over a connection that was chosen and verified already. The request goes
  * over that socket and no other: no agent, hence no pool, no proxy from the environment, no
  * lookup; redirects are not followed (RFC 8461 §3.3).
  *
  * A body is whole or there is none: one that is cut, too large (as sent or decompressed) or
- * in an unknown coding is a failure. Only the body of a 200 is read. Never throws.
+ * in an unknown coding is a failure. Only the body of a 200 to a GET is read. Never throws.
  */
 import { type IncomingMessage, request } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -20,6 +20,8 @@ export interface HttpExchange {
   /** Of the body, after decompression. */
   readonly maxBytes: number;
   readonly signal: AbortSignal;
+  /** Makes it a POST. */
+  readonly sent?: { readonly contentType: string; readonly body: Buffer };
 }
 
 export type HttpExchangeResult =
@@ -27,7 +29,7 @@ export type HttpExchangeResult =
       readonly kind: 'response';
       readonly status: number;
       readonly contentType: string | undefined;
-      /** Empty unless the status is 200. */
+      /** Empty unless the status is 200, and to a POST. */
       readonly body: Buffer;
     }
   | { readonly kind: 'too-large'; readonly detail: string }
@@ -48,7 +50,7 @@ export async function exchangeHttp(exchange: HttpExchange): Promise<HttpExchange
     const response = await sendRequest(exchange);
     const status = response.statusCode ?? 0;
     const contentType = response.headers['content-type'];
-    if (status !== 200) {
+    if (status !== 200 || exchange.sent) {
       response.destroy();
       return { kind: 'response', status, contentType, body: Buffer.alloc(0) };
     }
@@ -60,11 +62,12 @@ export async function exchangeHttp(exchange: HttpExchange): Promise<HttpExchange
   }
 }
 
-function sendRequest({ socket, authority, path, signal }: HttpExchange): Promise<IncomingMessage> {
+function sendRequest(exchange: HttpExchange): Promise<IncomingMessage> {
+  const { socket, authority, path, signal, sent } = exchange;
   return new Promise((resolve, reject) => {
     const asked = request({
       createConnection: () => socket,
-      method: 'GET',
+      method: sent ? 'POST' : 'GET',
       path,
       // RFC 8461 §3.3: there is no HTTP cache here, so nothing conditional is asked.
       headers: {
@@ -72,6 +75,9 @@ function sendRequest({ socket, authority, path, signal }: HttpExchange): Promise
         'user-agent': 'stsrelay',
         accept: '*/*',
         'accept-encoding': 'identity',
+        ...(sent
+          ? { 'content-type': sent.contentType, 'content-length': String(sent.body.length) }
+          : {}),
       },
       setHost: false,
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -92,7 +98,7 @@ function sendRequest({ socket, authority, path, signal }: HttpExchange): Promise
       response.on('error', () => {});
       resolve(response);
     });
-    asked.end();
+    asked.end(sent?.body);
   });
 }
 

@@ -15,9 +15,9 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { brotliCompressSync, constants, deflateSync, gzipSync } from 'node:zlib';
 import { createAddressGuard } from '../../src/platform/address-guard.ts';
+import type { HttpsConnectOptions } from '../../src/platform/https-connect.ts';
 import {
   createHttpsGet,
-  type HttpsGetOptions,
   type HttpsGetRequest,
   type HttpsGetResult,
 } from '../../src/platform/https-get.ts';
@@ -68,7 +68,7 @@ describe('HTTPS GET', () => {
 
   function get(
     request: Partial<HttpsGetRequest> = {},
-    options: Partial<HttpsGetOptions> = {},
+    options: Partial<HttpsConnectOptions> = {},
   ): Promise<HttpsGetResult> {
     const httpsGet = createHttpsGet({
       resolver: resolverOf({ 4: [ADDRESS], 6: 'absent' }),
