@@ -4,10 +4,9 @@
  * are, new ones may come.
  */
 import type { CertificateFacts } from '../delivery/certificate.ts';
-import type { TlsMode } from '../delivery/session.ts';
 import type { Failure, LocalCause, LocalFailure, TlsFailureCause } from '../mail/failure.ts';
 import type { Route } from '../mail/route.ts';
-import type { TlsFacts } from '../mail/session-result.ts';
+import type { TlsFacts, TlsMode } from '../mail/session-result.ts';
 import type { TlsLevel, TlsRequirement } from '../mail/tls-requirement.ts';
 import type { MxRecord } from '../platform/resolver.ts';
 import type { DomainName } from '../protocol/domain.ts';

@@ -93,6 +93,8 @@ function whyNotAsked(requirement: TlsRequirement): string {
       return `The route of this relay for ${source.domain} makes TLS optional.`;
     case 'mta-sts':
       return `The MTA-STS policy of ${source.domain} is in mode testing and demands nothing.`;
+    case 'dane': // it always asks for TLS
+      return describeRequirement(requirement);
     case 'tls-required-no':
       return whyNotAsked({ ...requirement, source: source.instead });
     case 'default':

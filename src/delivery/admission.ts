@@ -1,11 +1,58 @@
 /**
- * The gate before the first byte of a message: does this session satisfy the requirement? It
- * is asked once the handshake is through (RFC 3207 §4.1), right before MAIL FROM of every
- * transaction, and its default answer is no. Right behind it: does MAIL FROM carry REQUIRETLS?
+ * What becomes of a session under a requirement: pure, and the second half of the decision that begins with
+ * mail/tls-decision.ts (test/fixtures/tls-decisions.txt has both). The gate before the first byte of a message
+ * is in here: it is asked once the handshake is through (RFC 3207 §4.1), right before MAIL FROM of
+ * every transaction, and its default answer is no. Right behind it: does MAIL FROM carry REQUIRETLS?
  */
 import { type LocalFailure, localFailure } from '../mail/failure.ts';
-import type { TlsFacts } from '../mail/session-result.ts';
+import type { TlsFacts, TlsMode, TlsReached } from '../mail/session-result.ts';
 import { allowsClearText, type TlsRequirement } from '../mail/tls-requirement.ts';
+
+/** How TLS is to be had on one connection. */
+export interface TlsPlan {
+  readonly requirement: TlsRequirement;
+  readonly mode: TlsMode;
+  /** From the first octet: there is no STARTTLS, and no clear text (RFC 8314 §5.1). */
+  readonly implicitTls?: boolean;
+}
+
+/** How it went. */
+export type TlsEnd =
+  /** The session is open, over TLS or (`undefined`) in clear text. */
+  | { readonly kind: 'open'; readonly tls: TlsFacts | undefined }
+  /** On the way to TLS, and the connection with it (RFC 3207 §4.1). */
+  | { readonly kind: 'broken'; readonly failure: LocalFailure };
+
+export type NextStep =
+  | { readonly kind: 'admitted'; readonly reached: TlsReached }
+  /** The same address, over a new connection. */
+  | { readonly kind: 'again'; readonly mode: Exclude<TlsMode, 'full'> }
+  | { readonly kind: 'refused'; readonly failure: LocalFailure };
+
+/** How TLS is tried first. */
+export function firstMode({ requirement, implicitTls }: Omit<TlsPlan, 'mode'>): TlsMode {
+  return requirement.level === 'none' && !implicitTls ? 'clear' : 'full';
+}
+
+/** What to do next at this address. */
+export function decideSession(plan: TlsPlan, end: TlsEnd): NextStep {
+  const { requirement, mode, implicitTls } = plan;
+  if (end.kind === 'open') {
+    const failure = refusesSession(requirement, end.tls);
+    return failure ? { kind: 'refused', failure } : { kind: 'admitted', reached: reached(end.tls) };
+  }
+  // No weaker: whatever is required may be had by it.
+  if (mode === 'full') return { kind: 'again', mode: 'small-hello' };
+  // RFC 7435 §3: where nothing asks for TLS, rather none than no mail. RFC 8461 §5: elsewhere never.
+  const mayBeClear = mode === 'small-hello' && !implicitTls && allowsClearText(requirement);
+  return mayBeClear ? { kind: 'again', mode: 'clear' } : { kind: 'refused', failure: end.failure };
+}
+
+/** What was reached. */
+export function reached(tls: TlsFacts | undefined): TlsReached {
+  if (!tls) return 'clear';
+  return tls.verdict.verified ? 'verified' : 'encrypted';
+}
 
 /** Undefined when the message may go over this session; otherwise why not. */
 export function refusesSession(

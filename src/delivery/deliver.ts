@@ -4,17 +4,19 @@
  * for each candidate before it is connected to; a candidate that the policy refuses is
  * skipped like an unreachable one (RFC 8461 §8.4).
  */
-import { type Failure, type LocalFailure, localFailure } from '../mail/failure.ts';
+import {
+  type Failure,
+  type HandshakeCause,
+  isHandshakeCause,
+  type LocalFailure,
+} from '../mail/failure.ts';
 import type { MxCandidate, Route } from '../mail/route.ts';
 import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
-import {
-  allowsClearText,
-  type CandidateVerdict,
-  type TlsRequirement,
-} from '../mail/tls-requirement.ts';
+import type { CandidateVerdict, TlsRequirement } from '../mail/tls-requirement.ts';
 import type { CandidateAddresses } from '../routing/addresses.ts';
+import { decideSession, firstMode } from './admission.ts';
 import type { Credentials } from './credentials.ts';
-import type { Consignment, SessionPlan, TlsMode } from './session.ts';
+import type { Consignment, SessionPlan } from './session.ts';
 
 /** The steps of a walk; handed in, so that it reads as the decision it is. */
 export interface WalkSteps {
@@ -36,6 +38,8 @@ export interface WalkSteps {
 /** Addresses connected to in one attempt, all candidates together, and of one candidate. */
 const MOST_SESSIONS = 10;
 const MOST_ADDRESSES = 4;
+/** Of one candidate, at which no handshake succeeded either way: a host that has no TLS for us costs so many tries. */
+const MOST_BROKEN = 2;
 
 /** Deliver one consignment along `route`; the results of all sessions in order; empty only when time ran out. */
 export async function deliver(
@@ -63,6 +67,7 @@ export async function deliver(
       note({ kind: 'ended-early', facts, failure: found.failure });
       continue;
     }
+    let broken = 0;
     for (const address of found.addresses.slice(0, MOST_ADDRESSES)) {
       if (signal.aborted || sessions++ >= MOST_SESSIONS) return results;
       const plan = {
@@ -73,59 +78,43 @@ export async function deliver(
       };
       const result = note(await connectInModes(plan, consignment, { steps, signal }));
       if (result.kind === 'transacted' || !steps.triesNextHost(result.failure)) return results;
+      if (handshakeFailureOf(result) && ++broken >= MOST_BROKEN) break;
     }
   }
   return results;
 }
 
 /**
- * The ways to try TLS on one address, best first. Where TLS is required there is no way
- * without it (RFC 8461 §5); where nothing asks for it, any TLS is better than none (RFC 7435).
- * The small ClientHello is not weaker.
- */
-export function modesFor(requirement: TlsRequirement, implicitTls = false): readonly TlsMode[] {
-  // RFC 8314 §5.1: where TLS comes first there is nothing else to fall back to.
-  if (implicitTls) return ['full', 'small-hello'];
-  if (requirement.level === 'none') return ['clear'];
-  return allowsClearText(requirement) ? ['full', 'small-hello', 'clear'] : ['full', 'small-hello'];
-}
-
-/**
  * Sessions with one address: again, with less TLS, only after a handshake that failed, and
- * always over a new connection (RFC 3207 §4.1).
+ * always over a new connection (RFC 3207 §4.1). What is tried next decideSession says; there are three at most.
  */
 async function connectInModes(
   plan: Omit<SessionPlan, 'mode'>,
   consignment: Consignment,
   { steps, signal }: { steps: WalkSteps; signal: AbortSignal },
 ): Promise<SessionResult> {
-  let handshake: LocalFailure | undefined;
-  let last: SessionResult | undefined;
-  for (const mode of modesFor(plan.requirement, plan.implicitTls)) {
-    const result = await steps.runSession({ ...plan, mode }, consignment, signal);
-    last = handshake && mode === 'clear' ? withReason(result, handshake) : result;
-    if (result.kind === 'transacted' || !isHandshakeFailure(result.failure)) return last;
-    handshake = result.failure;
+  let because: Pick<SessionFacts, 'smallHelloBecause' | 'clearTextBecause'> = {};
+  for (let mode = firstMode(plan); ; ) {
+    const ended = await steps.runSession({ ...plan, mode }, consignment, signal);
+    const result = { ...ended, facts: { ...ended.facts, ...because } };
+    const failure = handshakeFailureOf(result);
+    // Out of time is no reason to do without TLS.
+    if (!failure || signal.aborted) return result;
+    const next = decideSession({ ...plan, mode }, { kind: 'broken', failure });
+    if (next.kind !== 'again') return result;
+    const { cause, detail } = failure;
+    const key = next.mode === 'clear' ? 'clearTextBecause' : 'smallHelloBecause';
+    because = { ...because, [key]: { cause, detail } };
+    mode = next.mode;
   }
-  return last ?? noMode(plan);
 }
 
-function isHandshakeFailure(failure: Failure): failure is LocalFailure {
-  return (
-    failure.kind === 'local' &&
-    (failure.cause === 'tls-handshake-failed' || failure.cause === 'tls-version-too-low')
-  );
-}
+type HandshakeFailure = LocalFailure & { readonly cause: HandshakeCause };
 
-/** A session in clear text says what became of TLS. */
-function withReason(result: SessionResult, { cause, detail }: LocalFailure): SessionResult {
-  const reason = cause === 'tls-version-too-low' ? cause : 'tls-handshake-failed';
-  return { ...result, facts: { ...result.facts, clearTextBecause: { cause: reason, detail } } };
-}
-
-function noMode(plan: Omit<SessionPlan, 'mode'>): SessionResult {
-  const failure = localFailure('tls-handshake-failed', 'no way to reach the TLS that is required');
-  return { kind: 'ended-early', facts: untried(plan.candidate, plan.requirement), failure };
+function handshakeFailureOf(result: SessionResult): HandshakeFailure | undefined {
+  if (result.kind === 'transacted' || result.failure.kind !== 'local') return undefined;
+  const { cause } = result.failure;
+  return isHandshakeCause(cause) ? { ...result.failure, cause } : undefined;
 }
 
 function untried(candidate: MxCandidate, requirement: TlsRequirement): SessionFacts {

@@ -14,7 +14,7 @@ import type { Readable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
 import type { Failure } from '../mail/failure.ts';
 import type { Destination, MxCandidate } from '../mail/route.ts';
-import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
+import type { SessionFacts, SessionResult, TlsMode } from '../mail/session-result.ts';
 import type { TlsRequirement } from '../mail/tls-requirement.ts';
 import type { Clock } from '../platform/clock.ts';
 import { type CertificateFacts, describeCertificate } from './certificate.ts';
@@ -24,14 +24,6 @@ import { type OpeningParts, openSession } from './open-session.ts';
 import { sessionKey } from './session-key.ts';
 import type { SessionPool } from './session-pool.ts';
 import type { Wire } from './wire.ts';
-
-/** How TLS is tried on this connection. */
-export type TlsMode =
-  | 'full'
-  /** Few groups and suites: for middleboxes that choke on a large ClientHello. No weaker. */
-  | 'small-hello'
-  /** No STARTTLS: only where the requirement allows clear text. */
-  | 'clear';
 
 export interface SessionPlan {
   /** Whose mail it is, for the limits of its connections. */

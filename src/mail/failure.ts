@@ -38,6 +38,12 @@ export type TlsFailureCause =
   | 'certificate-invalid'
   | 'mx-outside-policy';
 
+/** A handshake that began and did not finish. */
+export type HandshakeCause = Extract<
+  TlsFailureCause,
+  'tls-handshake-failed' | 'tls-version-too-low'
+>;
+
 export type LocalCause =
   | TlsFailureCause
   /** DNS answered: there is no such domain. */
@@ -94,6 +100,11 @@ export interface LocalFailure {
 }
 
 export type Failure = RemoteReply | LocalFailure;
+
+/** Whether another try at the same address may do better, with a ClientHello that is smaller. */
+export function isHandshakeCause(cause: LocalCause): cause is HandshakeCause {
+  return cause === 'tls-handshake-failed' || cause === 'tls-version-too-low';
+}
 
 /** A LocalFailure in one line. */
 export function localFailure(cause: LocalCause, detail: string): LocalFailure {

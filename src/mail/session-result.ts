@@ -25,6 +25,23 @@ export type PeerVerdict =
   | { readonly verified: true; readonly matchedName: string }
   | { readonly verified: false; readonly cause: TlsFailureCause; readonly detail: string };
 
+/** How TLS is tried on a connection. */
+export type TlsMode =
+  | 'full'
+  /** Few groups and suites: for middleboxes that choke on a large ClientHello. No weaker. */
+  | 'small-hello'
+  /** No STARTTLS: only where the requirement allows clear text. */
+  | 'clear';
+
+/** What TLS a session reached, the least first. */
+export type TlsReached = 'clear' | 'encrypted' | 'verified';
+
+/** What went wrong on the way to TLS that did not end the attempt. */
+export interface TlsTrouble {
+  readonly cause: TlsFailureCause;
+  readonly detail: string;
+}
+
 export interface SessionFacts {
   readonly candidate: MxCandidate;
   /** Remote address; undefined when none could be tried. */
@@ -37,8 +54,10 @@ export interface SessionFacts {
   readonly announcedName?: string;
   /** Messages went over the session before: TLS and verdict are those of its handshake. */
   readonly reused?: true;
+  /** TLS was tried with a small ClientHello, or beyond it in clear text: why a usual one did not do. */
+  readonly smallHelloBecause?: TlsTrouble;
   /** In clear text under an opportunistic requirement: why TLS was not reached. */
-  readonly clearTextBecause?: { readonly cause: TlsFailureCause; readonly detail: string };
+  readonly clearTextBecause?: TlsTrouble;
 }
 
 /** One recipient's fate within a transaction. */

@@ -22,6 +22,12 @@ export type RequirementSource =
       readonly listed: boolean;
     }
   | {
+      /** Secure TLSA records, or a look for them that failed (RFC 7672 §2.2). */
+      readonly kind: 'dane';
+      /** Where they stand: the TLSA base domain (RFC 7672 §2.2.2). */
+      readonly baseDomain: DomainName;
+    }
+  | {
       /** `TLS-Required: No` in the message set the policy of the recipient domain aside (RFC 8689 §4.2.2). */
       readonly kind: 'tls-required-no';
       /** What binds all the same: an administrator's word. */
@@ -69,6 +75,10 @@ export function describeRequirement(requirement: TlsRequirement): string {
         return `This mail system asks for ${what} (the MTA-STS policy of ${source.domain} is in mode testing).`;
       }
       return `The MTA-STS policy of ${source.domain} (mode ${source.mode}, id ${source.policyId}) asks for TLS with a valid certificate, at a host that it lists.`;
+    case 'dane':
+      return level === 'verify'
+        ? `The TLSA records of ${source.baseDomain} (DANE) ask for TLS with a certificate that they name.`
+        : `The TLSA records of ${source.baseDomain} (DANE) ask for ${what}.`;
     case 'override':
     case 'route':
       return `The ${source.kind} of this mail system for ${source.domain} asks for ${what}.`;

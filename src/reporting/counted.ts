@@ -37,6 +37,8 @@ export function appliedPolicy(
       return undefined;
     case 'mta-sts':
       return stsPolicy(source.domain, source.policyText);
+    case 'dane':
+      return { type: 'tlsa', domain: source.baseDomain, lines: [], mx: [] };
     case 'route':
     case 'default':
       return { type: 'no-policy-found', domain, lines: [], mx: [] };

@@ -134,6 +134,7 @@ export type OutcomeEvents = ReturnType<typeof outcomeEvents>;
 
 function policyLabels({ source }: TlsRequirement): { policy_type: string; mode: string } {
   if (source.kind === 'mta-sts') return { policy_type: 'sts', mode: source.mode };
+  if (source.kind === 'dane') return { policy_type: 'tlsa', mode: 'none' };
   return { policy_type: 'no-policy-found', mode: source.kind };
 }
 

@@ -4,5 +4,9 @@
  */
 import { writeFileSync } from 'node:fs';
 import { renderConfigurationDoc } from '../../src/config/document.ts';
+import { renderTlsDecisions } from './tls-decisions.ts';
 
-writeFileSync(new URL('../../docs/configuration.md', import.meta.url), renderConfigurationDoc());
+const TOP = new URL('../../', import.meta.url);
+
+writeFileSync(new URL('docs/configuration.md', TOP), renderConfigurationDoc());
+writeFileSync(new URL('test/fixtures/tls-decisions.txt', TOP), renderTlsDecisions());

@@ -148,6 +148,14 @@ const ROWS: readonly (readonly [why: string, situation: Situation, answer: strin
     },
     'encrypt route',
   ],
+  [
+    'a route without a login, as the configuration has it',
+    {
+      route: routed,
+      settings: { routes: [{ domain: 'w.example', tls: 'opportunistic', user: '' }] },
+    },
+    'opportunistic route',
+  ],
   ['a route for all', { route: routed, settings: routes('verify', '*') }, 'verify route'],
   [
     'a route of its own before the one for all',
