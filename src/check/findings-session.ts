@@ -105,6 +105,10 @@ const TLS_SAID: Record<
     text: 'The host does not speak TLS 1.2 or newer.',
     fix: 'Allow TLS 1.2 and 1.3.',
   },
+  'clear-text-after-starttls': {
+    text: 'The host agrees to STARTTLS and then goes on in clear text.',
+    fix: 'Look for a firewall or proxy in front that answers STARTTLS itself ("SMTP inspection"); when there is none, somebody on the way puts in answers.',
+  },
   'mx-outside-policy': undefined,
   'certificate-expired': undefined,
   'certificate-not-yet-valid': undefined,

@@ -159,6 +159,14 @@ const SIGNS: Readonly<Record<DowngradeSignal, readonly [meaning: string, advice:
     'A host that had TLS did not offer STARTTLS any more, or no handshake succeeded.',
     'Connect to it from another network: if STARTTLS is there, something on the way strips it.',
   ],
+  'clear-text-fallback': [
+    'A host offered STARTTLS, no handshake succeeded, and mail went in clear text.',
+    'Try `stsrelay check`, also from another network; an override (`tls: encrypt`) makes mail wait instead.',
+  ],
+  'starttls-injection': [
+    'A host agreed to STARTTLS and went on in clear text: somebody put in an answer, or it is broken.',
+    'Connect to it from another network: if TLS begins there, look for who is in between.',
+  ],
   'certificate-invalid': [
     'A host whose certificate had been valid showed one that was not.',
     'Look at it from another network: if it differs, somebody is in between; else tell the domain.',

@@ -17,7 +17,7 @@ export function openingFailure(wire: Wire, error: WireError, facts: SessionFacts
 }
 
 function whyNotOpen(wire: Wire, error: WireError): Failure {
-  if (error.duringHandshake) return handshakeFailure(error);
+  if (error.duringHandshake) return tlsFailure(wire, error);
   const reply = error.response === undefined ? undefined : parseReply(error.response);
   // RFC 3207 §4: STARTTLS was refused where TLS is required, which is this host's failure.
   if (wire.stageReached === 'starttls' && wire.startTls === 'required') {
@@ -25,11 +25,20 @@ function whyNotOpen(wire: Wire, error: WireError): Failure {
       return localFailure('starttls-not-offered', `STARTTLS is not offered (${error.response})`);
     }
     if (reply) return localFailure('starttls-refused', `STARTTLS was refused: ${error.response}`);
-    if (error.code === 'ETLS') return handshakeFailure(error);
   }
-  if (error.code === 'ETLS') return handshakeFailure(error);
+  if (error.code === 'ETLS') return tlsFailure(wire, error);
   if (reply) return { kind: 'reply', stage: wire.stageReached, reply };
-  return connectionFailure(wire, error);
+  const failure = connectionFailure(wire, error);
+  if (wire.stageReached !== 'starttls') return failure;
+  // As an answer to STARTTLS that is a handshake that failed, whoever ended it: the same ways are left.
+  return localFailure('tls-handshake-failed', failure.detail);
+}
+
+function tlsFailure(wire: Wire, error: WireError): LocalFailure {
+  if (!wire.sawClearText) return handshakeFailure(error, { isStartTls: wire.startTls !== 'never' });
+  // RFC 3207 §6: nothing that was said in clear text counts any more.
+  const detail = 'clear text came with the reply to STARTTLS';
+  return localFailure('clear-text-after-starttls', detail);
 }
 
 /**

@@ -5,11 +5,19 @@
 import { type LocalFailure, localFailure } from '../mail/failure.ts';
 import type { WireError } from './transaction.ts';
 
-/** Not "wrong version number": that is what OpenSSL says to octets that are no TLS at all. */
+/** What OpenSSL says to octets that are no TLS at all. */
+const NO_TLS_TEXT = /wrong[ _]version[ _]number/i;
 const VERSION_TEXT = /unsupported[ _]protocol|protocol[ _]version|no[ _]protocols/i;
 
-/** The failure of a handshake that began and did not finish. */
-export function handshakeFailure(error: WireError): LocalFailure {
+/** The failure of a handshake that began and did not finish. `isStartTls`: the peer had agreed to it. */
+export function handshakeFailure(
+  error: WireError,
+  { isStartTls = true }: { readonly isStartTls?: boolean } = {},
+): LocalFailure {
+  if (isStartTls && NO_TLS_TEXT.test(error.message)) {
+    const detail = 'clear text came in place of TLS after the reply to STARTTLS';
+    return localFailure('clear-text-after-starttls', detail);
+  }
   const text = opensslText(error.message);
   const cause = VERSION_TEXT.test(error.message) ? 'tls-version-too-low' : 'tls-handshake-failed';
   const detail =

@@ -69,6 +69,8 @@ export class Wire extends Connection {
   startTlsOffered = false;
   /** What the server called itself in its last EHLO reply. */
   announcedName: string | undefined;
+  /** It came with the reply to STARTTLS, where nothing but a handshake may follow. */
+  sawClearText = false;
 
   constructor(options: WireOptions) {
     const { timeouts } = options;
@@ -222,6 +224,7 @@ export class Wire extends Connection {
   override _upgradeConnection(callback: (error: Error | null, secured?: boolean) => void): void {
     if (this._remainder !== '' || this._responseQueue.length > 0) {
       // RFC 3207 §4.2, §6: bytes behind the reply to STARTTLS are somebody else's words.
+      this.sawClearText = true;
       callback(new Error('the server sent data in clear text after its reply to STARTTLS'));
       return;
     }

@@ -13,6 +13,10 @@ export const DOWNGRADE_SIGNALS = [
   'mx-outside-policy',
   /** A host that had STARTTLS, or whose policy promises it, does not offer it, or no handshake succeeds. */
   'starttls-gone',
+  /** A host offers STARTTLS, no handshake succeeds, and the message goes in clear text. */
+  'clear-text-fallback',
+  /** With the reply to STARTTLS, or in place of TLS, came clear text (RFC 3207 §6). */
+  'starttls-injection',
   /** A host whose certificate was valid, or whose policy promises that, shows one that is not. */
   'certificate-invalid',
   /** DNS kept failing with nothing known; the mail goes as if nothing were published. */

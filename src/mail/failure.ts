@@ -29,6 +29,8 @@ export type TlsFailureCause =
   | 'starttls-refused'
   | 'tls-handshake-failed'
   | 'tls-version-too-low'
+  /** In place of TLS, or before it, came clear text: a response that somebody put in (RFC 3207 §6), or a broken host. */
+  | 'clear-text-after-starttls'
   | 'certificate-expired'
   | 'certificate-not-yet-valid'
   | 'certificate-self-signed'
@@ -38,10 +40,10 @@ export type TlsFailureCause =
   | 'certificate-invalid'
   | 'mx-outside-policy';
 
-/** A handshake that began and did not finish. */
+/** TLS that was agreed on and did not come about. */
 export type HandshakeCause = Extract<
   TlsFailureCause,
-  'tls-handshake-failed' | 'tls-version-too-low'
+  'tls-handshake-failed' | 'tls-version-too-low' | 'clear-text-after-starttls'
 >;
 
 export type LocalCause =
@@ -103,7 +105,14 @@ export type Failure = RemoteReply | LocalFailure;
 
 /** Whether another try at the same address may do better, with a ClientHello that is smaller. */
 export function isHandshakeCause(cause: LocalCause): cause is HandshakeCause {
-  return cause === 'tls-handshake-failed' || cause === 'tls-version-too-low';
+  switch (cause) {
+    case 'tls-handshake-failed':
+    case 'tls-version-too-low':
+    case 'clear-text-after-starttls':
+      return true;
+    default:
+      return false;
+  }
 }
 
 /** A LocalFailure in one line. */

@@ -55,6 +55,7 @@ const TLS_CAUSES: Readonly<Record<TlsFailureCause, true>> = {
   'starttls-refused': true,
   'tls-handshake-failed': true,
   'tls-version-too-low': true,
+  'clear-text-after-starttls': true,
   'certificate-expired': true,
   'certificate-not-yet-valid': true,
   'certificate-self-signed': true,

@@ -27,6 +27,7 @@ export function tlsResultType(cause: TlsFailureCause): ResultType {
     case 'certificate-missing':
     case 'tls-handshake-failed':
     case 'tls-version-too-low':
+    case 'clear-text-after-starttls':
     case 'mx-outside-policy':
       return 'validation-failure';
     default:

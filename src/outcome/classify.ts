@@ -104,6 +104,7 @@ function classifyLocal(cause: LocalCause): Meaning {
       return temporary('4.7.4', 'tlsPolicy');
     case 'tls-handshake-failed':
     case 'tls-version-too-low':
+    case 'clear-text-after-starttls':
     case 'certificate-expired':
     case 'certificate-not-yet-valid':
     case 'certificate-self-signed':
@@ -178,6 +179,7 @@ export function statusUnder(requirement: TlsRequirement | undefined, failure: Fa
     case 'starttls-refused':
     case 'tls-handshake-failed':
     case 'tls-version-too-low':
+    case 'clear-text-after-starttls':
       return NO_ENCRYPTION;
     default:
       return status;

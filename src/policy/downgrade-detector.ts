@@ -5,7 +5,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { DowngradeSignal } from '../mail/downgrade-signal.ts';
-import type { LocalCause } from '../mail/failure.ts';
+import { isHandshakeCause, type LocalCause } from '../mail/failure.ts';
 import type { Destination } from '../mail/route.ts';
 import type { SessionResult } from '../mail/session-result.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -94,11 +94,20 @@ export class DowngradeDetector {
     // That a host has TLS and a certificate is known from before, or the policy says so.
     const isPromised = source.kind === 'mta-sts' && source.mode === 'enforce' && source.listed;
     const seen = this.#parts.memory.get(host);
-    const lost = cause || facts.clearTextBecause?.cause;
+    const { smallHelloBecause, clearTextBecause } = facts;
+    const lost = cause || clearTextBecause?.cause;
+    // No host that is sound does that, and no memory is needed to see it.
+    if ([lost, smallHelloBecause?.cause].includes('clear-text-after-starttls')) {
+      const detail = `${host}: clear text came after its reply to STARTTLS`;
+      this.#note(domain, { signal: 'starttls-injection', detail, about: host });
+    }
     if ((seen || isPromised) && lost && isTlsGone(lost)) {
       const why = seen ? `TLS last seen ${day(seen.tlsAtMs)}` : 'though its policy promises TLS';
       const detail = `${host}: ${lost}, ${why}`;
       this.#note(domain, { signal: 'starttls-gone', detail, about: host });
+    } else if (clearTextBecause && isHandshakeCause(clearTextBecause.cause)) {
+      const detail = `${host}: ${clearTextBecause.cause}, sent in clear text`;
+      this.#note(domain, { signal: 'clear-text-fallback', detail, about: host });
     }
     if (!facts.tls) return;
     const { verdict } = facts.tls;
@@ -123,11 +132,9 @@ function isTlsGone(cause: LocalCause): boolean {
   switch (cause) {
     case 'starttls-not-offered':
     case 'starttls-refused':
-    case 'tls-handshake-failed':
-    case 'tls-version-too-low':
       return true;
     default:
-      return false;
+      return isHandshakeCause(cause);
   }
 }
 

@@ -118,6 +118,11 @@ export function createMetrics() {
       'Outgoing sessions by policy type, mode and RFC 8460 result type (`successful` when none applies).',
       ['policy_type', 'mode', 'result'],
     ),
+    tlsFallbacks: counter(
+      'tls_fallbacks_total',
+      'Handshakes that failed and were followed by another try at the same address: with a small ClientHello, which is no weaker, or in clear text where the level allows it. Fine: a few of the first kind. One that grows with `to="clear"` is mail that somebody may read; `clear-text-after-starttls` is never innocent for long.',
+      ['to', 'cause'],
+    ),
     tlsHandshakes: counter('tls_handshakes_total', 'Finished outgoing TLS handshakes.', [
       'version',
       'cipher',

@@ -2,6 +2,7 @@
  * The answers messages get. One function per event: log line and metric together. A delivery's
  * line is the evidence of how it went: MX, address, TLS, certificate, policy and verdict.
  */
+import { isHandshakeCause } from '../mail/failure.ts';
 import type { Diagnosis, Outcome } from '../mail/outcome.ts';
 import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
 import { sessionResultType } from '../mail/session-result-type.ts';
@@ -23,6 +24,30 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
     const outcome = sessionResultType(result);
     if (outcome !== undefined)
       metrics.tlsSessions.inc({ ...policyLabels(requirement), result: outcome });
+  }
+
+  /** Every try that came after a handshake that failed: mostly none. */
+  function tellFallbacks(id: string, { facts }: SessionResult): void {
+    const { smallHelloBecause, clearTextBecause } = facts;
+    const inClear = clearTextBecause && isHandshakeCause(clearTextBecause.cause);
+    const tries = [
+      { to: 'small-hello', because: smallHelloBecause },
+      { to: 'clear', because: inClear ? clearTextBecause : undefined },
+    ] as const;
+    for (const { to, because } of tries) {
+      if (!because) continue;
+      const { cause, detail } = because;
+      metrics.tlsFallbacks.inc({ to, cause });
+      log.write(to === 'clear' ? 'warn' : 'info', 'delivery.tls_fallback', {
+        id,
+        mx: facts.candidate.host,
+        address: facts.address,
+        to,
+        cause,
+        reason: detail,
+        ...describePolicy(facts.requirement),
+      });
+    }
   }
 
   return {
@@ -55,6 +80,7 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
     session(id: string, result: SessionResult): void {
       const { facts } = result;
       metrics.attempts.inc({ result: result.kind });
+      tellFallbacks(id, result);
       // A session counts once, with its first message (RFC 8460 §4.2.1).
       if (facts.reused) metrics.connectionsReused.inc();
       else countSession(result);

@@ -50,14 +50,16 @@ describe('RFC 3207 §4.2 Result of the STARTTLS Command', () => {
   });
 
   const injections = ['250 injected\r\n', '250-mx\r\n250 SIZE 1\r\n', '2'];
-  for (const [n, injectAfterStartTls] of injections.entries()) {
-    test(`R282 clear text behind the reply to STARTTLS ends the session (${n + 1})`, async () => {
+  const ways = injections.flatMap((text) => [[text, false] as const, [text, true] as const]);
+  for (const [n, [injectAfterStartTls, injectApart]] of ways.entries()) {
+    const where = injectApart ? ', in a packet of its own,' : '';
+    test(`R282 clear text behind the reply to STARTTLS${where} ends the session (${n + 1})`, async () => {
       await using sender = await world.sender();
       const name = `r282-${n}.test`;
-      const host = { host: `mx.${name}`, injectAfterStartTls };
+      const host = { host: `mx.${name}`, injectAfterStartTls, injectApart };
       const { mx } = await world.domain(name, { mx: [host], sts: {} });
       const sent = await sender.send(`bob@${name}`);
-      assert.equal(causeOf(sent), 'tls-handshake-failed');
+      assert.equal(causeOf(sent), 'clear-text-after-starttls');
       for (const session of mx[0]?.sessions ?? []) {
         assert.deepEqual(dialogOf(session), ['EHLO', 'STARTTLS']);
       }
@@ -134,7 +136,7 @@ describe('RFC 3207 §4 The STARTTLS Extension', () => {
     await using sender = await world.sender();
     const host = { host: 'mx.r286b.test', startTls: 'garbage' as const };
     const { mx } = await world.domain('r286b.test', { mx: [host], sts: {} });
-    assert.equal(causeOf(await sender.send('bob@r286b.test')), 'tls-handshake-failed');
+    assert.equal(causeOf(await sender.send('bob@r286b.test')), 'clear-text-after-starttls');
     for (const session of mx[0]?.sessions ?? []) {
       assert.deepEqual(dialogOf(session), ['EHLO', 'STARTTLS']);
     }

@@ -135,7 +135,7 @@ const ROWS: readonly Row[] = [
     enforced('garbage.test', { startTls: 'garbage' }),
     1,
     'deferred',
-    ['tls-handshake-failed'],
+    ['clear-text-after-starttls'],
     [],
   ],
   ['down.test', enforced('down.test', { down: true }), 1, 'deferred', ['connect-refused'], []],

@@ -43,10 +43,10 @@ type Breach = Omit<MxDescription, 'host'>;
 const BREACHES: readonly [string, Breach, cause: string][] = [
   ['no-starttls', { certificate: null }, 'starttls-not-offered'],
   ['starttls-refused', { startTls: 'refused' }, 'starttls-refused'],
-  ['starttls-reset', { startTls: 'reset' }, 'connection-lost'],
-  ['garbage', { startTls: 'garbage' }, 'tls-handshake-failed'],
+  ['starttls-reset', { startTls: 'reset' }, 'tls-handshake-failed'],
+  ['garbage', { startTls: 'garbage' }, 'clear-text-after-starttls'],
   [SILENT, { startTls: 'hang' }, 'tls-handshake-failed'],
-  ['injection', { injectAfterStartTls: '250 2.0.0 Ok\r\n250 Ok\r\n' }, 'tls-handshake-failed'],
+  ['injection', { injectAfterStartTls: '250 2.0.0 Ok\r\n250 Ok\r\n' }, 'clear-text-after-starttls'],
   ['tls-1-1', { maxTls: 'TLSv1.1' }, 'tls-version-too-low'],
   ['expired', { certificate: 'expired' }, 'certificate-expired'],
   ['not-yet-valid', { certificate: 'not-yet-valid' }, 'certificate-not-yet-valid'],
@@ -245,6 +245,7 @@ describe('without enforce', () => {
   const rows: readonly [string, Breach, tls: 'clear' | 'unauthenticated', sessions: number][] = [
     ['no-starttls', { certificate: null }, 'clear', 1],
     ['starttls-refused', { startTls: 'refused' }, 'clear', 1],
+    ['starttls-reset', { startTls: 'reset' }, 'clear', 3],
     ['garbage', { startTls: 'garbage' }, 'clear', 3],
     ['injection', { injectAfterStartTls: '250 2.0.0 Ok\r\n' }, 'clear', 3],
     ['tls-1-1', { maxTls: 'TLSv1.1' }, 'clear', 3],

@@ -72,6 +72,8 @@ export interface MxBehaviour {
   readonly script?: Script;
   /** Written in clear right behind the `220` of STARTTLS, in the same packet. */
   readonly injectAfterStartTls?: string;
+  /** In a packet of its own, before the handshake. */
+  readonly injectApart?: boolean;
   /** After so many octets of content: stop reading, close or reset. */
   readonly duringContent?: { readonly afterOctets: number; readonly ending: Ending };
 }

@@ -160,9 +160,10 @@ class MxSession {
     // RFC 3207 §4.2: nothing may come behind STARTTLS before the reply to it.
     const ahead = this.#input.detach();
     if (ahead.length > 0) this.#violation(`${ahead.length} octets behind STARTTLS`);
-    const injected = this.#behaviour.injectAfterStartTls ?? '';
-    const reply = await this.#answer(command, '220 2.0.0 Go ahead', injected);
+    const { injectAfterStartTls: injected = '', injectApart = false } = this.#behaviour;
+    const reply = await this.#answer(command, '220 2.0.0 Go ahead', injectApart ? '' : injected);
     if (!reply.startsWith('220')) return this.#input.attach(this.#socket);
+    if (injectApart) await new Promise<void>((done) => this.#raw.write(injected, () => done()));
     if (how === 'hang' || how === 'garbage') {
       // Only once the ClientHello is there: sooner it would still count as clear text.
       if (how === 'garbage') this.#raw.once('data', () => this.#raw.write('no TLS\r\n'.repeat(20)));

@@ -75,6 +75,8 @@ const IDLE_TURNS = 100;
 export interface SenderOptions {
   /** Besides those that make it use the pretend internet. */
   readonly settings?: Pick<SettingsInput, 'hostname' | 'overrides' | 'routes' | 'destinations'>;
+  /** `security.default`. */
+  readonly defaultLevel?: Settings['security']['default'];
   readonly clock?: FakeClock;
   /** Where policies are kept; a new place when absent. */
   readonly dir?: TempDir;
@@ -309,12 +311,14 @@ export class SenderWorld {
 
   /** A sender with nothing in its caches, unless it is given another one's `dir`. */
   async sender(options: SenderOptions = {}): Promise<Sender> {
-    const { clock = new FakeClock(), dir = tempDir() } = options;
+    const { clock = new FakeClock(), dir = tempDir(), defaultLevel = 'opportunistic' } = options;
     const internet = await this.#start();
+    const relay = internet.relaySettings();
     const settings = settingsFrom({
       hostname: 'relay.sender.example',
       destinations: { default: { messagesPerConnection: 1 } },
-      ...internet.relaySettings(),
+      ...relay,
+      security: { ...relay.security, default: defaultLevel },
       ...options.settings,
     });
     const { dns } = internet;

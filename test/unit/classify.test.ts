@@ -17,6 +17,7 @@ const LOCAL: { readonly [Cause in LocalCause]: Row } = {
   'starttls-refused': ['defer', 'next', '4.7.4', 'tlsPolicy'],
   'tls-handshake-failed': ['defer', 'next', '4.7.5', 'tlsPolicy'],
   'tls-version-too-low': ['defer', 'next', '4.7.5', 'tlsPolicy'],
+  'clear-text-after-starttls': ['defer', 'next', '4.7.5', 'tlsPolicy'],
   'certificate-expired': ['defer', 'next', '4.7.5', 'tlsPolicy'],
   'certificate-not-yet-valid': ['defer', 'next', '4.7.5', 'tlsPolicy'],
   'certificate-self-signed': ['defer', 'next', '4.7.5', 'tlsPolicy'],

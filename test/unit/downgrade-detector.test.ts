@@ -31,6 +31,13 @@ const STS: RequirementSource = {
 /** No policy promises anything. */
 const WITHOUT = { source: { kind: 'default' }, level: 'opportunistic' } as const;
 
+interface Seen {
+  readonly source?: RequirementSource;
+  readonly level?: TlsLevel;
+  /** Of a session in clear text. */
+  readonly because?: TlsFailureCause;
+}
+
 class Bench {
   readonly dir: TempDir = tempDir();
   readonly clock = new FakeClock();
@@ -66,7 +73,7 @@ class Bench {
   /** A session with `MX` for somebody at w.example. */
   saw(
     what: 'verified' | 'invalid' | 'clear' | LocalCause,
-    { source = STS, level = 'verify' }: { source?: RequirementSource; level?: TlsLevel } = {},
+    { source = STS, level = 'verify', because = 'starttls-not-offered' }: Seen = {},
   ): void {
     const verdict =
       what === 'verified'
@@ -80,9 +87,7 @@ class Bench {
       localAddress: undefined,
       requirement: { level, minVersion: 'TLSv1.2', source },
       tls: hasTls ? tls : undefined,
-      ...(what === 'clear'
-        ? { clearTextBecause: { cause: 'starttls-not-offered', detail: 'x' } as const }
-        : {}),
+      ...(what === 'clear' ? { clearTextBecause: { cause: because, detail: 'x' } } : {}),
     };
     const ended = what !== 'verified' && what !== 'invalid' && what !== 'clear';
     const result: SessionResult = ended
@@ -132,6 +137,20 @@ describe('a session', () => {
       assert.deepEqual(bench.signs, ['starttls-gone']);
     });
   }
+
+  test('in which clear text came after STARTTLS is one at any host', async () => {
+    using bench = await new Bench().restart();
+    bench.saw('clear-text-after-starttls', WITHOUT);
+    assert.deepEqual(bench.signs, ['starttls-injection']);
+    bench.saw('clear-text-after-starttls');
+    assert.deepEqual(bench.signs.slice(1), ['starttls-injection', 'starttls-gone']);
+  });
+
+  test('that did without TLS after a handshake that failed is one at any host', async () => {
+    using bench = await new Bench().restart();
+    bench.saw('clear', { ...WITHOUT, because: 'tls-handshake-failed' });
+    assert.deepEqual(bench.signs, ['clear-text-fallback']);
+  });
 
   test('in clear text is one, too, at a domain without any policy', async () => {
     using bench = await new Bench().restart();

@@ -164,7 +164,7 @@ describe('names for handshakes that fail', () => {
       'tls-version-too-low',
     ],
     ['error:0A000102:SSL routines::unsupported protocol', 'ESOCKET', 'tls-version-too-low'],
-    ['error:0A00010B:SSL routines::wrong version number', 'ESOCKET', 'tls-handshake-failed'],
+    ['error:0A00010B:SSL routines::wrong version number', 'ESOCKET', 'clear-text-after-starttls'],
     ['read ECONNRESET', 'ESOCKET', 'tls-handshake-failed'],
     ['TLS handshake timed out', 'ETIMEDOUT', 'tls-handshake-failed'],
   ];

@@ -16,6 +16,7 @@ const TABLE: Readonly<Record<TlsFailureCause, ResultType>> = {
   'certificate-missing': 'validation-failure',
   'tls-handshake-failed': 'validation-failure',
   'tls-version-too-low': 'validation-failure',
+  'clear-text-after-starttls': 'validation-failure',
   'mx-outside-policy': 'validation-failure',
 };
 

@@ -35,8 +35,14 @@ const WITHOUT_TLS: readonly Fault[] = [
     without: 'clear-text',
   },
   {
-    fault: 'fails the handshake',
+    fault: 'goes on in clear text after STARTTLS',
     host: { startTls: 'garbage' },
+    cause: 'clear-text-after-starttls',
+    without: 'clear-text',
+  },
+  {
+    fault: 'breaks off at STARTTLS',
+    host: { startTls: 'reset' },
     cause: 'tls-handshake-failed',
     without: 'clear-text',
   },
