@@ -7,6 +7,7 @@ import type { CertificateFacts } from '../delivery/certificate.ts';
 import type { Failure, LocalCause, LocalFailure, TlsFailureCause } from '../mail/failure.ts';
 import type { Route } from '../mail/route.ts';
 import type { TlsFacts, TlsMode } from '../mail/session-result.ts';
+import type { TlsWords } from '../mail/tls-outcome.ts';
 import type { TlsLevel, TlsRequirement } from '../mail/tls-requirement.ts';
 import type { MxRecord } from '../platform/resolver.ts';
 import type { DomainName } from '../protocol/domain.ts';
@@ -165,6 +166,8 @@ export interface Verdict {
   readonly outcome: 'delivered' | 'attempted' | 'deferred' | 'bounced';
   /** What TLS protects the mail; of `attempted`, what TLS would be demanded. */
   readonly how?: 'verified-tls' | 'unauthenticated-tls' | 'clear-text' | 'tls-if-offered';
+  /** Of `delivered`: what is asked and what is reached, as in the log, e.g. `verify:verified`. */
+  readonly tls?: TlsWords;
   /** The host it goes to, or the one that speaks against it. */
   readonly host?: string;
   readonly address?: string;

@@ -5,6 +5,7 @@
 import type { Outcome } from '../mail/outcome.ts';
 import type { SessionFacts } from '../mail/session-result.ts';
 import { opensWithError, plainErrors } from '../mail/system-errors.ts';
+import { tlsWordsOf } from '../mail/tls-outcome.ts';
 import { describeRequirement, type TlsRequirement } from '../mail/tls-requirement.ts';
 import { noResolverAnswered, resolverSilence } from './resolver-silence.ts';
 import { describeFailure, inWords } from './text.ts';
@@ -21,7 +22,12 @@ export function decideVerdict(outcome: Outcome, facts: DomainFacts): Verdict {
     ...(session.address === undefined ? {} : { address: session.address }),
   };
   return facts.connected
-    ? { outcome: 'delivered', ...place, ...howDelivered(session) }
+    ? {
+        outcome: 'delivered',
+        ...place,
+        ...howDelivered(session),
+        tls: tlsWordsOf({ kind: 'transacted', facts: session }),
+      }
     : { outcome: 'attempted', ...place, ...whatIsAsked(session.requirement) };
 }
 

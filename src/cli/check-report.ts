@@ -18,6 +18,7 @@ import type {
 } from '../check/types.ts';
 import type { Failure } from '../mail/failure.ts';
 import { plainErrors } from '../mail/system-errors.ts';
+import { reachedWith } from '../mail/tls-outcome.ts';
 import { formatReply } from '../protocol/smtp/reply.ts';
 import { headline } from './check-headline.ts';
 import { formatTable, type Screen } from './table.ts';
@@ -159,8 +160,9 @@ function addressCells(
 
 function resultOf({ tls, failure, clearTextBecause }: AddressFacts): string {
   if (failure) return failureIn(failure);
-  if (tls) return tls.verdict.verified ? 'verified' : `unverified, ${tls.verdict.cause}`;
-  return `clear text${clearTextBecause ? `, ${clearTextBecause.cause}` : ''}`;
+  const reached = reachedWith(tls);
+  if (tls) return tls.verdict.verified ? reached : `${reached}, ${tls.verdict.cause}`;
+  return clearTextBecause ? `${reached}, ${clearTextBecause.cause}` : reached;
 }
 
 /** Short enough for a table: a finding of this code says more. */

@@ -52,17 +52,16 @@ function bodyOf(attempt: AttemptStory): readonly string[] {
 }
 
 function sessionLines(session: SessionStory, before: SessionStory | undefined): readonly string[] {
-  const { asked, tls, clearTextBecause, end } = session;
+  const { asked, tls, smallHelloBecause, clearTextBecause, end } = session;
+  const words = session.tlsOutcome === undefined ? '' : ` (${session.tlsOutcome})`;
   const isNew = asked !== undefined && asked.text !== before?.asked?.text;
   const wasOpen = end.kind === 'transacted' || tls !== undefined;
   return [
     placeOf(session),
     ...(isNew ? [line('asked', asked.text)] : []),
-    ...(tls ? tlsLines(tls) : []),
-    ...(clearTextBecause
-      ? [line('TLS', `none, in clear text: ${plainErrors(clearTextBecause.detail)}`)]
-      : []),
-    ...(wasOpen && !tls && !clearTextBecause ? [line('TLS', 'none, in clear text')] : []),
+    ...(smallHelloBecause ? [againLine(smallHelloBecause.detail)] : []),
+    ...(tls ? tlsLines(tls, words) : []),
+    ...(wasOpen && !tls ? [line('TLS', `${inClear(clearTextBecause?.detail)}${words}`)] : []),
     ...endLines(session),
   ];
 }
@@ -91,14 +90,22 @@ function line(label: string, text: string): string {
   return `  ${label.padEnd(LABEL_WIDTH)}${text}`;
 }
 
-function tlsLines(tls: TlsStory): readonly string[] {
+function againLine(detail: string): string {
+  return line('', `tried again with a small ClientHello: ${plainErrors(detail)}`);
+}
+
+function inClear(detail: string | undefined): string {
+  return `none, in clear text${detail === undefined ? '' : `: ${plainErrors(detail)}`}`;
+}
+
+function tlsLines(tls: TlsStory, words: string): readonly string[] {
   const { version, cipher, certSha256, certValidTo, verifiedAs, doubt } = tls;
   const ends = certValidTo === undefined ? '' : `, ends ${certValidTo.slice(0, 10)}`;
   const why = doubt === undefined ? '' : `: ${plainErrors(doubt.detail)}`;
   const verdict =
     verifiedAs === undefined ? `not verified${why}` : `valid for ${verifiedAs}${ends}`;
   return [
-    line('TLS', `${version} ${cipher}`),
+    line('TLS', `${version} ${cipher}${words}`),
     line('cert', verdict),
     ...(certSha256 === undefined ? [] : [line('', `SHA-256 ${certSha256}`)]),
   ];

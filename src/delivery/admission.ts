@@ -5,7 +5,8 @@
  * every transaction, and its default answer is no. Right behind it: does MAIL FROM carry REQUIRETLS?
  */
 import { type LocalFailure, localFailure } from '../mail/failure.ts';
-import type { TlsFacts, TlsMode, TlsReached } from '../mail/session-result.ts';
+import type { TlsFacts, TlsMode } from '../mail/session-result.ts';
+import { reachedWith, type TlsReached } from '../mail/tls-outcome.ts';
 import { allowsClearText, type TlsRequirement } from '../mail/tls-requirement.ts';
 
 /** How TLS is to be had on one connection. */
@@ -39,19 +40,14 @@ export function decideSession(plan: TlsPlan, end: TlsEnd): NextStep {
   const { requirement, mode, implicitTls } = plan;
   if (end.kind === 'open') {
     const failure = refusesSession(requirement, end.tls);
-    return failure ? { kind: 'refused', failure } : { kind: 'admitted', reached: reached(end.tls) };
+    if (failure) return { kind: 'refused', failure };
+    return { kind: 'admitted', reached: reachedWith(end.tls) };
   }
   // No weaker: whatever is required may be had by it.
   if (mode === 'full') return { kind: 'again', mode: 'small-hello' };
   // RFC 7435 §3: where nothing asks for TLS, rather none than no mail. RFC 8461 §5: elsewhere never.
   const mayBeClear = mode === 'small-hello' && !implicitTls && allowsClearText(requirement);
   return mayBeClear ? { kind: 'again', mode: 'clear' } : { kind: 'refused', failure: end.failure };
-}
-
-/** What was reached. */
-export function reached(tls: TlsFacts | undefined): TlsReached {
-  if (!tls) return 'clear';
-  return tls.verdict.verified ? 'verified' : 'encrypted';
 }
 
 /** Undefined when the message may go over this session; otherwise why not. */

@@ -33,9 +33,6 @@ export type TlsMode =
   /** No STARTTLS: only where the requirement allows clear text. */
   | 'clear';
 
-/** What TLS a session reached, the least first. */
-export type TlsReached = 'clear' | 'encrypted' | 'verified';
-
 /** What went wrong on the way to TLS that did not end the attempt. */
 export interface TlsTrouble {
   readonly cause: TlsFailureCause;

@@ -4,7 +4,7 @@
  * record of an attempt stays at a few KiB whatever the hosts say.
  */
 import type { Failure } from '../mail/failure.ts';
-import type { SessionResult, TlsFacts } from '../mail/session-result.ts';
+import type { SessionResult, TlsFacts, TlsTrouble } from '../mail/session-result.ts';
 import { describeRequirement, type TlsRequirement } from '../mail/tls-requirement.ts';
 import { oneLine } from '../protocol/dsn/delivery-status.ts';
 import { formatReply } from '../protocol/smtp/reply.ts';
@@ -14,7 +14,7 @@ import type { StoredMessage } from '../spool/store.ts';
 
 /** Of one attempt. */
 const MOST_SESSIONS = 8;
-/** Of one text, in characters, and shared by the sessions, which have two of them at most. */
+/** Of one text, in characters, and shared by the sessions, which have three of them at most. */
 const MOST_TEXT = 1000;
 const MOST_TEXT_IN_ALL = 1600;
 const SMTP_PORT = 25;
@@ -92,19 +92,20 @@ function oneMore(result: SessionResult, cut: Cut): RecordedSession {
 }
 
 function recordSession(result: SessionResult, cut: Cut): RecordedSession {
-  const { requirement, tls, clearTextBecause, reused } = result.facts;
+  const { requirement, tls, smallHelloBecause, clearTextBecause, reused } = result.facts;
   return {
     ...placeOf(result),
     asked: demandOf(requirement),
     ...(tls ? { tls: recordTls(tls, cut) } : {}),
-    ...(clearTextBecause
-      ? {
-          clearTextBecause: { ...clearTextBecause, detail: cut(clearTextBecause.detail) },
-        }
-      : {}),
+    ...(smallHelloBecause ? { smallHelloBecause: cutTrouble(smallHelloBecause, cut) } : {}),
+    ...(clearTextBecause ? { clearTextBecause: cutTrouble(clearTextBecause, cut) } : {}),
     ...(reused ? { reused } : {}),
     end: endOf(result, cut),
   };
+}
+
+function cutTrouble({ cause, detail }: TlsTrouble, cut: Cut): TlsTrouble {
+  return { cause, detail: cut(detail) };
 }
 
 function placeOf({ facts: { candidate, address } }: SessionResult) {

@@ -2,6 +2,7 @@
  * The attempts that were made for one destination, for the story of a message: when, over which
  * sessions, and what each recipient was told. Pure.
  */
+import { type TlsWords, tlsWords } from '../mail/tls-outcome.ts';
 import type { AttemptRecord } from '../spool/message-state.ts';
 import type { RecordedDemand, RecordedSession, RecordedTls } from '../spool/recorded-session.ts';
 import type { StoredMessage } from '../spool/store.ts';
@@ -16,6 +17,8 @@ export interface TlsStory extends Omit<RecordedTls, 'certValidToMs'> {
 /** One session, or a host that was not connected to. */
 export interface SessionStory extends Omit<RecordedSession, 'continued' | 'tls'> {
   readonly tls?: TlsStory;
+  /** What was asked and what was reached, as in the log. Absent where it is not on record. */
+  readonly tlsOutcome?: TlsWords;
   /** How many were made over it, where they were several. */
   readonly transactions?: number;
 }
@@ -97,10 +100,15 @@ function sessionStories(sessions: readonly RecordedSession[]): readonly Told[] {
     asked = session.asked ?? asked;
     return {
       ...rest,
-      ...(asked && !session.continued ? { asked } : {}),
+      ...(asked && !session.continued ? { asked, tlsOutcome: outcomeOf(asked, session) } : {}),
       ...(tls ? { tls: tlsStory(tls) } : {}),
     };
   });
+}
+
+function outcomeOf({ level }: RecordedDemand, { tls, end }: RecordedSession): TlsWords {
+  if (tls) return tlsWords(level, tls.verifiedAs === undefined ? 'encrypted' : 'verified');
+  return tlsWords(level, end.kind === 'transacted' ? 'clear' : undefined);
 }
 
 function tlsStory({ certValidToMs, ...rest }: RecordedTls): TlsStory {

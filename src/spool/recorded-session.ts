@@ -46,6 +46,8 @@ export interface RecordedSession {
   readonly asked?: RecordedDemand;
   /** Absent in clear text, or where it did not come to TLS. */
   readonly tls?: RecordedTls;
+  /** A usual handshake failed, and a small ClientHello was tried: why. */
+  readonly smallHelloBecause?: { readonly cause: TlsFailureCause; readonly detail: string };
   /** In clear text although TLS was tried, or wanted where offered: why. */
   readonly clearTextBecause?: { readonly cause: TlsFailureCause; readonly detail: string };
   /** The connection carried messages before. */

@@ -131,6 +131,11 @@ export function createMetrics() {
       'smart_host_login_failures_total',
       'AUTH to smart hosts of `routes` that was refused or not possible; any is worth an alert.',
     ),
+    tlsDeliveries: counter(
+      'tls_deliveries_total',
+      'Recipients delivered, by the level of TLS that was asked, by whom (as `policy` in the log), and what was reached: clear, encrypted (nobody knows by whom) or verified. Healthy: `asked="verify"` with `reached="verified"` alone, always; the share of `reached="clear"` falls over the months.',
+      ['asked', 'policy', 'reached'],
+    ),
     plaintextDeliveries: counter('plaintext_deliveries_total', 'Messages delivered in clear text.'),
     dsn: counter('dsn_total', 'DSNs sent, by action.', ['action']),
     // policy

@@ -2,10 +2,10 @@
  * The answers messages get. One function per event: log line and metric together. A delivery's
  * line is the evidence of how it went: MX, address, TLS, certificate, policy and verdict.
  */
-import { isHandshakeCause } from '../mail/failure.ts';
 import type { Diagnosis, Outcome } from '../mail/outcome.ts';
 import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
 import { sessionResultType } from '../mail/session-result-type.ts';
+import { fallbacksOf, reachedWith, tlsWordsOf } from '../mail/tls-outcome.ts';
 import type { TlsRequirement } from '../mail/tls-requirement.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
@@ -28,14 +28,7 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
 
   /** Every try that came after a handshake that failed: mostly none. */
   function tellFallbacks(id: string, { facts }: SessionResult): void {
-    const { smallHelloBecause, clearTextBecause } = facts;
-    const inClear = clearTextBecause && isHandshakeCause(clearTextBecause.cause);
-    const tries = [
-      { to: 'small-hello', because: smallHelloBecause },
-      { to: 'clear', because: inClear ? clearTextBecause : undefined },
-    ] as const;
-    for (const { to, because } of tries) {
-      if (!because) continue;
+    for (const { to, because } of fallbacksOf(facts)) {
       const { cause, detail } = because;
       metrics.tlsFallbacks.inc({ to, cause });
       log.write(to === 'clear' ? 'warn' : 'info', 'delivery.tls_fallback', {
@@ -87,7 +80,7 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
       if (result.kind === 'ended-early') {
         log.write('info', 'delivery.session_failed', {
           id,
-          ...describeFacts(facts),
+          ...describeSession(result),
           ...describeFailure(result.failure),
         });
       }
@@ -99,10 +92,16 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
     ): void {
       metrics.recipientsDelivered.inc();
       metrics.deliveryDuration.observe(Math.max(0, afterMs) / 1000);
-      if (!outcome.facts.tls) metrics.plaintextDeliveries.inc();
+      const { requirement, tls } = outcome.facts;
+      if (!tls) metrics.plaintextDeliveries.inc();
+      metrics.tlsDeliveries.inc({
+        asked: requirement.level,
+        policy: policyWord(requirement),
+        reached: reachedWith(tls),
+      });
       log.write('info', 'delivery.delivered', {
         ...recipient,
-        ...describeFacts(outcome.facts),
+        ...describeSession({ kind: 'transacted', facts: outcome.facts }),
         reply: `${outcome.reply.code} ${outcome.reply.text}`,
         afterMs,
       });
@@ -164,12 +163,14 @@ function policyLabels({ source }: TlsRequirement): { policy_type: string; mode: 
   return { policy_type: 'no-policy-found', mode: source.kind };
 }
 
-function describeFacts(facts: SessionFacts) {
-  const { candidate, address, requirement, tls, clearTextBecause, reused } = facts;
+function describeSession(session: Pick<SessionResult, 'kind' | 'facts'>) {
+  const { candidate, address, requirement, tls, clearTextBecause, reused } = session.facts;
   return {
     mx: candidate.host,
     address,
     reused,
+    tls: tlsWordsOf(session),
+    tlsCause: troubleOf(session.facts)?.cause,
     ...describePolicy(requirement),
     tlsVersion: tls?.version,
     cipher: tls?.cipher,
@@ -180,11 +181,22 @@ function describeFacts(facts: SessionFacts) {
   };
 }
 
-function describePolicy({ level, source, requireTls }: TlsRequirement) {
+/** Why no more was reached; of a session that was verified why it took a second try. */
+function troubleOf({ tls, clearTextBecause, smallHelloBecause }: SessionFacts) {
+  const doubt = tls && !tls.verdict.verified ? tls.verdict : undefined;
+  return doubt ?? clearTextBecause ?? smallHelloBecause;
+}
+
+function policyWord({ source }: TlsRequirement): string {
+  return source.kind === 'mta-sts' ? 'sts' : source.kind;
+}
+
+function describePolicy(requirement: TlsRequirement) {
+  const { level, source, requireTls } = requirement;
   return {
     required: level,
     requireTls,
-    policy: source.kind === 'mta-sts' ? 'sts' : source.kind,
+    policy: policyWord(requirement),
     policyDomain: source.kind === 'mta-sts' ? source.domain : undefined,
     ruleFor: source.kind === 'override' || source.kind === 'route' ? source.domain : undefined,
     policyId: source.kind === 'mta-sts' ? source.policyId : undefined,

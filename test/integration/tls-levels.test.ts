@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { reachedWith } from '../../src/mail/tls-outcome.ts';
 import type { TlsLevel } from '../../src/mail/tls-requirement.ts';
 import { type Middlebox, startMiddlebox } from '../support/middlebox.ts';
 import type { MxHost } from '../support/mx-host.ts';
@@ -106,8 +107,7 @@ function resultOf({ outcome, messages }: Sent): string {
   const { tls } = outcome.facts;
   const [message] = messages;
   assert.equal(message?.tls === undefined, tls === undefined);
-  if (!tls) return 'clear';
-  return tls.verdict.verified ? 'verified' : 'encrypted';
+  return reachedWith(tls);
 }
 
 const names = Object.keys(HOSTS);
@@ -149,7 +149,18 @@ for (const [by, level, options] of RULES) {
       test(`${name}: ${expected}`, async () => {
         const host = hostOf(name);
         const before = host.sessions.length;
-        assert.equal(resultOf(await sender.send(`bob@${name}.test`)), expected);
+        const sent = await sender.send(`bob@${name}.test`);
+        assert.equal(resultOf(sent), expected);
+        const isDelivered = sent.outcome.kind === 'delivered';
+        const event = isDelivered ? 'delivery.delivered' : 'delivery.session_failed';
+        const line = sent.events.find((one) => one.event === event);
+        // A certificate that does not do is TLS all the same.
+        const reached = /^certificate-/.test(expected) ? 'encrypted' : '-';
+        assert.equal(line?.['tls'], `${level}:${isDelivered ? expected : reached}`);
+        if (isDelivered) {
+          const labels = { asked: level, reached: expected };
+          assert.ok((await sender.metric('tls_deliveries_total', labels)) > 0);
+        }
         await host.waitForSessions(before + connections);
         assert.equal(host.sessions.length, before + connections);
       });

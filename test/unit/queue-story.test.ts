@@ -81,7 +81,7 @@ dest.example, 1 recipient: waits; not tried yet, the first attempt has been due 
   attempt 1 at 2026-01-15T12:00:01Z (9 min 59 s ago)
     mx1.dest.example[192.0.2.1]
       asked   The MTA-STS policy of dest.example (mode enforce, id 20260101) asks for TLS with a valid certificate, at a host that it lists.
-      TLS     TLSv1.3 TLS_AES_256_GCM_SHA384
+      TLS     TLSv1.3 TLS_AES_256_GCM_SHA384 (verify:verified)
       cert    valid for mx1.dest.example, ends 2026-04-01
               SHA-256 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
     deferred: bob@dest.example: mx1.dest.example[192.0.2.1] said to RCPT: 450 4.7.1 Greylisted, come back in 5 minutes`,
@@ -100,7 +100,7 @@ dest.example, 1 recipient: waits; not tried yet, the first attempt has been due 
   attempt 1 at 2026-01-15T12:00:01Z (9 min 59 s ago)
     mx1.dest.example[192.0.2.1]
       asked   The MTA-STS policy of dest.example (mode enforce, id 20260101) asks for TLS with a valid certificate, at a host that it lists.
-      TLS     TLSv1.3 TLS_AES_256_GCM_SHA384
+      TLS     TLSv1.3 TLS_AES_256_GCM_SHA384 (verify:encrypted)
       cert    not verified: certificate has expired (valid until Jan  1 00:00:00 2026 GMT, issued by CA, CERT_HAS_EXPIRED)
               SHA-256 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
       ended   before any mail (certificate-expired)
@@ -171,7 +171,7 @@ dest.example, 3 recipients: 1 waits, 1 delivered, 1 bounced; tried once, the nex
   attempt 1 at 2026-01-15T12:00:01Z (9 min 59 s ago)
     mx1.dest.example[192.0.2.1]
       asked   The MTA-STS policy of dest.example (mode enforce, id 20260101) asks for TLS with a valid certificate, at a host that it lists.
-      TLS     TLSv1.3 TLS_AES_256_GCM_SHA384
+      TLS     TLSv1.3 TLS_AES_256_GCM_SHA384 (verify:verified)
       cert    valid for mx1.dest.example, ends 2026-04-01
               SHA-256 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
     delivered: a@dest.example: 250 2.0.0 queued as 7F3
@@ -205,7 +205,7 @@ other.example, 1 recipient: delivered; nothing is left to do.
   attempt 1 at 2026-01-15T12:00:01Z (9 min 59 s ago)
     mx1.dest.example[192.0.2.1]
       asked   The MTA-STS policy of dest.example (mode enforce, id 20260101) asks for TLS with a valid certificate, at a host that it lists.
-      TLS     TLSv1.3 TLS_AES_256_GCM_SHA384
+      TLS     TLSv1.3 TLS_AES_256_GCM_SHA384 (verify:verified)
       cert    valid for mx1.dest.example, ends 2026-04-01
               SHA-256 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
     deferred: 500 recipients (r0@dest.example, r1@dest.example, r2@dest.example and 497 more): mx1.dest.example[192.0.2.1] said to RCPT: 450 4.7.1 <(address)>: Greylisted`,
@@ -221,7 +221,7 @@ other.example, 1 recipient: delivered; nothing is left to do.
   attempt 1 at 2026-01-15T12:00:01Z (9 min 59 s ago)
     mx1.dest.example[192.0.2.1]
       asked   This mail system asks for TLS where it is offered.
-      TLS     none, in clear text: STARTTLS was not offered
+      TLS     none, in clear text: STARTTLS was not offered (opportunistic:clear)
     deferred: bob@dest.example: mx1.dest.example[192.0.2.1] said to RCPT: 450 4.7.1 Greylisted, come back in 5 minutes`,
     );
   });
@@ -263,7 +263,7 @@ reports     failed (dest.example): owed since 2026-01-15T12:00:01Z (9 min 59 s a
   attempt 1 at 2026-01-15T12:00:01Z (9 min 59 s ago), not at its end: under way, or cut off
     mx1.dest.example[192.0.2.1], port 587, over a connection that was open, 2 transactions
       asked   The MTA-STS policy of dest.example (mode enforce, id 20260101) asks for TLS with a valid certificate, at a host that it lists.
-      TLS     TLSv1.3 TLS_AES_256_GCM_SHA384
+      TLS     TLSv1.3 TLS_AES_256_GCM_SHA384 (verify:verified)
       cert    valid for mx1.dest.example, ends 2026-04-01
               SHA-256 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
     and 3 more hosts or addresses

@@ -116,6 +116,16 @@ describe('a session is recorded with', () => {
     ]);
   });
 
+  test('why it took a small ClientHello', () => {
+    const smallHelloBecause = {
+      cause: 'tls-handshake-failed',
+      detail: `reset${'!'.repeat(5000)}`,
+    } as const;
+    const [session] = sessionsOf(transacted('450 4.2.0 later', { smallHelloBecause }));
+    assert.equal(session?.smallHelloBecause?.cause, 'tls-handshake-failed');
+    assert.equal(session?.smallHelloBecause?.detail.length, 1000);
+  });
+
   test('the stage of a reply that ended it, and a port that is not 25', () => {
     const failure: Failure = { kind: 'reply', stage: 'ehlo', reply: replyOf('421 4.3.2 closing') };
     const candidate = { host: undefined, preference: 0, port: 587 };
