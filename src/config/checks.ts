@@ -3,6 +3,7 @@
  * values that are allowed but rarely meant. Pure; looks only at sections that are well-formed.
  */
 import { isIP } from 'node:net';
+import { parseNextHop } from '../mail/next-hop.ts';
 import type { Settings } from './settings.ts';
 import type { KeyPath } from './structure.ts';
 
@@ -206,7 +207,13 @@ function postmasterDoubts({ postmaster }: Sections): Doubt[] {
 }
 
 function routeDoubts({ routes = [] }: Sections): Doubt[] {
-  return routes.flatMap(({ user, tls }, i) => {
+  return routes.flatMap(({ nextHop, user, tls }, i) => {
+    if (tls === 'verify' && parseNextHop(nextHop)?.kind === 'address') {
+      // RFC 9525 §6.1: nothing in a certificate stands for an address.
+      const text =
+        'its mail waits for ever: nextHop is an address, and a certificate proves names alone';
+      return [{ path: ['routes', i, 'tls'], text }];
+    }
     if (user === '' || tls === 'verify' || tls === 'none') return [];
     const text =
       'the password goes to whoever answers there; tls: verify makes sure that it is this host';

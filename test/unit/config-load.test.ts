@@ -424,6 +424,10 @@ describe('warnings', () => {
       [/the password goes to whoever answers/, /p cannot be read/],
     ],
     [
+      'routes: [{ domain: "*", nextHop: "192.0.2.1:25", tls: verify }]',
+      [/routes\[0\]\.tls: its mail waits for ever: nextHop is an address/],
+    ],
+    [
       'routes: [{ domain: "*", nextHop: "a.example:587", wrapper: implicit, tls: verify, user: u, passwordFile: /dev/null }]',
       [/\/dev\/null holds a password and is open to other users \(mode 666\)/],
     ],
