@@ -1,6 +1,6 @@
 /**
- * Reads a DSN the way its receivers do, without the code that wrote it: parts at the boundary,
- * unfolded header fields, the blocks of the delivery status.
+ * Reads a report (a DSN, a TLS report) the way its receivers do, without the code that wrote it: parts at the
+ * boundary, unfolded header fields, the blocks of the delivery status.
  */
 import assert from 'node:assert/strict';
 
@@ -14,15 +14,18 @@ export interface Part {
   readonly content: Buffer;
 }
 
-export interface Report {
+export interface Multipart {
   readonly fields: Fields;
   readonly parts: readonly Part[];
+}
+
+export interface Report extends Multipart {
   readonly perMessage: Fields;
   readonly recipients: readonly Fields[];
 }
 
-/** Take a report apart; fails the test when it is none. */
-export function parseReport(message: Buffer): Report {
+/** Take a message of several parts apart; fails the test when it is none. */
+export function parseMultipart(message: Buffer): Multipart {
   const text = message.toString('latin1');
   assert.doesNotMatch(text, /[^\r]\n|\r[^\n]/, 'every line ends in CRLF');
   const [head, body] = splitHeader(text);
@@ -31,6 +34,12 @@ export function parseReport(message: Buffer): Report {
   const pieces = `\r\n${body}`.split(`\r\n--${boundary}`);
   assert.match(pieces.at(-1) ?? '', /^--\r\n/);
   const parts = pieces.slice(1, -1).map((piece) => parsePart(piece.slice(2)));
+  return { fields: head, parts };
+}
+
+/** Take a DSN apart; fails the test when it is none. */
+export function parseReport(message: Buffer): Report {
+  const { fields, parts } = parseMultipart(message);
   const status = parts.find(({ type }) => /^message\/(global-)?delivery-status$/.test(type));
   assert.ok(status, 'a delivery status');
   const [perMessage, ...recipients] = status.content
@@ -38,7 +47,7 @@ export function parseReport(message: Buffer): Report {
     .split('\r\n\r\n')
     .map(parseFields);
   assert.ok(perMessage);
-  return { fields: head, parts, perMessage, recipients };
+  return { fields, parts, perMessage, recipients };
 }
 
 function parsePart(piece: string): Part {

@@ -109,13 +109,13 @@ function send(uri: string, options: Partial<HttpsConnectOptions> = {}): Promise<
 
 describe('a report that is taken', () => {
   for (const code of [200, 201, 202, 204]) {
-    test(`${code}`, async () => {
+    test(`R137: ${code}`, async () => {
       await using place = await Place.open(status(code));
       assert.deepEqual(await send(place.uri('/')), { kind: 'sent', status: code });
     });
   }
 
-  test('is sent whole, as what it is, to the URI as it stands', async () => {
+  test('R138: is sent whole, as what it is, to the URI as it stands', async () => {
     await using place = await Place.open(status(200));
     const uri = place.uri('/v1/tls%2Crpt?key=a%21b');
     assert.equal((await send(`${uri}#part`)).kind, 'sent');
@@ -150,7 +150,7 @@ describe('a report that is not taken', () => {
     [503, false],
   ];
   for (const [code, permanent] of answers) {
-    test(`${code}: ${permanent ? 'for good' : 'for now'}`, async () => {
+    test(`R137: ${code}: ${permanent ? 'for good' : 'for now'}`, async () => {
       await using place = await Place.open((response) => {
         response.writeHead(code, { location: place.uri('/elsewhere') }).end();
       });
@@ -164,7 +164,7 @@ describe('a report that is not taken', () => {
 
   const certificates: readonly CertificateKind[] = ['expired', 'self-signed', 'wrong-host'];
   for (const kind of certificates) {
-    test(`a certificate that is ${kind}: nothing is sent`, async () => {
+    test(`R139: a certificate that is ${kind}: nothing is sent`, async () => {
       await using place = await Place.open(status(200), kind);
       const posted = await send(place.uri('/'));
       assert.ok(posted.kind === 'failed' && posted.cause === 'certificate', JSON.stringify(posted));

@@ -6,8 +6,8 @@
  * its charset. A header without end is given up at a limit.
  */
 
-/** Larger headers are not signed: everybody may send one, and it has to be kept until the message ends. */
-export const MOST_HEADER_OCTETS = 256 * 1024;
+/** Larger headers are not signed: each has to be kept while its message comes in. A thousand recipients fit. */
+export const MOST_HEADER_OCTETS = 128 * 1024;
 
 export interface HeaderField {
   /** In small letters, without the blanks before the colon (obsolete syntax, RFC 5322 §4.5.8). */
@@ -67,7 +67,8 @@ export class HeaderGatherer {
   #append(octets: Buffer): void {
     const length = this.#length + octets.length;
     if (length > this.#octets.length) {
-      const larger = Buffer.alloc(Math.max(1024, length, 2 * this.#octets.length));
+      const doubled = Math.min(2 * this.#octets.length, MOST_HEADER_OCTETS + END.length);
+      const larger = Buffer.alloc(Math.max(1024, length, doubled));
       this.#octets.copy(larger, 0, 0, this.#length);
       this.#octets = larger;
     }

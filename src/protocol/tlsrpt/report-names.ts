@@ -4,11 +4,14 @@
  */
 import { type Reporter, submitterOf, type TlsReport } from './report.ts';
 
+/** What of a report is in its names. */
+export type ReportHead = Omit<TlsReport, 'policies'>;
+
 export const REPORT_CONTENT_TYPE = 'multipart/report; report-type="tlsrpt"';
 
 /** RFC 8460 §5.1: submitter, policy domain, first and last second of the day. */
 export function reportFileName(
-  report: TlsReport,
+  report: ReportHead,
   domain: string,
   { gzip }: { readonly gzip: boolean },
 ): string {
@@ -27,7 +30,7 @@ export function reportMediaType({ gzip }: { readonly gzip: boolean }): string {
 
 /** The header fields that a mail with the report for `domain` has of its own (RFC 8460 §5.3). */
 export function reportFields(
-  report: TlsReport,
+  report: ReportHead,
   domain: string,
 ): Readonly<Record<'TLS-Report-Domain' | 'TLS-Report-Submitter' | 'Subject', string>> {
   const submitter = submitterOf(reporterOf(report));
@@ -39,6 +42,6 @@ export function reportFields(
   };
 }
 
-function reporterOf(report: TlsReport): Reporter {
+function reporterOf(report: ReportHead): Reporter {
   return { organization: report['organization-name'], contact: report['contact-info'] };
 }
