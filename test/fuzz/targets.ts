@@ -4,6 +4,7 @@
 import type { FuzzTarget } from './engine/target.ts';
 import { certificateTargets } from './targets/certificates.ts';
 import { conversationTargets } from './targets/conversations.ts';
+import { dkimTargets } from './targets/dkim.ts';
 import { dnsTargets } from './targets/dns.ts';
 import { fileTargets } from './targets/files.ts';
 import { intakeTargets } from './targets/intake.ts';
@@ -17,6 +18,7 @@ export const targets: readonly FuzzTarget[] = [
   ...nameTargets,
   ...certificateTargets,
   ...smtpTargets,
+  ...dkimTargets,
   ...dnsTargets,
   ...conversationTargets,
   ...intakeTargets,
