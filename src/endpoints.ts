@@ -14,7 +14,7 @@ import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.t
 import type { QueueAdmin } from './admin/queue.ts';
 import type { ReloadResult } from './admin/relay-routes.ts';
 import type { RelayStatus } from './admin/status.ts';
-import type { TlsReportAdmin } from './admin/tlsrpt-routes.ts';
+import type { TlsReportAdmin } from './admin/tlsrpt.ts';
 import { isLoopback } from './config/checks.ts';
 import type { Settings } from './config/settings.ts';
 import type { Door, DoorFacts } from './door.ts';

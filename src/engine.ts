@@ -7,7 +7,7 @@
  */
 import type { Settings } from './config/settings.ts';
 import type { DkimSigner } from './dkim/signer.ts';
-import { leastMessageId } from './mail/message-id.ts';
+import { leastMessageId, type MessageId } from './mail/message-id.ts';
 import { type Destination, hostsOf, type Route } from './mail/route.ts';
 import { destinationOf, type Outbound } from './outbound.ts';
 import { DelayWarnings } from './outcome/delay-warnings.ts';
@@ -44,6 +44,7 @@ import { createSubmit } from './queue/submit.ts';
 import type { Submit } from './queue/submit-port.ts';
 import { DeliveryWorker } from './queue/worker.ts';
 import type { Counting } from './reporting/counting.ts';
+import type { AttemptRecord } from './spool/message-state.ts';
 import type { Spool } from './spool/store.ts';
 import type { OutcomeEvents } from './telemetry/outcome-events.ts';
 import type { PolicyEvents } from './telemetry/policy-events.ts';
@@ -60,6 +61,8 @@ export interface EngineParts {
   readonly detector: DowngradeDetector;
   /** For the TLS reports. */
   readonly countSession: Counting['session'];
+  /** An attempt of the mail of a TLS report of ours is on record. */
+  readonly reportMailTried: (id: MessageId, record: AttemptRecord) => void;
   readonly pauses: Pick<Pauses, 'of' | 'list'>;
   readonly holdRules: HoldRules;
   readonly policyEvents: PolicyEvents;
@@ -71,6 +74,8 @@ export interface EngineParts {
 
 export interface Engine {
   readonly submit: Submit;
+  /** Queue a message of our own (queue/submit.ts). */
+  readonly queueOwn: ReturnType<typeof createSubmit>['queueOwn'];
   /** Read the queue from the spool, once; mail may be taken meanwhile. How many messages there were. */
   recover(): Promise<number>;
   /** Begin to queue and to deliver. */
@@ -225,7 +230,12 @@ export function createEngine(parts: EngineParts): Engine {
       const question = { destination, receivedAtMs, nullReversePath };
       return clock.now() >= expiry(retry(), question);
     },
-    settle: (attempt) => settle(attempt, { spool, clock, retry, events: outcomeEvents }),
+    async settle(attempt) {
+      const record = await settle(attempt, { spool, clock, retry, events: outcomeEvents });
+      const { id, tlsReport } = attempt.message.envelope;
+      if (tlsReport) parts.reportMailTried(id, record);
+      return record;
+    },
     finish,
     onFirstAttempt: ({ envelope }) =>
       outcomeEvents.firstAttempt(clock.now() - envelope.receivedAtMs),
@@ -263,6 +273,7 @@ export function createEngine(parts: EngineParts): Engine {
   }
   return {
     submit,
+    queueOwn: submit.queueOwn,
     recover: () => recovery.run(finish),
     begin() {
       reconciler.start();

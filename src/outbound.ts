@@ -7,9 +7,10 @@ import type { Settings } from './config/settings.ts';
 import { createLoginReader, type LoginEvents, pauseLogins } from './delivery/logins.ts';
 import type { SessionHome } from './delivery/sessions.ts';
 import type { Destination } from './mail/route.ts';
-import { createOutside } from './outside.ts';
+import { createOutside, type Outside } from './outside.ts';
 import type { Stages } from './pipeline.ts';
 import type { Clock } from './platform/clock.ts';
+import type { Resolver } from './platform/resolver.ts';
 import { createSingleFlight } from './platform/single-flight.ts';
 import type { DowngradeDetector } from './policy/downgrade-detector.ts';
 import type { FetchResult, PolicyFailure } from './policy/sts-fetch.ts';
@@ -45,6 +46,8 @@ type OutwardStages = Pick<
 >;
 
 export interface Outbound extends OutwardStages {
+  readonly lookupTxt: Resolver['lookupTxt'];
+  readonly postReport: Outside['postReport'];
   /** Fetch a policy without a delivery that needs it (policy/sts-refresh.ts). */
   readonly refreshPolicy: (
     domain: DomainName,
@@ -88,6 +91,8 @@ export function createOutbound(parts: OutboundParts): Outbound {
   });
   const sessions = parts.sessions.open(outside.sessionSettings);
   return {
+    lookupTxt: (name, signal, options) => resolver.lookupTxt(name, signal, options),
+    postReport: outside.postReport,
     findRoute: router.findRoute,
     tlsPolicy,
     addressesOf: (candidate, destination, signal) =>

@@ -14,12 +14,14 @@ import { chooseServers } from './platform/dns/servers.ts';
 import { createResolver } from './platform/dns/stub-resolver.ts';
 import type { IpFamily } from './platform/host-addresses.ts';
 import { createHttpsGet } from './platform/https-get.ts';
+import { createHttpsPost, type HttpsPost } from './platform/https-post.ts';
 import type { Resolver } from './platform/resolver.ts';
 import { trustedRoots } from './platform/trusted-roots.ts';
 import { verifyingContext } from './platform/verified-tls.ts';
 import { type FetchResult, fetchPolicy } from './policy/sts-fetch.ts';
 import type { TlsPolicySettings } from './policy/tls-policy.ts';
 import type { DomainName } from './protocol/domain.ts';
+import { postReport, type ReportPosted } from './reporting/report-post.ts';
 import { createRouter, type Router } from './routing/route.ts';
 
 export interface Outside {
@@ -32,6 +34,8 @@ export interface Outside {
   readonly fetch: (domain: DomainName, signal: AbortSignal) => Promise<FetchResult>;
   /** What `fetch` accepts of a policy host's TLS. */
   readonly policyHostContext: SecureContext;
+  /** Hand a TLS report to a stranger's https URI. */
+  readonly postReport: (uri: string, gzip: Buffer, signal: AbortSignal) => Promise<ReportPosted>;
   readonly tlsPolicySettings: TlsPolicySettings;
   readonly sessionSettings: SessionSettings;
 }
@@ -52,6 +56,12 @@ export function createOutside(settings: Settings, clock: Clock): Outside {
     clock,
     ...roots,
   });
+  // Roots take time to read, and `stsrelay check` posts nothing.
+  let post: HttpsPost | undefined;
+  const poster = (): HttpsPost => {
+    post ??= createHttpsPost({ resolver, guard, ipFamilies: families, clock, ...roots });
+    return post;
+  };
   const { httpsPort, fetchTimeout: fetchTimeoutMs } = security.mtaSts;
   return {
     resolver,
@@ -66,6 +76,7 @@ export function createOutside(settings: Settings, clock: Clock): Outside {
     guard,
     fetch: (domain, signal) =>
       fetchPolicy(domain, { get, httpsPort, fetchTimeoutMs, clock }, signal),
+    postReport: (uri, gzip, signal) => postReport({ uri, gzip }, { post: poster(), clock }, signal),
     policyHostContext: verifyingContext(trustedRoots(roots)),
     tlsPolicySettings: {
       defaultLevel: security.default,

@@ -15,7 +15,7 @@ import { AuditLog } from './admin/audit.ts';
 import { Domains } from './admin/domains.ts';
 import { Overrides } from './admin/overrides.ts';
 import { createQueueAdmin } from './admin/queue.ts';
-import type { TlsReportAdmin } from './admin/tlsrpt-routes.ts';
+import { createTlsReportAdmin } from './admin/tlsrpt.ts';
 import type { Settings } from './config/settings.ts';
 import { SessionThreads } from './delivery/threads/session-threads.ts';
 import { type Door, STOP_GRACE_MS } from './door.ts';
@@ -31,6 +31,7 @@ import { openPolicies, type Policies } from './policies.ts';
 import { HoldRules } from './queue/hold-rules.ts';
 import { Pauses } from './queue/pauses.ts';
 import { openRedis, watchRedis } from './redis-side.ts';
+import { composeReportMail } from './reporting/report-mail.ts';
 import { openSegmentStore } from './spool/segment-store.ts';
 import type { Spool } from './spool/store.ts';
 import type { Log } from './telemetry/log.ts';
@@ -119,7 +120,8 @@ class RunningRelay implements Relay {
     const node = ground.settings.node || (await nodeId(dataDir));
     const { target, shared } = await openRedis(ground, dataDir);
     const spool = await openSpool(ground, dataDir);
-    const tlsReports = await this.#openTlsReports(dataDir);
+    const tlsReports = await this.#openTlsReports({ dataDir, node, redis: shared });
+    await tlsReports.sender.resume(async (id) => (await spool.read(id)) !== undefined);
     const policies = await this.#openPolicies(dataDir, shared);
     this.#outbound = this.#buildOutbound(ground.settings, policies);
     ground.undo(() => this.#outbound?.close());
@@ -141,10 +143,11 @@ class RunningRelay implements Relay {
     const recovered = await engine.recover();
     await this.#openEndpoints({
       ...{ dataDir, node, engine, spool, monitor, door, policies, pauses, holdRules },
-      tlsReports: tlsReports.reports,
+      tlsReports,
     });
     policies.refresher.start();
     engine.begin();
+    tlsReports.sender.start();
     const pid = supervisor || process.pid;
     await this.#options.beforeStarted?.(this);
     ground.events.relay.started({ version: VERSION, node, dataDir, recovered, pid });
@@ -217,13 +220,33 @@ class RunningRelay implements Relay {
     return policies;
   }
 
-  async #openTlsReports(dataDir: string): Promise<TlsReports> {
+  async #openTlsReports(parts: {
+    dataDir: string;
+    node: string;
+    redis: RedisClient;
+  }): Promise<TlsReports> {
     const ground = this.#ground;
+    const { dataDir, node, redis } = parts;
     const tlsReports = await openTlsReports({
-      directory: join(dataDir, 'state', 'tlsrpt'),
+      ...{ dataDir, node },
+      // A private Redis has no other nodes.
+      redis: ground.settings.redis.mode === 'embedded' ? undefined : redis,
       settings: () => ground.settings,
       clock: ground.clock,
       events: ground.events.report,
+      lookupTxt: (name, signal) => this.#wayOut().lookupTxt(name, signal),
+      ways: {
+        compose: (mail) => composeReportMail(mail, ground.signer),
+        post: async (...report) => {
+          const posted = await this.#wayOut().postReport(...report);
+          if (posted.kind === 'sent') return { ok: true };
+          return { ok: false, reason: posted.detail, permanent: posted.permanent };
+        },
+      },
+      queueOwn: async (...message) => {
+        if (!this.#engine) throw new Error('the queue is not there yet');
+        await this.#engine.queueOwn(...message);
+      },
     });
     ground.undo(() => tlsReports.close());
     this.#tlsReports = tlsReports;
@@ -295,6 +318,7 @@ class RunningRelay implements Relay {
       pauses: parts.pauses,
       holdRules: parts.holdRules,
       countSession: parts.tlsReports.counting.session,
+      reportMailTried: parts.tlsReports.mailTried,
       policyEvents: ground.events.policy,
       queueEvents: ground.events.queue,
       outcomeEvents: ground.events.outcome,
@@ -318,6 +342,10 @@ class RunningRelay implements Relay {
     });
     const endpoints = await openEndpoints({
       ...parts,
+      tlsReports: createTlsReportAdmin({
+        ...parts.tlsReports,
+        ...{ audit, clock: ground.clock },
+      }),
       settings: ground.settings,
       frontDoor: door,
       certificate: await httpCertificate(ground, door, dataDir),
@@ -365,7 +393,7 @@ interface EndpointParts {
   readonly policies: Policies;
   readonly pauses: Pauses;
   readonly holdRules: HoldRules;
-  readonly tlsReports: TlsReportAdmin;
+  readonly tlsReports: TlsReports;
 }
 
 async function openSpool(ground: Ground, dataDir: string): Promise<Spool> {

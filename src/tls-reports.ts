@@ -1,43 +1,128 @@
 /**
- * Composition of the TLS reports: what is counted, where it is kept, and the reports of a day. Built by
- * relay.ts.
+ * Composition of the TLS reports: what is counted, where it is kept and shared, the reports of a day, and
+ * how they leave. Built by relay.ts.
  */
+import { join } from 'node:path';
+import { missingForMail } from './config/report-mail.ts';
 import type { Settings } from './config/settings.ts';
+import type { Envelope } from './mail/envelope.ts';
+import type { MessageId } from './mail/message-id.ts';
 import type { Clock } from './platform/clock.ts';
+import type { RedisClient } from './platform/redis.ts';
+import type { Resolver } from './platform/resolver.ts';
 import { Collector } from './reporting/collect.ts';
 import { type Counting, createCounting } from './reporting/counting.ts';
-import { Reports } from './reporting/reports.ts';
+import { DayCounts } from './reporting/day-counts.ts';
+import { createReportQueue } from './reporting/queue-report.ts';
+import { ReportFiles } from './reporting/report-files.ts';
+import type { ReportMailParts } from './reporting/report-mail.ts';
+import { oldestToSend } from './reporting/report-plan.ts';
+import { ReportSender } from './reporting/report-sender.ts';
+import { ReportStates } from './reporting/report-states.ts';
+import { excludes, Reports } from './reporting/reports.ts';
+import { excludesRua } from './reporting/rua.ts';
+import type { HandedOn } from './reporting/send-parts.ts';
+import { SharedReports } from './reporting/shared-reports.ts';
+import { Suspensions } from './reporting/suspensions.ts';
+import type { AttemptRecord } from './spool/message-state.ts';
 import type { ReportEvents } from './telemetry/report-events.ts';
 
+/** How reports leave. */
+export interface ReportWays {
+  /** The mail, signed with the key for the domain of its From. Rejects when it cannot be made. */
+  compose(parts: ReportMailParts): Promise<Buffer>;
+  post(url: string, gzip: Buffer, signal: AbortSignal): Promise<HandedOn>;
+}
+
 export interface TlsReportParts {
-  /** Where the counts are kept. */
-  readonly directory: string;
+  /** Absolute. */
+  readonly dataDir: string;
+  readonly node: string;
+  /** That other nodes use, too; undefined: there are none. */
+  readonly redis: RedisClient | undefined;
   /** As they are now: a reload changes them. */
   readonly settings: () => Settings;
   readonly clock: Clock;
   readonly events: ReportEvents;
+  readonly lookupTxt: Resolver['lookupTxt'];
+  readonly ways: ReportWays;
+  /** Commit a message of our own, await `recorded`, and let it be delivered. */
+  readonly queueOwn: (
+    envelope: Envelope,
+    body: Buffer,
+    recorded: () => Promise<void>,
+  ) => Promise<void>;
 }
 
 export interface TlsReports {
   readonly counting: Counting;
   readonly reports: Reports;
-  /** Write what was counted. */
+  readonly sender: ReportSender;
+  readonly suspensions: Suspensions;
+  /** An attempt of a report's mail is on record. */
+  mailTried(id: MessageId, record: AttemptRecord): void;
+  /** Write what was counted, and share it. */
   close(): Promise<void>;
 }
 
 /** Rejects with the system's error. */
 export async function openTlsReports(parts: TlsReportParts): Promise<TlsReports> {
-  const { directory, settings, clock, events } = parts;
+  const { dataDir, node, redis, settings, clock, events } = parts;
+  const directory = join(dataDir, 'state', 'tlsrpt');
   const collector = await Collector.open({
     ...{ directory, clock, events },
     keepMs: () => settings().tlsRpt.keep,
   });
+  const { keyPrefix } = settings().redis;
+  const shared = redis && new SharedReports({ redis, keyPrefix, node, clock });
+  const since = oldestToSend(clock.now());
+  const states = await ReportStates.open(directory, { since, events });
+  const suspensions = await Suspensions.open({
+    file: join(dataDir, 'state', 'tlsrpt-suspended.json'),
+    ...{ clock, events },
+  });
+  const files = new ReportFiles(join(dataDir, 'reports'));
+  const counts = new DayCounts({ collector, shared, node, clock });
+  const reports = new Reports({ counts, states, files, settings });
+  const sender = new ReportSender({
+    ...{ clock, node, files, states, shared, suspensions, counts, events },
+    lookupTxt: parts.lookupTxt,
+    make: (day, domain) => reports.make(day, domain),
+    isExcluded: (rua) => excludesRua(settings().tlsRpt.exclude)(rua),
+    isExcludedDomain: (domain) => excludes(settings().tlsRpt)(domain),
+    missingForMail: () => missingForMail(settings()),
+    mail: createReportQueue({
+      ...{ settings, clock, compose: parts.ways.compose, queueOwn: parts.queueOwn },
+    }),
+    post: parts.ways.post,
+    settings: () => settings().tlsRpt,
+  });
   return {
+    ...{ reports, sender, suspensions },
     counting: createCounting({
       settings: () => settings().tlsRpt,
       count: (counted) => collector.count(counted),
+      onFailure: (domain, { policy, details }, { facts }) => {
+        const { resultType, mxHost, reasonCode } = details[0]?.detail ?? {};
+        if (resultType === undefined) return;
+        const { source } = facts.requirement;
+        events.failureCounted(domain, {
+          ...{ policyType: policy.type, resultType },
+          mode: source.kind === 'mta-sts' ? source.mode : source.kind,
+          ...(mxHost === undefined ? {} : { mx: mxHost }),
+          ...(reasonCode === undefined ? {} : { reason: reasonCode }),
+        });
+      },
     }),
-    reports: new Reports({ collector, settings }),
-    close: () => collector.close(),
+    mailTried(id, { delivered, bounced }) {
+      const [given] = bounced;
+      if (given) void sender.mailEnded(id, { failure: given.failure.text });
+      else if (delivered.length > 0) void sender.mailEnded(id, {});
+    },
+    async close() {
+      await sender.stop();
+      await sender.leave();
+      await Promise.all([collector.close(), states.close(), suspensions.close()]);
+    },
   };
 }

@@ -25,7 +25,8 @@ import type { QueueAdmin } from './queue.ts';
 import { addQueueRoutes } from './queue-routes.ts';
 import { addRelayRoutes, type RelayAdmin } from './relay-routes.ts';
 import { addRetryRoutes } from './retry-routes.ts';
-import { addTlsReportRoutes, type TlsReportAdmin } from './tlsrpt-routes.ts';
+import type { TlsReportAdmin } from './tlsrpt.ts';
+import { addTlsReportRoutes } from './tlsrpt-routes.ts';
 
 const PREFIX = '/api/v1';
 /** What a relay says of its mail is kept nowhere on the way, and is never taken for a page. */

@@ -1,23 +1,35 @@
 /**
  * TLS reports over the API:
  *
- *   GET /api/v1/tlsrpt/days                                    the days that something is counted of
- *   GET /api/v1/tlsrpt/days/DAY?domain=D&after=DOMAIN&limit=N  a page of the whole reports of one
+ *   GET  /api/v1/tlsrpt/days                                    the days that something is counted of
+ *   GET  /api/v1/tlsrpt/days/DAY?domain=D&after=DOMAIN&limit=N  a page of the whole reports of one
+ *   POST /api/v1/tlsrpt/days/DAY/send  { dryRun, domain, after, limit }: send what has not gone
  *
  * DAY as 2026-03-14, in UTC; the day that is not over yet, too. 400 for what is none. A day that nothing
  * is counted of has no reports. A page is bounded in number and in octets; only one without `next`
- * is the last.
+ * is the last. 422 for a day whose reports cannot be sent, 503 where disk or Redis do not work.
  */
 import { z } from 'zod';
 import { RESULT_TYPES } from '../protocol/tlsrpt/result-type.ts';
-import type { DomainReport, Reports } from '../reporting/reports.ts';
-import { type Api, answer, domainName, refusals, wholeNumber } from './api-form.ts';
+import { type ReportState, TARGET_STATES } from '../reporting/report-state.ts';
+import type { DomainReport } from '../reporting/reports.ts';
+import {
+  type Api,
+  answer,
+  domainName,
+  Refusal,
+  refusals,
+  timeStamp,
+  wholeNumber,
+} from './api-form.ts';
+import type { TlsReportAdmin } from './tlsrpt.ts';
 
 /** The most reports of one page. */
 export const MAX_REPORTS = 500;
 const MAX_PAGE_OCTETS = 1024 * 1024;
 
-export type TlsReportAdmin = Pick<Reports, 'days' | 'ofDay'>;
+/** The most reports that are sent by one request. */
+export const MAX_SENT = 50;
 
 const tags = ['tlsrpt'];
 const count = z.number().int();
@@ -30,8 +42,17 @@ const sums = z.object({
 });
 const other = sums.describe('Of domains that there was no room for: they are in no report.');
 
+const targetState = z.enum(TARGET_STATES);
+
 const daySummary = sums
-  .extend({ day: z.string(), domains: count.describe('How many have a report.'), other })
+  .extend({
+    day: z.string(),
+    domains: count.describe('How many have a report.'),
+    other,
+    targets: z
+      .partialRecord(targetState, count)
+      .describe('How many copies of its reports are in which state.'),
+  })
   .meta({ id: 'TlsReportDay' });
 
 const policy = z.object({
@@ -72,9 +93,49 @@ const report = z
   .describe('As RFC 8460 §4.4 has it.')
   .meta({ id: 'TlsReport' });
 
+const target = z.object({
+  rua: z.string(),
+  state: targetState,
+  at: timeStamp,
+  attempts: count,
+  nextAttempt: timeStamp.optional(),
+  reason: z.string().optional(),
+  messageId: z.string().optional().describe('Of the mail, in this relay.'),
+});
+const sending = z
+  .object({
+    outcome: z.enum(['asking', 'nobody-asks', 'gave-up', 'sending', 'done', 'elsewhere']),
+    node: z.string(),
+    at: timeStamp,
+    reason: z.string().optional(),
+    nodes: z.array(z.string()).readonly().describe('Nodes whose counts are in it.'),
+    without: z.array(z.string()).readonly().describe('Nodes that were awaited in vain.'),
+    targets: z.array(target).readonly(),
+  })
+  .describe('What became of it; absent before its time.')
+  .meta({ id: 'TlsReportSending' });
+
+const suspension = z.object({
+  rua: z.string(),
+  failures: count.describe('Reports in a row that did not get there.'),
+  reason: z.string(),
+  failedAt: timeStamp,
+  until: timeStamp,
+});
+
+const sent = z.object({
+  reports: z
+    .array(z.object({ domain: z.string(), sends: z.boolean(), sending: sending.optional() }))
+    .readonly()
+    .describe('`sends`: something was, or would be, sent.'),
+  next: z.string().optional().describe('`after` of the next request; absent in the last.'),
+});
+
 const reportPage = z.object({
   day: z.string(),
-  reports: z.array(z.object({ domain: z.string(), report })).readonly(),
+  reports: z
+    .array(z.object({ domain: z.string(), report, sending: sending.optional() }))
+    .readonly(),
   other,
   next: z.string().optional().describe('`after` of the next page.'),
 });
@@ -83,9 +144,15 @@ const list = {
   operationId: 'listTlsReportDays',
   tags,
   summary: 'The days that TLS sessions are counted of',
-  description: 'The latest first, as long as `tlsRpt.keep` says.',
+  description: 'The latest first, as long as `tlsRpt.keep` says; and places that keep failing.',
   response: {
-    200: answer('The days.', z.object({ days: z.array(daySummary).readonly() })),
+    200: answer(
+      'The days.',
+      z.object({
+        days: z.array(daySummary).readonly(),
+        suspended: z.array(suspension).readonly(),
+      }),
+    ),
     ...refusals(),
   },
 };
@@ -104,28 +171,84 @@ const show = {
   response: { 200: answer('A page.', reportPage), ...refusals(400) },
 };
 
+const send = {
+  operationId: 'sendTlsReports',
+  tags,
+  summary: 'Send the reports of an ended day that have not gone',
+  description:
+    'Whatever their time, what failed or was suspended included. What has gone is never sent again.',
+  params: z.object({ day }),
+  body: z.strictObject({
+    dryRun: z.boolean().default(false).describe('Say what would be sent, and change nothing.'),
+    domain: domainName.optional().describe('The report for this domain alone.'),
+    after: domainName.optional().describe('`next` of the request before.'),
+    limit: wholeNumber(1, MAX_SENT).default(MAX_SENT),
+  }),
+  response: { 200: answer('What was done.', sent), ...refusals(400, 422, 503) },
+};
+
 /** Add the routes to `api`. */
 export function addTlsReportRoutes(api: Api, reports: TlsReportAdmin): void {
   api.get('/tlsrpt/days', { schema: list }, async () => ({
     days: await reports.days(),
+    suspended: reports.suspensions().map(({ rua, failures, reason, failedAtMs, untilMs }) => ({
+      ...{ rua, failures, reason, failedAt: timeOf(failedAtMs), until: timeOf(untilMs) },
+    })),
   }));
   api.get('/tlsrpt/days/:day', { schema: show }, async ({ params, query }) => {
     const { domain: wanted, after, limit } = query;
     const isWanted = (domain: string) =>
       (wanted === undefined || domain === wanted) && (after === undefined || domain > after);
     const found = await reports.ofDay(params.day, isWanted);
-    const shown: DomainReport[] = [];
+    const shown: ReturnType<typeof viewOf>[] = [];
     let octets = 0;
     let next: string | undefined;
-    for (const one of found.reports) {
+    for await (const made of found.reports) {
       if (shown.length >= limit || octets >= MAX_PAGE_OCTETS) {
         next = shown.at(-1)?.domain;
         break;
       }
+      const one = viewOf(made);
       shown.push(one);
       octets += JSON.stringify(one).length;
     }
     const page = { day: found.day, reports: shown, other: found.other };
     return next === undefined ? page : { ...page, next };
   });
+  api.post('/tlsrpt/days/:day/send', { schema: send }, async ({ params, body, actor }) => {
+    const { domain: wanted, after, limit, dryRun } = body;
+    const isWanted = (domain: string) =>
+      (wanted === undefined || domain === wanted) && (after === undefined || domain > after);
+    const made = await reports.send({ day: params.day, dryRun, isWanted, limit }, actor);
+    if (!made.ok) throw new Refusal(made.status, made.error);
+    const { answers, next } = made;
+    return {
+      reports: answers.map(({ domain, sends, state }) => ({
+        ...{ domain, sends },
+        ...(state ? { sending: sendingOf(state) } : {}),
+      })),
+      ...(next === undefined ? {} : { next }),
+    };
+  });
+}
+
+function viewOf({ domain, report: made, state }: DomainReport) {
+  return { domain, report: made, ...(state ? { sending: sendingOf(state) } : {}) };
+}
+
+function sendingOf({ outcome, node, atMs, reason, nodes, without, targets }: ReportState) {
+  return {
+    ...{ outcome, node, at: timeOf(atMs), nodes, without },
+    ...(reason === undefined ? {} : { reason }),
+    targets: targets.map((one) => ({
+      ...{ rua: one.rua, state: one.state, at: timeOf(one.atMs), attempts: one.attempts },
+      ...(one.nextAtMs === undefined ? {} : { nextAttempt: timeOf(one.nextAtMs) }),
+      ...(one.reason === undefined ? {} : { reason: one.reason }),
+      ...(one.messageId === undefined ? {} : { messageId: one.messageId }),
+    })),
+  };
+}
+
+function timeOf(atMs: number): string {
+  return new Date(atMs).toISOString();
 }

@@ -16,7 +16,7 @@ import { retryPreview } from './retry.ts';
 import { spoolCheck, spoolExport } from './spool.ts';
 import { start } from './start.ts';
 import { status } from './status.ts';
-import { tlsReportList, tlsReportShow } from './tlsrpt.ts';
+import { tlsReportList, tlsReportSend, tlsReportShow } from './tlsrpt.ts';
 import { userAdd, userList, userRemove } from './user.ts';
 import { version } from './version.ts';
 
@@ -66,7 +66,7 @@ export const GROUPS: readonly CommandGroup[] = [
   {
     name: 'tlsrpt',
     summary: 'the TLS reports of the days (RFC 8460)',
-    commands: [tlsReportList, tlsReportShow],
+    commands: [tlsReportList, tlsReportShow, tlsReportSend],
   },
   { name: 'user', summary: 'who may log in', commands: [userAdd, userRemove, userList] },
 ];

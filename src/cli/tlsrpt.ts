@@ -1,21 +1,44 @@
 /**
- * `stsrelay tlsrpt list | show`: what the TLS reports (RFC 8460) of the days are made of, as the
- * running relay has counted it.
+ * `stsrelay tlsrpt list | show | send`: the TLS reports (RFC 8460) of the days, as the running relay has counted,
+ * made and sent them.
  */
 import { InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
-import { MAX_REPORTS } from '../admin/tlsrpt-routes.ts';
+import { MAX_REPORTS, MAX_SENT } from '../admin/tlsrpt-routes.ts';
 import { EXIT_CODES, readAnswer, requireDomain, TIMEOUT_MS } from './answers.ts';
 import { type CliCommand, EXIT } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import { askRelay } from './control-client.ts';
 import { formatTable } from './table.ts';
-import { print, printError, printJson, printJsonList } from './terminal.ts';
+import { print, printable, printError, printJson, printJsonList } from './terminal.ts';
 
 const count = z.number();
 const sums = z.looseObject({ successful: count, failed: count });
 const listSchema = z.object({
-  days: z.array(sums.extend({ day: z.string(), domains: count, other: sums })),
+  days: z.array(
+    sums.extend({
+      ...{ day: z.string(), domains: count, other: sums },
+      targets: z.record(z.string(), count),
+    }),
+  ),
+  suspended: z.array(
+    z.looseObject({ rua: z.string(), failures: count, reason: z.string(), until: z.string() }),
+  ),
+});
+const sendingSchema = z.looseObject({
+  outcome: z.string(),
+  node: z.string(),
+  reason: z.string().optional(),
+  targets: z.array(
+    z.looseObject({ rua: z.string(), state: z.string(), reason: z.string().optional() }),
+  ),
+});
+type Sending = z.infer<typeof sendingSchema>;
+const sentSchema = z.object({
+  reports: z.array(
+    z.looseObject({ domain: z.string(), sends: z.boolean(), sending: sendingSchema.optional() }),
+  ),
+  next: z.string().optional(),
 });
 /** Loose: a relay of another version may say more. */
 const reportSchema = z.looseObject({
@@ -47,21 +70,30 @@ type Report = Page['reports'][number];
 
 export const tlsReportList: CliCommand = {
   usage: 'list',
-  summary: 'the days that TLS sessions are counted of: domains, sessions that succeeded and failed',
-  notes: EXIT_CODES,
+  summary: 'the days: domains, sessions that succeeded and failed, and what became of the reports',
+  notes: `
+Below the days: places to report to that keep failing, and until when they are left alone.
+${EXIT_CODES}`,
   async run(invocation) {
     const path = '/api/v1/tlsrpt/days';
     const dataDir = requireDataDir(invocation);
     const answer = await askRelay(dataDir, { method: 'GET', path, timeoutMs: TIMEOUT_MS });
-    const { days } = readAnswer(answer, listSchema);
-    if (invocation.json) printJson(days);
+    const { days, suspended } = readAnswer(answer, listSchema);
+    if (invocation.json) printJson({ days, suspended });
     else if (days.length === 0) printError('nothing is counted yet');
     else {
-      const rows = days.map(({ day, domains, successful, failed, other }) => [
+      const rows = days.map(({ day, domains, successful, failed, other, targets }) => [
         ...[day, String(domains), String(successful), String(failed)],
         String(other.successful + other.failed),
+        Object.entries(targets)
+          .map(([state, number]) => `${number} ${state}`)
+          .join(', '),
       ]);
-      print(formatTable(['day', 'domains', 'successful', 'failed', 'beyond'], rows));
+      print(formatTable(DAYS_HEADING, rows));
+      const places = suspended.map(({ rua, until, failures, reason }) => [
+        ...[printable(rua), until, String(failures), printable(reason)],
+      ]);
+      if (places.length > 0) print(formatTable(SUSPENDED_HEADING, places));
     }
     return EXIT.done;
   },
@@ -72,12 +104,15 @@ export const tlsReportShow: CliCommand = {
   summary:
     'the reports of a day: by domain and policy, sessions that succeeded and failed, and how',
   options: [
-    new Option('--day <day>', 'which, in UTC: 2026-03-14; today without').argParser(parseDay),
+    new Option(
+      '--day <day>',
+      'which, in UTC: 2026-03-14, yesterday, or today, as without',
+    ).argParser(parseDay),
   ],
   notes: `
 Of today: what it comes to so far. A line for each policy, and below it one for each kind of failure, with how
-many sessions, at which host, and why. Whether a domain asks for its report is not looked up. --json gives the
-whole reports, as RFC 8460 has them.
+many sessions, at which host, and why. Whether a domain asks for its report is looked up when it is sent. --json
+gives the whole reports, as RFC 8460 has them.
 
   stsrelay tlsrpt show example.org --day 2026-03-14 --json
 
@@ -88,7 +123,7 @@ Exit codes:
   3  the relay cannot be reached`,
   async run(invocation) {
     const { args, options, json } = invocation;
-    const day = (options['day'] as string | undefined) ?? new Date().toISOString().slice(0, 10);
+    const day = (options['day'] as string | undefined) ?? parseDay('today');
     const domain = args[0] === undefined ? undefined : requireDomain(args[0]);
     const reports = reportsOf(requireDataDir(invocation), day, domain);
     let shown = 0;
@@ -106,7 +141,80 @@ Exit codes:
   },
 };
 
-const HEADING = ['domain', 'policy', 'successful', 'failed', 'failure'];
+const DAYS_HEADING = ['DAY', 'DOMAINS', 'SUCCESSFUL', 'FAILED', 'BEYOND', 'REPORTS'];
+const SUSPENDED_HEADING = ['SUSPENDED', 'UNTIL', 'FAILURES', 'WHY'];
+const HEADING = ['DOMAIN', 'POLICY', 'SUCCESSFUL', 'FAILED', 'FAILURE'];
+
+export const tlsReportSend: CliCommand = {
+  usage: 'send [domain]',
+  summary: 'send the reports of an ended day that have not gone, whatever their time',
+  options: [
+    new Option('--day <day>', 'which, in UTC: 2026-03-14, or yesterday')
+      .argParser(parseDay)
+      .makeOptionMandatory(),
+    new Option('--dry-run', 'say what would be sent, and change nothing'),
+  ],
+  notes: `
+What failed, was suspended or could not leave by mail is tried again. What has gone is not repeated. A line for
+each place: the domain, what became of the report there, and why.
+
+Exit codes:
+  0  done
+  1  nothing was left to send
+  2  wrong usage or configuration, or a day whose reports cannot be sent
+  3  the relay cannot be reached`,
+  async run(invocation) {
+    const { args, options, json } = invocation;
+    const dryRun = options['dryRun'] === true;
+    const domain = args[0] === undefined ? undefined : requireDomain(args[0]);
+    const path = `/api/v1/tlsrpt/days/${String(options['day'])}/send`;
+    const dataDir = requireDataDir(invocation);
+    const reports: z.infer<typeof sentSchema>['reports'] = [];
+    let after: string | undefined;
+    do {
+      const body = {
+        dryRun,
+        limit: MAX_SENT,
+        ...(domain ? { domain } : {}),
+        ...(after ? { after } : {}),
+      };
+      const asked = { method: 'POST', path, body, timeoutMs: SEND_TIMEOUT_MS } as const;
+      const page: z.infer<typeof sentSchema> = readAnswer(
+        await askRelay(dataDir, asked),
+        sentSchema,
+      );
+      reports.push(...page.reports);
+      after = page.next;
+    } while (after !== undefined);
+    const isAnything = reports.some(({ sends }) => sends);
+    if (json) printJson({ dryRun, reports });
+    else if (reports.length === 0) printError('there is no report');
+    else print(formatTable(['DOMAIN', 'RUA', 'STATE', 'WHY'], reports.flatMap(sentRows(dryRun))));
+    return isAnything ? EXIT.done : EXIT.no;
+  },
+};
+
+/** POSTs have their time. */
+const SEND_TIMEOUT_MS = 600_000;
+
+function sentRows(dryRun: boolean) {
+  return ({ domain, sending }: z.infer<typeof sentSchema>['reports'][number]) => {
+    if (!sending) return [[domain, '', 'elsewhere', 'another node is sending it']];
+    const rows = sendingRows(domain, sending);
+    if (!dryRun) return rows;
+    return rows.map(([name = '', rua = '', state = '', why = '']) => [
+      ...[name, rua, state === 'waiting' ? 'would be sent' : state, why],
+    ]);
+  };
+}
+
+function sendingRows(domain: string, { outcome, node, reason = '', targets }: Sending) {
+  const own = outcome === 'elsewhere' ? `sent by ${node}` : printable(reason);
+  if (targets.length === 0) return [[domain, '', outcome, own]];
+  return targets.map(({ rua, state, reason: why = '' }) => [
+    ...[domain, printable(rua), state, printable(why)],
+  ]);
+}
 
 async function* reportsAlone(reports: AsyncIterable<Report>): AsyncGenerator<Report['report']> {
   for await (const { report } of reports) yield report;
@@ -149,6 +257,8 @@ function rowsOf({ domain, report }: Report): readonly (readonly string[])[] {
 }
 
 function parseDay(text: string): string {
+  const daysAgo = ['today', 'yesterday'].indexOf(text);
+  if (daysAgo >= 0) return new Date(Date.now() - daysAgo * 86_400_000).toISOString().slice(0, 10);
   if (z.iso.date().safeParse(text).success) return text;
-  throw new InvalidArgumentError('It is a day such as 2026-03-14.');
+  throw new InvalidArgumentError('It is a day such as 2026-03-14, today or yesterday.');
 }

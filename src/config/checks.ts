@@ -4,6 +4,7 @@
  */
 import { isIP } from 'node:net';
 import { parseNextHop } from '../mail/next-hop.ts';
+import { missingForMail } from './report-mail.ts';
 import type { Settings } from './settings.ts';
 import type { KeyPath } from './structure.ts';
 
@@ -169,6 +170,7 @@ export function findDoubts(sections: Sections, nowMs: number): readonly Doubt[] 
     ...overrideDoubts(sections, nowMs),
     ...outboundDoubts(sections),
     ...httpDoubts(sections),
+    ...reportDoubts(sections),
   ];
 }
 
@@ -249,6 +251,14 @@ function outboundDoubts({ outbound, security }: Sections): Doubt[] {
     doubts.push({ path: ['security', 'mtaSts', 'enabled'], text });
   }
   return doubts;
+}
+
+function reportDoubts({ tlsRpt, dkim }: Sections): Doubt[] {
+  if (!tlsRpt?.enabled || !dkim) return [];
+  const missing = missingForMail({ tlsRpt, dkim });
+  if (missing === undefined) return [];
+  const text = `TLS reports are made and shown, and none leaves by mail, until there is ${missing}`;
+  return [{ path: ['tlsRpt'], text }];
 }
 
 function httpDoubts({ http }: Sections): Doubt[] {

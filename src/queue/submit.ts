@@ -23,6 +23,11 @@ export interface SubmitParts {
 export function createSubmit(parts: SubmitParts): Submit & {
   /** A draft under an id fixed beforehand, past the limit of queued messages: for DSNs. */
   beginOwn(id: MessageId): Promise<Draft>;
+  /**
+   * Queue a message of our own, past the limit of queued messages. `recorded` is awaited when it is durable and
+   * before it can be delivered; what comes of it changes nothing. Throws SpoolError.
+   */
+  queueOwn(envelope: Envelope, body: Buffer, recorded: () => Promise<void>): Promise<void>;
 } {
   return {
     async begin(id = newMessageId(parts.clock.now())) {
@@ -31,6 +36,18 @@ export function createSubmit(parts: SubmitParts): Submit & {
       return parts.spool.begin(id);
     },
     beginOwn: (id) => parts.spool.begin(id),
+    async queueOwn(envelope, body, recorded) {
+      const draft = await parts.spool.begin(envelope.id);
+      try {
+        await draft.write(body);
+        const stored = await draft.commit(envelope);
+        await recorded().catch(() => {}); // whoever records it tells
+        parts.enter(foldRecords(stored.envelope, stored.records, parts.destinationOf));
+      } catch (error) {
+        await draft.discard();
+        throw error;
+      }
+    },
     async commit(draft: Draft, envelope: Envelope) {
       const stored = await draft.commit(envelope);
       parts.enter(foldRecords(stored.envelope, stored.records, parts.destinationOf));

@@ -17,6 +17,8 @@ export interface CountingParts {
   /** As they are now: a reload changes them. */
   readonly settings: () => Pick<ReportSettings, 'enabled' | 'exclude'>;
   readonly count: (counted: Counted) => void;
+  /** A session was counted as failed. */
+  readonly onFailure?: (domain: string, counted: Counted, result: SessionResult) => void;
 }
 
 export interface Counting {
@@ -29,7 +31,7 @@ export interface Counting {
   policyFailure(failure: PolicyFailure): void;
 }
 
-export function createCounting({ settings, count }: CountingParts): Counting {
+export function createCounting({ settings, count, onFailure }: CountingParts): Counting {
   /** A fetch fails once, however many deliveries waited for it. */
   const failed = new WeakSet<PolicyFailure['fetched']>();
   let seen: readonly string[] = [];
@@ -46,7 +48,9 @@ export function createCounting({ settings, count }: CountingParts): Counting {
       const policy = appliedPolicy(result.facts.requirement, domain);
       if (!policy) return;
       const counted = countSession(result, { domain, policy, isReportMail });
-      if (counted) count(counted);
+      if (!counted) return;
+      count(counted);
+      if (counted.failed > 0) onFailure?.(domain, counted, result);
     },
     policyFailure(failure) {
       if (failed.has(failure.fetched)) return;

@@ -123,6 +123,11 @@ export function createMetrics() {
       'Handshakes that failed and were followed by another try at the same address: with a small ClientHello, which is no weaker, or in clear text where the level allows it. Fine: a few of the first kind. One that grows with `to="clear"` is mail that somebody may read; `clear-text-after-starttls` is never innocent for long.',
       ['to', 'cause'],
     ),
+    tlsReports: counter(
+      'tls_reports_total',
+      'TLS reports (RFC 8460): `made`, and what became of each copy, by transport.',
+      ['transport', 'result'],
+    ),
     tlsHandshakes: counter('tls_handshakes_total', 'Finished outgoing TLS handshakes.', [
       'version',
       'cipher',

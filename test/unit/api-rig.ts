@@ -10,10 +10,13 @@ import { closeApp, type HttpApp, newApp } from '../../src/admin/http-app.ts';
 import type { QueueAdmin } from '../../src/admin/queue.ts';
 import type { MessageView } from '../../src/admin/queue-show.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
-import type { TlsReportAdmin } from '../../src/admin/tlsrpt-routes.ts';
+import { createTlsReportAdmin, type TlsReportAdmin } from '../../src/admin/tlsrpt.ts';
 import { settingsFrom } from '../../src/config/load.ts';
+import { newMessageId } from '../../src/mail/message-id.ts';
 import { DayTally } from '../../src/reporting/day-tally.ts';
+import type { ReportState } from '../../src/reporting/report-state.ts';
 import { Reports } from '../../src/reporting/reports.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { FakePolicies, viewAt } from './fake-policies.ts';
 
 export const STATUS: RelayStatus = {
@@ -97,12 +100,43 @@ function fakeReports(): TlsReportAdmin {
     const policy = { type: 'sts', domain, lines: ['version: STSv1'], mx: ['*.a.example'] } as const;
     tally.add({ domain, policy, successful: 2, failed: 1, details: [{ detail, sessions: 1 }] });
   }
-  const collector = {
-    days: async () => ['2026-01-10'],
-    tallyOf: async (day: string) => (day === '2026-01-10' ? tally : new DayTally()),
+  const at = { atMs: 0, attempts: 1 };
+  const reason = 'connection refused';
+  const known: ReportState = {
+    ...{ domain: 'b.example', node: 'a', outcome: 'sending', ...at },
+    ...{ nodes: ['a'], without: ['b'], reason },
+    targets: [
+      { rua: 'mailto:t@b.example', state: 'queued', ...at, messageId: newMessageId(0) },
+      { rua: 'https://b.example/', state: 'waiting', ...at, nextAtMs: 1, reason },
+    ],
   };
+  const states = new Map([[known.domain, known]]);
   const settings = settingsFrom({ hostname: 'relay.example.net' });
-  return new Reports({ collector, settings: () => settings });
+  const reports = new Reports({
+    counts: {
+      days: async () => ['2026-01-10'],
+      ofAll: async (day) => (day === '2026-01-10' ? tally : new DayTally()),
+      ofDomain: async (_day, domain) => ({ counts: tally.countsOf(domain), nodes: ['a'] }),
+    },
+    states: { ofDay: async (day) => (day === '2026-01-10' ? states : new Map()) },
+    files: { report: async () => undefined },
+    settings: () => settings,
+  });
+  const suspension = {
+    ...{ rua: 'https://b.example/', failures: 2, reason },
+    ...{ failedAtMs: 0, untilMs: 1, expires: 2 },
+  };
+  const nothing = { during: <R>(_entry: object, make: () => Promise<R>) => make() };
+  return createTlsReportAdmin({
+    ...{ reports, audit: nothing, clock: new FakeClock('2026-01-11T12:00:00Z') },
+    suspensions: { list: () => [suspension] },
+    sender: {
+      sendNow: async (_day, domains) => {
+        if (domains[0] === 'b.example') throw new Error('Redis is away');
+        return domains.map((domain) => ({ domain, sends: true, state: states.get(domain) }));
+      },
+    },
+  });
 }
 
 const QUEUED = '0123456789ABCDEF';

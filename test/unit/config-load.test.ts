@@ -32,7 +32,10 @@ function problemsOf(text: string): readonly string[] {
 
 /** The warnings of a text, those about this machine left out. */
 function warningsOf(text: string): readonly string[] {
-  const environment = { STSRELAY_POSTMASTER: 'ops@example.net' };
+  const environment = {
+    STSRELAY_POSTMASTER: 'ops@example.net',
+    STSRELAY_TLSRPT_ENABLED: 'false',
+  };
   const { file, result } = load(`hostname: relay.example.net\n${text}`, { environment });
   return result.warnings.map((warning) => formatWarning(warning).replace(`${file}:`, ''));
 }
@@ -132,8 +135,7 @@ describe("the contract's example", () => {
   });
   test('warns of what this version does not do, and of a key that is not there', () => {
     const keys = result.warnings.map(({ key }) => key);
-    const expected = ['listeners[2].proxyProtocol', 'postmaster', 'dkim[0].keyFile', 'tlsRpt.from'];
-    assert.deepEqual(keys, expected);
+    assert.deepEqual(keys, ['listeners[2].proxyProtocol', 'postmaster', 'dkim[0].keyFile']);
   });
 });
 
@@ -452,6 +454,22 @@ describe('warnings', () => {
   test('a postmaster who is nobody (RFC 5321 §4.5.1)', () => {
     const { result } = load('hostname: relay.example.net');
     assert.match(result.warnings.map(formatWarning).join(), /postmaster: mail for <postmaster> is/);
+  });
+
+  test('TLS reports that cannot leave by mail (RFC 8460 §3)', () => {
+    const contact = 'tlsRpt: { contact: t@example.net, from: r@example.net }';
+    const key = '{ domain: example.net, selector: s, keyFile: /dev/null }';
+    const rows: readonly (readonly [string, RegExp | undefined])[] = [
+      ['hostname: relay.example.net', /until there is tlsRpt\.contact, tlsRpt\.from, a dkim key/],
+      [contact, /until there is a dkim key for example\.net/],
+      [`${contact}\ndkim: [${key}]`, undefined],
+    ];
+    for (const [text, expected] of rows) {
+      const warnings = load(text).result.warnings.map(formatWarning);
+      const about = warnings.filter((one) => one.includes('none leaves by mail'));
+      if (expected) assert.match(about.join(), expected);
+      else assert.deepEqual(about, []);
+    }
   });
 
   test('a host name that is not fully qualified', () => {

@@ -6,7 +6,7 @@ import type { PolicyAdmin, PolicyView, RefreshAnswer } from '../../src/admin/pol
 import { viewOf } from '../../src/admin/policies.ts';
 import type { QueueAdmin } from '../../src/admin/queue.ts';
 import type { RelayAdmin } from '../../src/admin/relay-routes.ts';
-import type { TlsReportAdmin } from '../../src/admin/tlsrpt-routes.ts';
+import type { TlsReportAdmin } from '../../src/admin/tlsrpt.ts';
 import type { StsEntry } from '../../src/policy/sts-entry.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
 import type { StsMode } from '../../src/protocol/mta-sts/policy.ts';
@@ -47,7 +47,12 @@ const queue: QueueAdmin = {
 
 const tlsReports: TlsReportAdmin = {
   days: async () => [],
-  ofDay: async (day) => ({ day, reports: [], other: { successful: 0, failed: 0 } }),
+  ofDay: async (day) => {
+    async function* none() {}
+    return { day, reports: none(), other: { successful: 0, failed: 0 } };
+  },
+  suspensions: () => [],
+  send: async () => ({ ok: true, answers: [] }),
 };
 
 export const NOTHING_ELSE = {

@@ -1,7 +1,7 @@
 /** The one door in: on disk, then in the ledger, then queued; and who is let in when it is full. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { newMessageId } from '../../src/mail/message-id.ts';
+import { type MessageId, newMessageId } from '../../src/mail/message-id.ts';
 import { type Disk, systemDisk } from '../../src/platform/disk.ts';
 import type { Delivery } from '../../src/queue/lane.ts';
 import { Ledger } from '../../src/queue/ledger.ts';
@@ -68,6 +68,20 @@ describe('submit', () => {
     await one.submit.commit(own, sampleEnvelope({ id }));
     assert.equal(one.ledger.messageCount, 2);
     assert.equal(own.id, id);
+  });
+
+  test('a message of our own is recorded between disk and queue, and queued in any case', async () => {
+    using one = await bench(0);
+    const seen: unknown[] = [];
+    const queue = (id: MessageId, recorded: () => Promise<void>) =>
+      one.submit.queueOwn(sampleEnvelope({ id }), Buffer.from('Subject: x\r\n\r\n'), recorded);
+    const first = newMessageId(1);
+    await queue(first, async () => {
+      seen.push((await one.spool.read(first))?.envelope.id, one.ledger.messageCount);
+    });
+    assert.deepEqual([...seen, one.ledger.messageCount], [first, 0, 1]);
+    await queue(newMessageId(2), () => Promise.reject(new Error('the disk is full')));
+    assert.equal(one.ledger.messageCount, 2);
   });
 
   test('what could not be stored is not queued', async () => {

@@ -415,7 +415,7 @@ describe('TLS-Required: No (RFC 8689 §4.2.2)', () => {
     });
   }
 
-  test('a TLS report of ours goes as far as it gets (RFC 8460 §3), but for what an administrator says', async () => {
+  test('R136 a TLS report of ours goes as far as it gets (RFC 8460 §3), but for what an administrator says', async () => {
     const rows: readonly (readonly [Situation, string])[] = [
       [{ sts: ENFORCE, settings: { honorTlsRequiredNo: false } }, 'opportunistic tls-required-no'],
       [{ settings: { defaultLevel: 'verify' } }, 'opportunistic tls-required-no'],

@@ -16,7 +16,6 @@ import {
   port,
   text,
 } from '../kinds.ts';
-import { notYet } from '../not-yet.ts';
 import { formatTimeOfDay, parseTimeOfDay } from '../units.ts';
 
 export const hostname = optionalDomain()
@@ -60,41 +59,39 @@ export const dkim = z
 
 export const tlsRpt = z
   .strictObject({
-    enabled: flag().prefault(true).describe('Count what the reports are made of, and make them.'),
+    enabled: flag()
+      .prefault(true)
+      .describe('Count TLS sessions, and send the reports that recipient domains ask for.'),
     organization: text('text', (value) => value.length <= 200)
       .prefault('')
       .describe('`organization-name` of the reports; empty: `hostname`.'),
     contact: optionalMailbox()
       .prefault('')
-      .describe('`contact-info` of the reports; empty: postmaster@`hostname`.'),
-    from: notYet(
-      optionalMailbox()
-        .prefault('')
-        .describe('From of report mail, which is in no report; needs a `dkim` key.'),
-    ),
-    sendAfter: notYet(
-      notation({
-        expected: 'a time of day such as 00:10 (UTC)',
-        parse: (value) => {
-          const afterMidnightMs = parseTimeOfDay(value);
-          return afterMidnightMs === undefined ? undefined : { value: afterMidnightMs };
-        },
-        format: formatTimeOfDay,
-      })
-        .prefault('00:10')
-        .describe('Earliest time (UTC) the reports of the day before go out.'),
-    ),
-    sendWindow: notYet(
-      duration('0s', '20h')
-        .prefault('4h')
-        .describe('Each report goes at a random time in this window (RFC 8460 §4.1).'),
-    ),
+      .describe(
+        '`contact-info` of the reports; empty: postmaster@`hostname`, and none leaves by mail.',
+      ),
+    from: optionalMailbox()
+      .prefault('')
+      .describe('From and reverse-path of report mail; needs a `dkim` key for its domain.'),
+    sendAfter: notation({
+      expected: 'a time of day such as 00:10 (UTC)',
+      parse: (value) => {
+        const afterMidnightMs = parseTimeOfDay(value);
+        return afterMidnightMs === undefined ? undefined : { value: afterMidnightMs };
+      },
+      format: formatTimeOfDay,
+    })
+      .prefault('00:10')
+      .describe('Earliest time (UTC) the reports of the day before go out.'),
+    sendWindow: duration('0s', '20h')
+      .prefault('4h')
+      .describe('Each report goes at a random time in this window (RFC 8460 §4.1).'),
     keep: duration('1d', '3650d')
       .prefault('30d')
       .describe('How long reports, and the counts they are made of, are kept.'),
     exclude: list(text('a policy domain or a rua address', (value) => /^\S{1,500}$/.test(value)))
       .prefault([])
-      .describe('Policy domains or rua addresses that never get a report.'),
+      .describe('Policy domains or rua addresses (or whole URIs) that never get a report.'),
   })
   .prefault({})
   .describe('TLS reports (RFC 8460).');

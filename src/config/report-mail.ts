@@ -1,0 +1,22 @@
+/**
+ * What report mail needs: who reports, whom it is from, and a key it is signed with (RFC 8460 §3). Pure.
+ */
+import { toAsciiDomain } from '../protocol/mailbox.ts';
+import type { Settings } from './settings.ts';
+
+/** What is missing for reports to leave by mail, as names of settings; undefined when nothing is. */
+export function missingForMail({
+  tlsRpt,
+  dkim,
+}: Pick<Settings, 'tlsRpt' | 'dkim'>): string | undefined {
+  const from = toAsciiDomain(tlsRpt.from);
+  const domain = from.slice(from.lastIndexOf('@') + 1).toLowerCase();
+  const missing = [
+    ...(tlsRpt.contact === '' ? ['tlsRpt.contact'] : []),
+    ...(tlsRpt.from === '' ? ['tlsRpt.from'] : []),
+    ...(dkim.some((key) => key.domain.toLowerCase() === domain)
+      ? []
+      : [`a dkim key for ${domain || 'the domain of tlsRpt.from'}`]),
+  ];
+  return missing.length === 0 ? undefined : missing.join(', ');
+}

@@ -1,0 +1,173 @@
+/**
+ * Hands a report that is made to those who want it: by mail through the queue, or by POST (RFC 8460 §3, §5.3,
+ * §5.4); and keeps what became of each copy, on disk before the next step.
+ */
+import { newMessageId } from '../mail/message-id.ts';
+import {
+  isFinal,
+  type ReportState,
+  type ReportTarget,
+  retryAt,
+  withTarget,
+} from './report-state.ts';
+import { mailboxOf } from './rua.ts';
+import type { ReportCopy, ReportJob, SendReportParts } from './send-parts.ts';
+
+type Parts = SendReportParts & { readonly signal: AbortSignal };
+
+/** RFC 8460 §3: to each of them, as far as it gets now. */
+export async function handOn(
+  begun: ReportState,
+  job: ReportJob,
+  parts: Parts,
+): Promise<ReportState> {
+  const { clock, signal } = parts;
+  const { day, domain } = job;
+  const copy = await copyOf(job, parts);
+  let state = begun;
+  for (const { rua } of begun.targets) {
+    // As it is by now: what was queued may have been delivered meanwhile.
+    const target = state.targets.find((one) => one.rua === rua);
+    if (!target || isFinal(target) || (target.nextAtMs ?? 0) > clock.now()) continue;
+    signal.throwIfAborted();
+    // `handing-over` here: the disk did not take it, so nothing was queued.
+    const suspension = job.anew ? undefined : parts.suspensions.of(rua);
+    if (suspension && target.attempts === 0) {
+      const until = new Date(suspension.untilMs).toISOString();
+      const reason = `not tried before ${until}: ${suspension.reason}`;
+      state = await settleTarget(state, { ...target, state: 'suspended', reason }, { day, parts });
+    } else if (/^https:/i.test(rua)) state = await postTo(state, target, { copy, parts });
+    else state = await mailTo(state, target, { copy, parts });
+    state = parts.states.get(day, domain) ?? state;
+  }
+  return state;
+}
+
+/** As it was made; anew where another node made it, or somebody removed it. */
+async function copyOf({ day, domain }: ReportJob, { files, make }: Parts): Promise<ReportCopy> {
+  const [gzip, report] = [await files.read(day, domain), await files.report(day, domain)];
+  if (gzip && report) return { day, domain, report, gzip };
+  const made = await make(day, domain);
+  if (!made) throw new Error(`the report for ${domain} of ${day} is gone, and its counts, too`);
+  return { day, domain, report: made.report, gzip: await files.write(day, domain, made.report) };
+}
+
+interface Handing {
+  readonly copy: ReportCopy;
+  readonly parts: Parts;
+}
+
+async function postTo(
+  state: ReportState,
+  target: ReportTarget,
+  { copy, parts }: Handing,
+): Promise<ReportState> {
+  const { day, gzip } = copy;
+  const handed = await parts.post(target.rua, gzip, parts.signal);
+  if (handed.ok) return settleTarget(state, arrived(target, 'posted'), { day, parts });
+  parts.signal.throwIfAborted();
+  const { reason, permanent = false } = handed;
+  if (!permanent) return failedOnce(state, { target, reason }, { copy, parts });
+  const failed = { ...target, state: 'failed', attempts: target.attempts + 1, reason } as const;
+  return settleTarget(state, failed, { day, parts });
+}
+
+async function mailTo(
+  state: ReportState,
+  target: ReportTarget,
+  { copy, parts }: Handing,
+): Promise<ReportState> {
+  const { day } = copy;
+  const missing = parts.missingForMail();
+  if (missing !== undefined) {
+    const reason = `no report leaves by mail without ${missing}`;
+    return settleTarget(state, { ...target, state: 'not-mailed', reason }, { day, parts });
+  }
+  const mailbox = mailboxOf(target.rua);
+  if (mailbox === undefined) {
+    const reason = 'there is no mailbox in it';
+    return settleTarget(state, { ...target, state: 'failed', reason }, { day, parts });
+  }
+  const id = newMessageId(parts.clock.now());
+  const begun = { ...target, state: 'handing-over', messageId: id } as const;
+  // On disk before the message is: a start finds both, or neither.
+  const latest = parts.states.get(day, state.domain) ?? state;
+  let now = await keep(day, withTarget(latest, begun), parts);
+  try {
+    await parts.mail({ ...copy, mailbox, rua: target.rua, id }, async () => {
+      now = await settleTarget(now, arrived(begun, 'queued'), { day, parts });
+    });
+    return now;
+  } catch (error) {
+    const { rua, attempts, firstAtMs, atMs } = target;
+    const again: ReportTarget = { rua, state: 'waiting', attempts, firstAtMs, atMs };
+    const reason = (error as Error).message;
+    return failedOnce(now, { target: again, reason }, { copy, parts });
+  }
+}
+
+function arrived(target: ReportTarget, state: 'posted' | 'queued'): ReportTarget {
+  return {
+    ...target,
+    ...{ state, attempts: target.attempts + 1, nextAtMs: undefined, reason: undefined },
+  };
+}
+
+/** RFC 8460 §5.5: tried again for a day. */
+async function failedOnce(
+  state: ReportState,
+  { target, reason }: { readonly target: ReportTarget; readonly reason: string },
+  { copy, parts }: Handing,
+): Promise<ReportState> {
+  const { day } = copy;
+  const nowMs = parts.clock.now();
+  const attempts = target.attempts + 1;
+  const firstAtMs = target.firstAtMs ?? nowMs;
+  const nextAtMs = retryAt(attempts, firstAtMs, nowMs);
+  const tried = { ...target, attempts, firstAtMs, nextAtMs, reason };
+  const isGivenUp = nextAtMs === undefined;
+  const changed = { ...tried, state: isGivenUp ? 'failed' : 'waiting' } as const;
+  return settleTarget(state, changed, { day, parts });
+}
+
+/** A target has another state: kept, told, and remembered for later reports to the same place. */
+export async function settleTarget(
+  state: ReportState,
+  target: ReportTarget,
+  { day, parts }: { readonly day: string; readonly parts: SendReportParts },
+): Promise<ReportState> {
+  const { clock, events, suspensions, states } = parts;
+  const changed = { ...target, atMs: clock.now() };
+  // Meanwhile another target may have changed.
+  const latest = states.get(day, state.domain) ?? state;
+  const now = await keep(day, withTarget(latest, changed), parts);
+  events.target(day, state.domain, changed);
+  if (changed.state === 'posted' || changed.state === 'delivered') {
+    await suspensions.arrived(changed.rua);
+  }
+  if (changed.state === 'failed') {
+    const reason = changed.reason ?? '';
+    const { failures, untilMs } = await suspensions.failed(changed.rua, reason);
+    const until = new Date(untilMs).toISOString();
+    events.suspended(changed.rua, { failures, until, reason });
+  }
+  return now;
+}
+
+/** On disk first; Redis gets it when it is there. Rejects with the system's error. */
+export async function keep(
+  day: string,
+  state: ReportState,
+  parts: SendReportParts,
+): Promise<ReportState> {
+  try {
+    await parts.states.put(day, state);
+  } catch (error) {
+    parts.events.stateDelayed(day, state.domain, error as Error);
+    throw error;
+  }
+  await parts.shared
+    ?.putState(day, state)
+    .catch((error: Error) => parts.events.stateDelayed(day, state.domain, error));
+  return state;
+}

@@ -1,0 +1,292 @@
+/** Sending TLS reports (RFC 8460 §4.1, §5): when, to whom, how often; over crashes and failures. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { utcDay } from '../../src/reporting/collect.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { MemorySpool } from '../support/memory-spool.ts';
+import { tempDir } from '../support/temp-dir.ts';
+import { assertIsReport } from '../support/tlsrpt-schema.ts';
+import { waitFor } from '../support/wait-for.ts';
+import { SERVFAIL } from './policy-parts.ts';
+import {
+  CRASH,
+  DAY,
+  DAY_MS,
+  HOUR_MS,
+  NEXT_DAY,
+  type NodeOptions,
+  Outdoors,
+  REPORTER,
+  ReportNode,
+} from './report-node.ts';
+
+const MAIL = 'mailto:tls@a.example';
+const POST = 'https://report.a.example/v1';
+/** When everything of DAY is due. */
+const LATE = `${NEXT_DAY}T05:00:00Z`;
+
+async function bench(change: Partial<NodeOptions> = {}) {
+  const clock = new FakeClock(`${DAY}T12:00:00Z`);
+  const options = { dir: tempDir(), clock, outdoors: new Outdoors(), spool: new MemorySpool() };
+  const all = { ...options, ...change };
+  const node = await ReportNode.open(all);
+  return {
+    ...all,
+    node,
+    /** It crashed: what it was doing never ends. */
+    isCrashed: false,
+    /** As after a crash: what the first one had in memory is gone. */
+    again: () => ReportNode.open(all),
+    async [Symbol.asyncDispose]() {
+      if (!this.isCrashed) await node.reports.close();
+      all.dir.remove();
+    },
+  };
+}
+
+describe('a report', () => {
+  test('R093 R088 goes once to every rua, in the window after its day', async () => {
+    await using one = await bench();
+    const { node, outdoors, clock } = one;
+    outdoors.publish('a.example', MAIL, POST);
+    node.count('a.example', 3);
+    await node.roundAt(`${NEXT_DAY}T00:09:30Z`);
+    assert.equal(outdoors.asked.length, 0);
+    for (let at = clock.now(); at <= Date.parse(LATE); at += 60_000) await node.roundAt(at);
+    assert.equal(outdoors.mails.length, 1);
+    assert.equal(outdoors.posts.length, 1);
+    const sentAt = outdoors.posts[0]?.atMs ?? 0;
+    assert.ok(sentAt >= Date.parse(`${NEXT_DAY}T00:10:00Z`), new Date(sentAt).toISOString());
+    assert.ok(sentAt <= Date.parse(`${NEXT_DAY}T04:11:00Z`), new Date(sentAt).toISOString());
+    assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'queued', [POST]: 'posted' });
+    const [mail] = outdoors.mails;
+    assertIsReport(mail?.report);
+    assert.equal(mail?.report.policies[0]?.summary['total-successful-session-count'], 3);
+    const metric = await node.metrics.registry.getSingleMetricAsString(
+      'stsrelay_tls_reports_total',
+    );
+    assert.match(metric, /transport="https",result="posted"\} 1/);
+  });
+
+  test('R093 has a time of its own, which a restart does not change', async () => {
+    const times = new Map<string, number>();
+    for (const isRestarted of [false, true]) {
+      await using one = await bench();
+      const { node, outdoors, clock } = one;
+      for (let n = 0; n < 20; n++) {
+        outdoors.publish(`d${n}.example`, `https://d${n}.example/`);
+        node.count(`d${n}.example`);
+      }
+      await node.roundAt(`${NEXT_DAY}T00:11:00Z`);
+      const now = isRestarted ? await one.again() : node;
+      for (let at = clock.now(); at <= Date.parse(LATE); at += 300_000) await now.roundAt(at);
+      assert.equal(outdoors.posts.length, 20);
+      for (const { url, atMs } of outdoors.posts) {
+        assert.ok(!isRestarted || Math.abs((times.get(url) ?? 0) - atMs) <= 300_000, url);
+        times.set(url, atMs);
+      }
+    }
+    const first = Math.min(...times.values());
+    assert.ok(Math.max(...times.values()) - first > 2 * HOUR_MS);
+  });
+
+  test('R080 is made for nobody who does not ask, and for nobody who is excluded', async () => {
+    const tlsRpt = { ...REPORTER.tlsRpt, exclude: ['c.example', 'TLS@a.example'] };
+    await using one = await bench({ settings: { ...REPORTER, tlsRpt } });
+    const { node, outdoors } = one;
+    outdoors.publish('a.example', MAIL, POST);
+    outdoors.publish('c.example', 'https://c.example/');
+    for (const domain of ['a.example', 'b.example', 'c.example']) node.count(domain);
+    await node.roundAt(LATE);
+    assert.deepEqual(outdoors.mails, []);
+    assert.deepEqual(
+      outdoors.posts.map(({ url }) => url),
+      [POST],
+    );
+    assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'excluded', [POST]: 'posted' });
+    assert.ok(!outdoors.asked.includes('_smtp._tls.c.example'));
+  });
+
+  test('is asked for again, where DNS fails, for a day', async () => {
+    await using one = await bench();
+    const { node, outdoors, clock } = one;
+    node.count('a.example');
+    outdoors.txt.set('_smtp._tls.a.example', SERVFAIL);
+    for (const [start] = [Date.parse(LATE)]; clock.now() < start + 30 * HOUR_MS; ) {
+      await node.roundAt(Math.max(start, clock.now()) + 60_000);
+    }
+    assert.ok(outdoors.asked.length > 8 && outdoors.asked.length < 20, `${outdoors.asked.length}`);
+    assert.equal(node.logged('report.gave_up').length, 1);
+  });
+
+  test('of days that the relay was away is sent then, for a week', async () => {
+    await using one = await bench();
+    const { outdoors, clock } = one;
+    outdoors.publish('a.example', POST);
+    one.node.count('a.example');
+    clock.advance(2 * DAY_MS);
+    one.node.count('a.example');
+    await one.node.reports.close();
+    clock.advance(6 * DAY_MS + 12 * HOUR_MS);
+    const node = await one.again();
+    await node.reports.sender.round();
+    assert.equal(outdoors.posts.length, 1);
+    assert.deepEqual(await node.targets('a.example', '2026-03-16'), { [POST]: 'posted' });
+  });
+});
+
+describe('report mail', () => {
+  test('R141 is from tlsRpt.from, marked, and no DSN comes of it', async () => {
+    await using one = await bench();
+    const { node, outdoors } = one;
+    outdoors.publish('a.example', 'mailto:tls%2Breports@a.example?subject=x');
+    node.count('a.example');
+    await node.roundAt(LATE);
+    const { envelope } = outdoors.mails[0] ?? {};
+    assert.equal(envelope?.reversePath, 'noreply@example.net');
+    assert.deepEqual(envelope?.recipients, [
+      { address: 'tls+reports@a.example', notify: ['NEVER'] },
+    ]);
+    assert.equal(envelope?.tlsReport, true);
+    assert.match(envelope?.messageId ?? '', /^<tlsrpt\.20260314\.[0-9a-f]{32}@example\.net>$/);
+  });
+
+  for (const [crash, mails] of [
+    ['unrecorded', 1],
+    ['lost', 1],
+  ] as const) {
+    test(`is queued once, though a crash left it ${crash}`, async () => {
+      await using one = await bench();
+      const { node, outdoors, clock } = one;
+      outdoors.publish('a.example', MAIL);
+      node.count('a.example');
+      await node.reports.reports.days(); // on disk
+      outdoors.mail = crash;
+      one.isCrashed = true;
+      clock.set(LATE);
+      void node.reports.sender.round(); // which never ends
+      await waitFor('the mail to be begun', () => outdoors.begun > 0);
+      outdoors.mail = 'taken';
+      const next = await one.again();
+      await next.reports.sender.round();
+      assert.equal(outdoors.mails.length, mails);
+      assert.deepEqual(await next.targets('a.example'), { [MAIL]: 'queued' });
+      await next.reports.close();
+    });
+  }
+
+  test('that the disk does not take is tried again', async () => {
+    await using one = await bench();
+    const { node, outdoors } = one;
+    outdoors.publish('a.example', MAIL);
+    outdoors.mail = 'refused';
+    node.count('a.example');
+    await node.roundAt(LATE);
+    assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'waiting' });
+    outdoors.mail = 'taken';
+    await node.roundAt(Date.parse(LATE) + 61_000);
+    assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'queued' });
+    assert.equal(outdoors.mails.length, 1);
+  });
+
+  test('waits for contact, from and key, and is sent when somebody asks then', async () => {
+    await using one = await bench({ settings: {} });
+    const { node, outdoors } = one;
+    const other = 'mailto:other@a.example';
+    outdoors.publish('a.example', MAIL, POST, other);
+    node.count('a.example');
+    await node.roundAt(LATE);
+    const before = { [MAIL]: 'not-mailed', [POST]: 'posted', [other]: 'not-mailed' };
+    assert.deepEqual(await node.targets('a.example'), before);
+    assert.match(
+      String(node.logged('report.not_mailed')[0]?.['reason']),
+      /tlsRpt\.contact, tlsRpt\.from, a dkim key/,
+    );
+    const ready = await ReportNode.open({ ...one, settings: REPORTER });
+    const { sender } = ready.reports;
+    const [dry] = await sender.sendNow(DAY, ['a.example'], { dryRun: true });
+    assert.equal(dry?.sends, true);
+    assert.deepEqual(
+      dry?.state?.targets.map(({ state }) => state),
+      ['waiting', 'posted', 'waiting'],
+    );
+    assert.equal(outdoors.mails.length, 0);
+    await sender.sendNow(DAY, ['a.example'], { dryRun: false });
+    const again = await sender.sendNow(DAY, ['a.example'], { dryRun: false });
+    assert.deepEqual(
+      again.map(({ sends }) => sends),
+      [false],
+    );
+    assert.deepEqual(
+      outdoors.mails.map(({ envelope }) => envelope.recipients[0]?.address),
+      ['tls@a.example', 'other@a.example'],
+    );
+    assert.equal(outdoors.posts.length, 1);
+    await ready.reports.close();
+  });
+
+  test('that bounces suspends the place, longer each time, until one gets there', async () => {
+    await using one = await bench();
+    const { node, outdoors, clock } = one;
+    outdoors.publish('a.example', MAIL);
+    const states: string[] = [];
+    for (let day = 0; day < 9; day++) {
+      node.count('a.example');
+      const today = utcDay(clock.now());
+      await node.roundAt(Date.parse(today) + DAY_MS + 5 * HOUR_MS);
+      const id = outdoors.mails.at(-1)?.envelope.id;
+      const { [MAIL]: state } = await node.targets('a.example', today);
+      if (state === 'queued' && id) {
+        await node.reports.sender.mailEnded(id, day < 4 ? { failure: '550 no' } : {});
+      }
+      const { [MAIL]: after } = await node.targets('a.example', today);
+      states.push(String(after));
+    }
+    assert.deepEqual(states, [
+      ...['failed', 'failed', 'suspended', 'failed', 'suspended', 'suspended', 'suspended'],
+      ...['delivered', 'delivered'],
+    ]);
+    assert.deepEqual(node.reports.suspensions.list(), []);
+  });
+});
+
+describe('a POST', () => {
+  test('R140 that fails is made again with growing waits for a day, then the place is left alone', async () => {
+    await using one = await bench();
+    const { node, outdoors, clock } = one;
+    outdoors.publish('a.example', POST);
+    outdoors.answer = () => ({ ok: false, reason: 'HTTP 500' });
+    node.count('a.example');
+    const start = Date.parse(LATE);
+    for (let at = start; at < start + 26 * HOUR_MS; at += 60_000) await node.roundAt(at);
+    const waits = outdoors.posts.map(({ atMs }, i) => atMs - (outdoors.posts[i - 1]?.atMs ?? atMs));
+    assert.ok(
+      waits.slice(1).every((wait, i) => i === 0 || wait >= (waits[i] ?? 0) - 120_000 || i > 8),
+    );
+    assert.equal((outdoors.posts.at(-1)?.atMs ?? 0) - (outdoors.posts[0]?.atMs ?? 0), DAY_MS);
+    assert.deepEqual(await node.targets('a.example'), { [POST]: 'failed' });
+    const [suspension] = node.reports.suspensions.list();
+    assert.equal(suspension?.failures, 1);
+    assert.equal(suspension?.reason, 'HTTP 500');
+    assert.equal(node.logged('report.rua_suspended').length, 1);
+    assert.ok(clock.now() > start);
+  });
+
+  test('that a crash cut off is made again, and says that it is the same report', async () => {
+    await using one = await bench();
+    const { node, outdoors, clock } = one;
+    outdoors.publish('a.example', POST);
+    node.count('a.example', 2);
+    outdoors.answer = () => CRASH;
+    one.isCrashed = true;
+    clock.set(LATE);
+    void node.reports.sender.round();
+    await waitFor('the POST', () => outdoors.posts.length > 0);
+    outdoors.answer = () => ({ ok: true });
+    const next = await one.again();
+    await next.reports.sender.round();
+    assert.equal(outdoors.posts.length, 2);
+    assert.deepEqual(await next.targets('a.example'), { [POST]: 'posted' });
+    await next.reports.close();
+  });
+});
