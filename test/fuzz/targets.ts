@@ -4,6 +4,7 @@
 import type { FuzzTarget } from './engine/target.ts';
 import { certificateTargets } from './targets/certificates.ts';
 import { conversationTargets } from './targets/conversations.ts';
+import { daneTargets } from './targets/dane.ts';
 import { dkimTargets } from './targets/dkim.ts';
 import { dnsTargets } from './targets/dns.ts';
 import { fileTargets } from './targets/files.ts';
@@ -17,6 +18,7 @@ export const targets: readonly FuzzTarget[] = [
   ...mtaStsTargets,
   ...nameTargets,
   ...certificateTargets,
+  ...daneTargets,
   ...smtpTargets,
   ...dkimTargets,
   ...dnsTargets,

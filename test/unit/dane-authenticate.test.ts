@@ -1,0 +1,211 @@
+/** Certificate chains against TLSA records, beyond what the vectors have. */
+import 'reflect-metadata';
+import assert from 'node:assert/strict';
+import { hash, webcrypto } from 'node:crypto';
+import { describe, test } from 'node:test';
+import * as x509 from '@peculiar/x509';
+import fc from 'fast-check';
+import { authenticateDane } from '../../src/protocol/dane/authenticate.ts';
+import { parseTlsaText, type TlsaRecord } from '../../src/protocol/dane/tlsa.ts';
+import { readCertificateParts } from '../../src/protocol/tls/certificate-der.ts';
+import {
+  DANE_CERTIFICATE_NAMES,
+  DANE_NOW_MS,
+  daneCertificate,
+} from '../support/dane-certificates.ts';
+
+const DAY_MS = 86_400_000;
+const HOST = 'mx.dane.test';
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+x509.cryptoProvider.set(webcrypto);
+
+interface Made {
+  readonly subject: string;
+  readonly keys: webcrypto.CryptoKeyPair;
+  readonly der: Buffer;
+  readonly spki: Buffer;
+}
+
+interface Wanted {
+  readonly subject?: string;
+  readonly issuer?: Made;
+  readonly extensions?: readonly x509.Extension[];
+  readonly days?: readonly [from: number, to: number];
+}
+
+async function make({ subject = `CN=${HOST}`, issuer, extensions, days }: Wanted): Promise<Made> {
+  const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+  const [from, to] = days ?? [-1, 30];
+  const signer = issuer ?? { subject, keys };
+  const certificate = await x509.X509CertificateGenerator.create({
+    subject,
+    issuer: signer.subject,
+    notBefore: new Date(Date.now() + from * DAY_MS),
+    notAfter: new Date(Date.now() + to * DAY_MS),
+    publicKey: keys.publicKey,
+    signingKey: signer.keys.privateKey,
+    signingAlgorithm: ALGORITHM,
+    extensions: [...(extensions ?? [named(HOST)])],
+  });
+  const spki = Buffer.from(await webcrypto.subtle.exportKey('spki', keys.publicKey));
+  return { subject, keys, der: Buffer.from(certificate.rawData), spki };
+}
+
+function named(...names: string[]): x509.Extension {
+  return new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: 'dns', value })));
+}
+
+function authority(pathLength?: number): x509.Extension {
+  return new x509.BasicConstraintsExtension(true, pathLength, true);
+}
+
+function ca(subject: string, change: Wanted = {}): Promise<Made> {
+  return make({ subject: `CN=${subject}`, extensions: [authority()], ...change });
+}
+
+const digest = (usage: number, selector: number, data: Buffer): TlsaRecord => ({
+  ...{ usage, selector, matchingType: 1 },
+  data: hash('sha256', data, 'buffer'),
+});
+
+/** `yes`, or why not. */
+function judge(chain: readonly Made[], records: readonly TlsaRecord[], names = [HOST]): string {
+  const peer = { chain: chain.map(({ der }) => der), nowMs: Date.now() };
+  const verdict = authenticateDane(peer, { records, names });
+  return verdict.authenticated ? 'yes' : verdict.cause;
+}
+
+describe('DANE-TA(2)', () => {
+  test('the issuers may come in any order, with strangers among them', async () => {
+    const root = await ca('root');
+    const middle = await ca('middle', { issuer: root });
+    const leaf = await make({ issuer: middle });
+    const stranger = await ca('stranger');
+    assert.equal(judge([leaf, stranger, root, middle], [digest(2, 0, root.der)]), 'yes');
+    assert.equal(
+      judge([leaf, stranger, root, middle], [digest(2, 0, stranger.der)]),
+      'tlsa-mismatch',
+    );
+  });
+
+  test('of the same name is not the same issuer', async () => {
+    const real = await ca('root');
+    const lookalike = await ca('root');
+    const leaf = await make({ issuer: lookalike });
+    assert.equal(judge([leaf, real], [digest(2, 1, real.spki)]), 'tlsa-mismatch');
+    assert.equal(judge([leaf, real, lookalike], [digest(2, 1, lookalike.spki)]), 'yes');
+  });
+
+  test('a certificate that is no CA issues nothing', async () => {
+    const root = await ca('root');
+    const host = await make({ issuer: root, subject: 'CN=other' });
+    const leaf = await make({ issuer: host });
+    assert.equal(judge([leaf, host, root], [digest(2, 1, root.spki)]), 'certificate-invalid');
+  });
+
+  test('a path length is kept to', async () => {
+    const root = await ca('root', { extensions: [authority(0)] });
+    const middle = await ca('middle', { issuer: root });
+    const below = await make({ issuer: middle });
+    assert.equal(judge([below, middle, root], [digest(2, 1, root.spki)]), 'certificate-invalid');
+    const direct = await make({ issuer: root });
+    assert.equal(judge([direct, root], [digest(2, 1, root.spki)]), 'yes');
+  });
+
+  test('name constraints are not understood, so nothing is believed under them', async () => {
+    const critical = new x509.Extension('2.5.29.30', true, new Uint8Array([0x30, 0x00]));
+    const root = await ca('root', { extensions: [authority(), critical] });
+    const leaf = await make({ issuer: root });
+    assert.equal(judge([leaf, root], [digest(2, 1, root.spki)]), 'certificate-invalid');
+  });
+
+  test('an issuer that has expired is none', async () => {
+    const root = await ca('root', { days: [-30, -1] });
+    const leaf = await make({ issuer: root });
+    assert.equal(judge([leaf, root], [digest(2, 1, root.spki)]), 'certificate-expired');
+  });
+
+  test('a certificate for clients is none for a host', async () => {
+    const root = await ca('root');
+    const forClients = new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]);
+    const leaf = await make({ issuer: root, extensions: [named(HOST), forClients] });
+    assert.equal(judge([leaf, root], [digest(2, 1, root.spki)]), 'certificate-invalid');
+  });
+
+  test('a leaf is no issuer of itself', async () => {
+    const leaf = await make({ extensions: [named(HOST), authority()] });
+    assert.equal(judge([leaf], [digest(2, 0, leaf.der)]), 'tlsa-mismatch');
+    assert.equal(judge([leaf, leaf], [digest(2, 0, leaf.der)]), 'tlsa-mismatch');
+  });
+
+  test('a whole key in DNS counts where no certificate carries it', async () => {
+    const root = await ca('root');
+    const leaf = await make({ issuer: root });
+    const record = { usage: 2, selector: 1, matchingType: 0, data: root.spki };
+    assert.equal(judge([leaf], [record]), 'yes');
+    const old = await ca('root', { days: [-30, -1] });
+    const other = { ...record, data: old.spki };
+    assert.equal(judge([leaf], [other]), 'tlsa-mismatch');
+    assert.equal(judge([await make({ issuer: old }), old], [other]), 'certificate-expired');
+  });
+
+  test('a common name counts beside no DNS name only', async () => {
+    const root = await ca('root');
+    const bare = await make({ issuer: root, extensions: [] });
+    assert.equal(judge([bare, root], [digest(2, 1, root.spki)]), 'yes');
+    const strange = await make({ issuer: root, extensions: [named('a b,c')] });
+    assert.equal(judge([strange, root], [digest(2, 1, root.spki)]), 'certificate-host-mismatch');
+  });
+
+  test('two that issued each other lead nowhere, and end', async () => {
+    const one = await ca('one');
+    const other = await ca('other', { issuer: one });
+    const back = { ...(await ca('one', { issuer: other })), keys: one.keys };
+    const leaf = await make({ issuer: other });
+    assert.equal(judge([leaf, other, one, back], [digest(2, 1, leaf.spki)]), 'tlsa-mismatch');
+  });
+});
+
+describe('whatever comes', () => {
+  const record = (text: string) => parseTlsaText(text) ?? assert.fail(text);
+
+  test('no certificate, or none that can be read, is a no', () => {
+    const peer = (chain: readonly Buffer[]) =>
+      authenticateDane(
+        { chain, nowMs: DANE_NOW_MS },
+        { records: [record(`3 1 1 ${'00'.repeat(32)}`)], names: [HOST] },
+      );
+    for (const chain of [[], [Buffer.alloc(0)], [Buffer.from('no certificate')]]) {
+      assert.equal(peer(chain).authenticated, false);
+    }
+  });
+
+  test('no record is a no', () => {
+    const { der } = daneCertificate('leafA');
+    const verdict = authenticateDane(
+      { chain: [der], nowMs: DANE_NOW_MS },
+      { records: [], names: ['mx1.dane.example'] },
+    );
+    assert.equal(verdict.authenticated, false);
+  });
+
+  test('the key in a certificate is the one OpenSSL finds', () => {
+    for (const name of DANE_CERTIFICATE_NAMES) {
+      const { der, spki } = daneCertificate(name);
+      assert.deepEqual(readCertificateParts(der)?.publicKeyInfo, spki, name);
+    }
+  });
+
+  test('octets changed anywhere never make DANE-EE fit, nor anything throw', () => {
+    const { der } = daneCertificate('leafA');
+    const records = [digest(3, 0, der)];
+    fc.assert(
+      fc.property(fc.nat(der.length - 1), fc.integer({ min: 1, max: 255 }), (at, flip) => {
+        const changed = Buffer.from(der);
+        changed[at] = (changed[at] ?? 0) ^ flip;
+        const peer = { chain: [changed], nowMs: DANE_NOW_MS };
+        assert.equal(authenticateDane(peer, { records, names: [] }).authenticated, false);
+      }),
+    );
+  });
+});
