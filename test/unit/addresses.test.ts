@@ -38,6 +38,8 @@ function resolverOf(v4: Addresses, v6: Addresses): Resolver & { readonly asked: 
     },
     lookupMx: () => Promise.reject(new Error('not asked')),
     lookupTxt: () => Promise.reject(new Error('not asked')),
+    lookupTlsa: () => Promise.reject(new Error('not asked')),
+    lookupCname: () => Promise.reject(new Error('not asked')),
   };
 }
 

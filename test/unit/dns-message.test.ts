@@ -391,3 +391,36 @@ describe('hostile octets', () => {
     assert.deepEqual(judge(response), { kind: 'failed', reason: 'malformed answer' });
   });
 });
+
+describe('a TLSA record', () => {
+  const answer = (certificate: Buffer): Buffer =>
+    codec.encode({
+      ...{ type: 'response', id: 1, flags: codec.AUTHENTIC_DATA },
+      questions: [{ name: 'mx.test', type: 'TLSA', class: 'IN' }],
+      answers: [
+        {
+          ...{ type: 'TLSA', name: 'mx.test', class: 'IN', ttl: 60 },
+          data: { usage: 3, selector: 1, matchingType: 1, certificate },
+        },
+      ],
+    });
+  const question = { name: 'mx.test', type: 'TLSA' } as const;
+  const query = encodeQuery(question, { id: 1, edns: false });
+
+  test('that is cut short is none', () => {
+    const whole = answer(Buffer.alloc(32, 7));
+    assert.equal(judgeResponse(whole, query, question).kind, 'answer');
+    for (let length = 12; length < whole.length; length++) {
+      const judgement = judgeResponse(whole.subarray(0, length), query, question);
+      assert.notEqual(judgement.kind, 'answer', `${length} of ${whole.length} octets`);
+    }
+  });
+
+  test('too short to be one makes the answer malformed', () => {
+    const whole = answer(Buffer.alloc(0));
+    const short = Buffer.from(whole.subarray(0, whole.length - 1));
+    short.writeUInt16BE(2, whole.length - 5);
+    const reason = 'malformed answer';
+    assert.deepEqual(judgeResponse(short, query, question), { kind: 'failed', reason });
+  });
+});

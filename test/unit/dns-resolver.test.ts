@@ -5,11 +5,12 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { createServer } from 'node:net';
-import { type TestContext, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
 import * as codec from 'dns-packet';
 import type { QueryFacts } from '../../src/platform/dns/ask-servers.ts';
 import { createResolver, type ResolverOptions } from '../../src/platform/dns/stub-resolver.ts';
-import type { Resolver } from '../../src/platform/resolver.ts';
+import { type Resolver, securityOf } from '../../src/platform/resolver.ts';
+import { formatTlsa } from '../../src/protocol/dane/tlsa.ts';
 import { type DomainName, parseDomain } from '../../src/protocol/domain.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { randomPort } from '../support/free-port.ts';
@@ -582,4 +583,70 @@ test('a name too long for DNS does not exist; an impossible one is not asked for
     assert.equal((await resolver.lookupTxt(name, never())).kind, 'failed', name);
   }
   assert.equal(server.asked.entries.length, 0);
+});
+
+describe('DNSSEC', () => {
+  const tlsa = (name: string): codec.Answer => ({
+    ...{ type: 'TLSA', name, ttl: 300, class: 'IN' },
+    data: { usage: 3, selector: 1, matchingType: 1, certificate: Buffer.alloc(32, 7) },
+  });
+  const AT = '_25._tcp.mx.test';
+
+  test('a TLSA record is secure where the answer has AD, its CNAME included', async (t) => {
+    const server = await scripted(t, ({ name, respond }) => [
+      respond({
+        flags: codec.AUTHENTIC_DATA,
+        answers: [cname(name, 'tlsa.test'), tlsa('tlsa.test')],
+      }),
+    ]);
+    const found = await resolverFor([server]).lookupTlsa(AT, never());
+    assert.ok(found.kind === 'found');
+    assert.deepEqual(found.records.map(formatTlsa), [`3 1 1 ${'07'.repeat(32)}`]);
+    assert.equal(securityOf(found), 'secure');
+    const remembered = resolverFor([server], { trustAd: 'never' });
+    assert.equal(securityOf(await remembered.lookupTlsa(AT, never())), 'insecure');
+  });
+
+  test('what is kept is as sure as it was when it came', async (t) => {
+    const server = await scripted(t, ({ name, type, respond }) => [
+      type === 'TLSA'
+        ? respond({ flags: codec.AUTHENTIC_DATA, answers: [tlsa(name)] })
+        : respond({ flags: codec.AUTHENTIC_DATA, rcode: 3, authorities: [soa(60)] }),
+    ]);
+    const resolver = resolverFor([server]);
+    for (const round of ['asked', 'kept']) {
+      assert.equal(securityOf(await resolver.lookupTlsa(AT, never())), 'secure', round);
+      const denied = await resolver.lookupMx(domain('gone.test'), never());
+      assert.deepEqual([denied.kind, securityOf(denied)], ['absent', 'secure'], round);
+    }
+    assert.equal(server.asked.entries.length, 2);
+  });
+
+  test('an alias is told from what it leads to', async (t) => {
+    const server = await scripted(t, ({ name, respond }) => [
+      respond({ flags: codec.AUTHENTIC_DATA, answers: [cname(name, 'Far.test')] }),
+    ]);
+    const found = await resolverFor([server]).lookupCname(EXAMPLE, never());
+    assert.ok(found.kind === 'found');
+    assert.deepEqual(found.records, ['far.test']);
+    assert.equal(server.asked.entries[0]?.type, 'CNAME');
+  });
+
+  test('the resolver may say that validation is why it fails (RFC 8914)', async (t) => {
+    const option = (code: number) => ({
+      ...{ type: 'OPT', name: '.', udpPayloadSize: 1232, extendedRcode: 0, ednsVersion: 0 },
+      ...{ flags: 0, flag_do: true },
+      options: [{ code: 15, data: Buffer.of(0, code) }],
+    });
+    let code = 7;
+    const server = await scripted(t, ({ respond }) => [
+      respond({ rcode: 2, additionals: [option(code) as unknown as codec.Answer] }),
+    ]);
+    const resolver = resolverFor([server]);
+    const bogus = await resolver.lookupTlsa(AT, never());
+    assert.equal(securityOf(bogus), 'bogus');
+    assert.match(bogus.kind === 'failed' ? bogus.reason : '', /a signature has expired/);
+    code = 22; // no reachable authority
+    assert.equal(securityOf(await resolver.lookupTlsa(AT, never())), 'failed');
+  });
 });

@@ -53,6 +53,8 @@ function resolverOf(byFamily: Readonly<Record<4 | 6, Addresses>>): Resolver {
     lookupAddress: async (_name, family) => answer(byFamily[family]),
     lookupMx: () => Promise.reject(new Error('not asked')),
     lookupTxt: () => Promise.reject(new Error('not asked')),
+    lookupTlsa: () => Promise.reject(new Error('not asked')),
+    lookupCname: () => Promise.reject(new Error('not asked')),
   };
 }
 

@@ -68,6 +68,12 @@ export class TxtResolver implements Resolver {
   lookupAddress(): Promise<never> {
     throw new Error('nobody may ask for addresses here');
   }
+  lookupTlsa(): Promise<never> {
+    throw new Error('nobody may ask for TLSA here');
+  }
+  lookupCname(): Promise<never> {
+    throw new Error('nobody may ask for CNAME here');
+  }
 }
 
 /** What a policy host says; when it was asked is added. */

@@ -62,6 +62,8 @@ function resolver(): Resolver & { readonly asked: string[] } {
       return family === 4 && address !== undefined ? found([address], name) : absent(true);
     },
     lookupTxt: () => Promise.reject(new Error('not asked')),
+    lookupTlsa: () => Promise.reject(new Error('not asked')),
+    lookupCname: () => Promise.reject(new Error('not asked')),
   };
 }
 

@@ -7,6 +7,7 @@
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import type { DecodedPacket, Answer as ResourceRecord, StringAnswer } from 'dns-packet';
+import { parseTlsa, type TlsaRecord } from '../../protocol/dane/tlsa.ts';
 import type { MxRecord } from '../resolver.ts';
 
 /** The types this resolver asks for, each with what one record of it is decoded to. */
@@ -15,6 +16,8 @@ export interface RecordData {
   readonly AAAA: string;
   readonly MX: MxRecord;
   readonly TXT: readonly Buffer[];
+  readonly TLSA: TlsaRecord;
+  readonly CNAME: string;
 }
 export type RecordKind = keyof RecordData;
 
@@ -28,6 +31,8 @@ export interface Question<K extends RecordKind = RecordKind> {
 export interface Unanswered {
   readonly kind: 'failed';
   readonly reason: string;
+  /** The server says that DNSSEC is the reason. */
+  readonly bogus?: true;
 }
 
 export interface Answer<K extends RecordKind = RecordKind> {
@@ -157,6 +162,13 @@ const readers: {
     // Copied, so that a cached record does not keep its whole message alive.
     return record.data.map((part) => Buffer.from(part));
   },
+  TLSA(record) {
+    if (record.type !== 'TLSA') return undefined;
+    const { usage, selector, matchingType, certificate } = record.data;
+    return parseTlsa(Buffer.concat([Buffer.of(usage, selector, matchingType), certificate]));
+  },
+  CNAME: (record) =>
+    record.type === 'CNAME' ? record.data.toLowerCase().replace(/\.$/, '') : undefined,
 };
 
 function unanswered(reason: string): Unanswered {

@@ -40,7 +40,7 @@ export async function askServers<K extends RecordKind>(
   options: AskOptions,
   deadline: AbortSignal,
 ): Promise<Told<K> | Unanswered> {
-  const failures = new Map<ServerAddress, string>();
+  const failures = new Map<ServerAddress, Unanswered>();
   let silent = options.servers;
   for (let round = 0; silent.length > 0; round++) {
     const waitMs = options.tryMs[round] ?? options.tryMs.at(-1) ?? 0;
@@ -57,7 +57,7 @@ export async function askServers<K extends RecordKind>(
       const durationMs = options.clock.now() - startedMs;
       options.onQuery({ server: formatServer(server), ...question, outcome, durationMs });
       if (said.kind === 'answer') return { ...said, server };
-      failures.set(server, said.reason);
+      failures.set(server, said);
     }
     silent = stillSilent;
   }
@@ -65,11 +65,14 @@ export async function askServers<K extends RecordKind>(
 }
 
 function nobodyAnswered(
-  failures: ReadonlyMap<ServerAddress, string>,
+  failures: ReadonlyMap<ServerAddress, Unanswered>,
   deadline: AbortSignal,
 ): Unanswered {
-  const texts = [...failures].map(([server, reason]) => `${reason} from ${formatServer(server)}`);
-  return { kind: 'failed', reason: texts.join(', ') || reasonOf(deadline.reason) };
+  const texts = [...failures].map(
+    ([server, { reason }]) => `${reason} from ${formatServer(server)}`,
+  );
+  const bogus = [...failures.values()].some((one) => one.bogus) ? { bogus: true as const } : {};
+  return { kind: 'failed', reason: texts.join(', ') || reasonOf(deadline.reason), ...bogus };
 }
 
 /** One server, and once more without EDNS where it answers FORMERR to it, as RFC 6891 §7 has it. */

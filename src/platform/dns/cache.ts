@@ -67,6 +67,7 @@ function sizeOf(answer: Kept<RecordKind>): number {
   for (const record of answer.records) {
     if (typeof record === 'string') octets += record.length;
     else if ('exchange' in record) octets += record.exchange.length + 16;
+    else if ('usage' in record) octets += record.data.length + ENTRY_OVERHEAD;
     else for (const part of record) octets += part.length + ENTRY_OVERHEAD;
   }
   return octets;

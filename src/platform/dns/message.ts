@@ -22,6 +22,7 @@ import {
   readAnswer,
   type Unanswered,
 } from './answer.ts';
+import { isWellFramed } from './framing.ts';
 
 /** What a message is to a query. */
 export type Judgement<K extends RecordKind = RecordKind> =
@@ -83,7 +84,7 @@ export function judgeResponse<K extends RecordKind>(
   const packet = decodeBounded(response);
   if (packet === undefined) return { kind: 'failed', reason: 'malformed answer' };
   const rcode = rcodeOf(packet, response);
-  if (rcode !== 'NOERROR' && rcode !== 'NXDOMAIN') return { kind: 'failed', reason: rcode };
+  if (rcode !== 'NOERROR' && rcode !== 'NXDOMAIN') return refusal(rcode, packet);
   return readAnswer(packet, question, rcode);
 }
 
@@ -124,6 +125,7 @@ function foldCase(message: Buffer, end: number): string {
 function decodeBounded(response: Buffer): DecodedPacket | undefined {
   const records = response.readUInt16BE(6) + response.readUInt16BE(8) + response.readUInt16BE(10);
   if (records > MAX_RECORDS || response.length > MAX_MESSAGE_BYTES) return undefined;
+  if (!isWellFramed(response)) return undefined;
   try {
     const packet = decode(response);
     // dns-packet does not notice when it reads past the end of a message that was cut.
@@ -131,6 +133,32 @@ function decodeBounded(response: Buffer): DecodedPacket | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Extended DNS errors that are about DNSSEC (RFC 8914 §4), and what they say. */
+const DNSSEC_ERRORS: Readonly<Record<number, string>> = {
+  6: 'bogus',
+  7: 'a signature has expired',
+  8: 'a signature is not valid yet',
+  9: 'the DNSKEY is missing',
+  10: 'signatures are missing',
+  11: 'no key is a zone key',
+  12: 'the proof of absence is missing',
+};
+const EXTENDED_ERROR = 15;
+
+/** RFC 8914 §2: why there is no answer, where the server says so in an option. Its free text is left alone. */
+function refusal(rcode: string, { additionals = [] }: DecodedPacket): Unanswered {
+  for (const record of additionals) {
+    if (record.type !== 'OPT') continue;
+    for (const option of record.options) {
+      const { code, data } = option as { readonly code?: unknown; readonly data?: unknown };
+      if (code !== EXTENDED_ERROR || !Buffer.isBuffer(data) || data.length < 2) continue;
+      const what = DNSSEC_ERRORS[data.readUInt16BE(0)];
+      if (what) return { kind: 'failed', reason: `${rcode} (DNSSEC: ${what})`, bogus: true };
+    }
+  }
+  return { kind: 'failed', reason: rcode };
 }
 
 const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];

@@ -80,6 +80,8 @@ export function createResolver(options: ResolverOptions): Resolver {
       lookup({ name: name.toLowerCase(), type: 'TXT' }, signal, options?.fresh),
     lookupAddress: (name, family, signal) =>
       lookup({ name: name.toLowerCase(), type: family === 4 ? 'A' : 'AAAA' }, signal),
+    lookupTlsa: (name, signal) => lookup({ name: name.toLowerCase(), type: 'TLSA' }, signal),
+    lookupCname: (name, signal) => lookup({ name: name.toLowerCase(), type: 'CNAME' }, signal),
   };
 }
 

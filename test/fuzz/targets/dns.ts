@@ -12,17 +12,18 @@ import {
   judgeResponse,
   MAX_MESSAGE_BYTES,
 } from '../../../src/platform/dns/message.ts';
+import type { TlsaRecord } from '../../../src/protocol/dane/tlsa.ts';
 import type { FuzzTarget } from '../engine/target.ts';
 
-const KINDS: readonly RecordKind[] = ['A', 'AAAA', 'MX', 'TXT'];
+const KINDS: readonly RecordKind[] = ['A', 'AAAA', 'MX', 'TXT', 'TLSA', 'CNAME'];
 const ID = 0x1234;
 const NAME = 'example.test';
 const HEADER = 12;
 /** In the selector: the message gets the id, the flags of an answer and the question of the query. */
-const GRAFTED = 4;
+const GRAFTED = 8;
 
 function questionFor(selector: number): Question {
-  return { name: NAME, type: KINDS[selector % KINDS.length] ?? 'MX' };
+  return { name: NAME, type: KINDS[(selector % GRAFTED) % KINDS.length] ?? 'MX' };
 }
 
 /** An octet that says what was asked, then the message. */
@@ -69,6 +70,16 @@ const SEEDS = [
   seed('TXT', {
     answers: [{ ...common, type: 'TXT', data: [Buffer.from('v=STSv1;'), Buffer.from('id=1')] }],
   }),
+  seed('TLSA', {
+    answers: [
+      { ...common, type: 'CNAME', data: 'other.test' },
+      {
+        ...{ ...common, name: 'other.test', type: 'TLSA' },
+        data: { usage: 3, selector: 1, matchingType: 1, certificate: Buffer.alloc(32, 7) },
+      },
+    ],
+  }),
+  seed('CNAME', { answers: [{ ...common, type: 'CNAME', data: 'other.test' }] }),
   seed('MX', { authorities: [{ ...common, name: 'test', type: 'SOA', data: soa }] }),
   seed('MX', { authorities: [{ ...common, name: 'test', type: 'NS', data: 'ns.test' }] }),
   seed('MX', { answers: [{ ...common, type: 'CNAME', data: 'far.test' }] }),
@@ -97,8 +108,12 @@ function checkRecord(kind: RecordKind, record: unknown): void {
     const { preference, exchange } = record as { preference: number; exchange: string };
     assert.ok(Number.isInteger(preference) && preference >= 0 && preference <= 65_535);
     assert.ok(exchange.length <= 4 * 255 && exchange !== '.');
-  } else
-    assert.ok((record as Buffer[]).every((part) => Buffer.isBuffer(part) && part.length <= 255));
+  } else if (kind === 'TLSA') {
+    const { usage, selector, matchingType, data } = record as TlsaRecord;
+    for (const octet of [usage, selector, matchingType]) assert.ok(octet >= 0 && octet <= 255);
+    assert.ok(Buffer.isBuffer(data));
+  } else if (kind === 'CNAME') assert.ok((record as string).length <= 4 * 255);
+  else assert.ok((record as Buffer[]).every((part) => Buffer.isBuffer(part) && part.length <= 255));
 }
 
 function checkAnswer(answer: Answer, { name, type }: Question): void {

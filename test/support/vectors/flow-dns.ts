@@ -45,6 +45,14 @@ export class FlowDns implements Resolver {
   async lookupAddress(name: DomainName, family: 4 | 6): Promise<LookupResult<string>> {
     return family === 4 ? found(['192.0.2.1'], name) : absent();
   }
+
+  async lookupTlsa(): Promise<LookupResult<never>> {
+    return absent();
+  }
+
+  async lookupCname(): Promise<LookupResult<never>> {
+    return absent();
+  }
 }
 
 function found<T>(records: readonly T[], canonicalName: string): LookupResult<T> {

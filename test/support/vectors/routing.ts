@@ -122,6 +122,8 @@ function resolverOf(input: Input): Resolver {
       return records.length > 0 ? found(records, host) : withoutRecords('NODATA');
     },
     lookupTxt: () => Promise.reject(new Error('asked for TXT')),
+    lookupTlsa: () => Promise.reject(new Error('asked for TLSA')),
+    lookupCname: () => Promise.reject(new Error('asked for CNAME')),
   };
 }
 

@@ -29,5 +29,7 @@ export function txtResolver(name: string, answer: TxtAnswer): Resolver {
     lookupTxt: async (asked) => (asked === name ? lookupResultOf(answer) : refuse(asked)),
     lookupMx: refuse,
     lookupAddress: refuse,
+    lookupTlsa: refuse,
+    lookupCname: refuse,
   };
 }
