@@ -87,6 +87,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
   const tlsPolicy = createTlsPolicy({
     settings: withAdded(tlsPolicySettings, parts.addedOverrides),
     lookupSts,
+    dane: outside.dane,
     now: () => clock.now(),
   });
   const sessions = parts.sessions.open(outside.sessionSettings);

@@ -18,6 +18,7 @@ import { createHttpsPost, type HttpsPost } from './platform/https-post.ts';
 import type { Resolver } from './platform/resolver.ts';
 import { trustedRoots } from './platform/trusted-roots.ts';
 import { verifyingContext } from './platform/verified-tls.ts';
+import { createDanePolicy, type DanePolicy } from './policy/dane-policy.ts';
 import { type FetchResult, fetchPolicy } from './policy/sts-fetch.ts';
 import type { TlsPolicySettings } from './policy/tls-policy.ts';
 import type { DomainName } from './protocol/domain.ts';
@@ -37,6 +38,8 @@ export interface Outside {
   /** Hand a TLS report to a stranger's https URI. */
   readonly postReport: (uri: string, gzip: Buffer, signal: AbortSignal) => Promise<ReportPosted>;
   readonly tlsPolicySettings: TlsPolicySettings;
+  /** Undefined: `security.dane: off`. */
+  readonly dane: DanePolicy | undefined;
   readonly sessionSettings: SessionSettings;
 }
 
@@ -86,6 +89,7 @@ export function createOutside(settings: Settings, clock: Clock): Outside {
       overrides: settings.overrides,
       routes,
     },
+    dane: security.dane === 'off' ? undefined : createDanePolicy({ resolver }),
     sessionSettings: {
       heloName: outbound.heloName,
       sourceAddresses: outbound.sourceAddresses,

@@ -151,6 +151,7 @@ async function attemptTransaction(
   };
   const steps: WalkSteps = {
     requirementFor: policy.requirementFor,
+    bindByDane: policy.bindByDane,
     addressesOf: (candidate, ending) => stages.addressesOf(candidate, destination, ending),
     runSession: stages.runSession,
     ...(read.kind === 'found' ? { credentials: read.credentials } : {}),

@@ -109,6 +109,18 @@ const TLS_SAID: Record<
     text: 'The host agrees to STARTTLS and then goes on in clear text.',
     fix: 'Look for a firewall or proxy in front that answers STARTTLS itself ("SMTP inspection"); when there is none, somebody on the way puts in answers.',
   },
+  'tlsa-mismatch': {
+    text: 'The certificate is not one that the TLSA records (DANE) name.',
+    fix: 'Publish a TLSA record for the new key two TTLs before it is used, and take the old one out after; or use the old key again until then.',
+  },
+  'dnssec-failed': {
+    text: 'DNS gives no valid answer about the TLSA records (DANE), so senders who check must not use the host.',
+    fix: 'See that every name server answers TLSA queries, if only with a signed "there is none", and that no signature has expired.',
+  },
+  'dane-required': {
+    text: 'DANE is a must, and the host has no secure TLSA records that can be used.',
+    fix: 'Sign the zones of the domain and of the host, and publish TLSA records of usage 3 or 2.',
+  },
   'mx-outside-policy': undefined,
   'certificate-expired': undefined,
   'certificate-not-yet-valid': undefined,
@@ -117,6 +129,13 @@ const TLS_SAID: Record<
   'certificate-host-mismatch': undefined,
   'certificate-missing': undefined,
   'certificate-invalid': undefined,
+};
+
+const RFC_OF: { readonly [Cause in TlsFailureCause]?: string } = {
+  'tls-version-too-low': 'RFC 8461 §7.2',
+  'tlsa-mismatch': 'RFC 7672 §3',
+  'dnssec-failed': 'RFC 7672 §2.1.2',
+  'dane-required': 'RFC 7672 §6',
 };
 
 function tlsFinding(
@@ -128,7 +147,7 @@ function tlsFinding(
   const advice = certificateAdvice(cause, host.host, address.certificate);
   if (advice) return { severity, code: cause, ...advice, rfc: 'RFC 8461 §4.2' };
   const said = TLS_SAID[cause] ?? { text: 'TLS does not hold.', fix: 'See its log.' };
-  const rfc = cause === 'tls-version-too-low' ? 'RFC 8461 §7.2' : 'RFC 3207 §4';
+  const rfc = RFC_OF[cause] ?? 'RFC 3207 §4';
   // "STARTTLS is not offered (it was not offered)" would say nothing.
   const isPlain = cause === 'starttls-not-offered' && !detail.startsWith('EHLO');
   const text = isPlain ? said.text : `${said.text} (${detail})`;

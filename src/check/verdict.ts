@@ -58,7 +58,9 @@ function howDelivered({ tls, requirement, clearTextBecause }: SessionFacts) {
   const asked = requirement.level === 'verify' || requirement.level === 'encrypt';
   const reason = asked ? describeRequirement(requirement) : whyNotAsked(requirement);
   if (tls?.verdict.verified) {
-    const text = `${tls.version} with a certificate that is valid for ${tls.verdict.matchedName}.`;
+    const { tlsa, matchedName } = tls.verdict;
+    const what = tlsa ? 'that the TLSA records name' : 'that is valid';
+    const text = `${tls.version} with a certificate ${what} for ${matchedName}.`;
     return { how: 'verified-tls', why: `${text} ${reason}` } as const;
   }
   if (tls) {

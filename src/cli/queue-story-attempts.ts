@@ -99,7 +99,7 @@ function inClear(detail: string | undefined): string {
 }
 
 function tlsLines(tls: TlsStory, words: string): readonly string[] {
-  const { version, cipher, certSha256, certValidTo, verifiedAs, doubt } = tls;
+  const { version, cipher, certSha256, certValidTo, verifiedAs, tlsa, doubt } = tls;
   const ends = certValidTo === undefined ? '' : `, ends ${certValidTo.slice(0, 10)}`;
   const why = doubt === undefined ? '' : `: ${plainErrors(doubt.detail)}`;
   const verdict =
@@ -108,6 +108,7 @@ function tlsLines(tls: TlsStory, words: string): readonly string[] {
     line('TLS', `${version} ${cipher}${words}`),
     line('cert', verdict),
     ...(certSha256 === undefined ? [] : [line('', `SHA-256 ${certSha256}`)]),
+    ...(tlsa === undefined ? [] : [line('', `TLSA ${tlsa}`)]),
   ];
 }
 

@@ -2,7 +2,8 @@
  * Walks the candidates of a route (RFC 5321 §5.1): each in order, each of its addresses, until
  * a session gets as far as the transaction or nothing is left. The TLS requirement is computed
  * for each candidate before it is connected to; a candidate that the policy refuses is
- * skipped like an unreachable one (RFC 8461 §8.4).
+ * skipped like an unreachable one (RFC 8461 §8.4), and so is one whose TLSA records cannot be had
+ * (RFC 7672 §2.1.2).
  */
 import {
   type Failure,
@@ -13,6 +14,7 @@ import {
 import type { MxCandidate, Route } from '../mail/route.ts';
 import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
 import type { CandidateVerdict, TlsRequirement } from '../mail/tls-requirement.ts';
+import type { BindByDane } from '../policy/dane-policy.ts';
 import type { CandidateAddresses } from '../routing/addresses.ts';
 import { decideSession, firstMode } from './admission.ts';
 import type { Credentials } from './credentials.ts';
@@ -21,6 +23,8 @@ import type { Consignment, SessionPlan } from './session.ts';
 /** The steps of a walk; handed in, so that it reads as the decision it is. */
 export interface WalkSteps {
   requirementFor(candidate: MxCandidate): CandidateVerdict;
+  /** Absent where DANE cannot apply to any of them. */
+  readonly bindByDane?: BindByDane | undefined;
   addressesOf(candidate: MxCandidate, signal: AbortSignal): Promise<CandidateAddresses>;
   runSession(
     plan: SessionPlan,
@@ -56,23 +60,18 @@ export async function deliver(
   };
   for (const candidate of route.candidates) {
     if (signal.aborted) break;
-    const verdict = steps.requirementFor(candidate);
-    const facts = untried(candidate, verdict.requirement);
-    if (verdict.kind === 'refused') {
-      note({ kind: 'ended-early', facts, failure: verdict.failure });
+    const ready = await prepare(candidate, steps, signal);
+    if (ready.kind === 'skipped') {
+      note({ kind: 'ended-early', facts: ready.facts, failure: ready.failure });
       continue;
     }
-    const found = await steps.addressesOf(candidate, signal);
-    if (found.kind === 'failed') {
-      note({ kind: 'ended-early', facts, failure: found.failure });
-      continue;
-    }
+    const { requirement, found } = ready;
     let broken = 0;
     for (const address of found.addresses.slice(0, MOST_ADDRESSES)) {
       if (signal.aborted || sessions++ >= MOST_SESSIONS) return results;
       const plan = {
         ...{ destination: route.destination, candidate, address },
-        requirement: verdict.requirement,
+        requirement,
         ...(route.smartHost?.implicitTls ? { implicitTls: true } : {}),
         ...(steps.credentials ? { credentials: steps.credentials } : {}),
       };
@@ -82,6 +81,36 @@ export async function deliver(
     }
   }
   return results;
+}
+
+type Ready =
+  | {
+      readonly kind: 'ready';
+      readonly requirement: TlsRequirement;
+      readonly found: CandidateAddresses & { readonly kind: 'addresses' };
+    }
+  | { readonly kind: 'skipped'; readonly facts: SessionFacts; readonly failure: LocalFailure };
+
+/** What a candidate has to reach and where it is: the policy, its addresses, and DANE by what was found on the way to them. */
+async function prepare(
+  candidate: MxCandidate,
+  steps: WalkSteps,
+  signal: AbortSignal,
+): Promise<Ready> {
+  const skip = (requirement: TlsRequirement, failure: LocalFailure): Ready => ({
+    kind: 'skipped',
+    facts: untried(candidate, requirement),
+    failure,
+  });
+  const verdict = steps.requirementFor(candidate);
+  const { requirement } = verdict;
+  if (verdict.kind === 'refused') return skip(requirement, verdict.failure);
+  const found = await steps.addressesOf(candidate, signal);
+  if (found.kind === 'failed') return skip(requirement, found.failure);
+  const { bindByDane } = steps;
+  const bound = await bindByDane?.(candidate, { requirement, named: found.named }, signal);
+  if (bound?.kind === 'refused') return skip(bound.requirement, bound.failure);
+  return { kind: 'ready', requirement: bound?.requirement ?? requirement, found };
 }
 
 /**

@@ -6,7 +6,7 @@
 import type { TLSSocket } from 'node:tls';
 import { type Failure, localFailure } from '../mail/failure.ts';
 import type { SessionFacts, TlsFacts } from '../mail/session-result.ts';
-import { allowsClearText } from '../mail/tls-requirement.ts';
+import { allowsClearText, daneCheck } from '../mail/tls-requirement.ts';
 import { type DialResult, dial } from '../platform/dial.ts';
 import { refusesSession } from './admission.ts';
 import { logIn } from './credentials.ts';
@@ -59,7 +59,7 @@ export async function openSession(plan: SessionPlan, context: OpeningContext): P
     socket: dialed.socket,
     address,
     onSecured: (socket) => {
-      tls = describePeer(socket, candidate.host);
+      tls = describePeer(socket, candidate.host, daneCheck(requirement));
       context.onSecured?.(socket);
     },
     heloName: context.heloName,
@@ -121,11 +121,14 @@ function tlsOptions({ candidate, mode, requirement }: SessionPlan, parts: Openin
   const { small, full, forwardSecret } = parts.secureContexts;
   // RFC 9325 §4.1: where a certificate is asked for, no suite without forward secrecy, either.
   const large = requirement.level === 'verify' ? forwardSecret : full;
+  const { source } = requirement;
+  // RFC 7672 §8.1: where the records came from may not be the name of the MX record.
+  const servername = source.kind === 'dane' ? source.baseDomain : candidate.host;
   return {
     // Versions, groups and suites come with the context: beside one, Node ignores them.
     secureContext: mode === 'small-hello' ? small : large,
     // RFC 8461 §7.1, RFC 9325 §3.7: SNI is the name of the MX host, never an address.
-    ...(candidate.host === undefined ? {} : { servername: candidate.host }),
+    ...(servername === undefined ? {} : { servername }),
     // No session is kept to be resumed: each peer proves who it is (RFC 8461 §5, RFC 9325 §3.4).
     // The handshake is finished in any case; the verdict is ours (peer-verdict.ts).
     rejectUnauthorized: false,

@@ -3,11 +3,15 @@
  * as OpenSSL verified them against the roots of our choice, the name by our own comparison of
  * SAN dNSNames with the MX host name. Node's default check is switched off: it takes a CN for
  * a name, matches partial wildcards and is skipped on resumed sessions.
+ *
+ * Under TLSA records that can be used the verdict is DANE's instead (dane-verdict.ts).
  */
 import type { PeerCertificate, TLSSocket } from 'node:tls';
 import type { TlsFailureCause } from '../mail/failure.ts';
 import type { PeerVerdict, TlsFacts } from '../mail/session-result.ts';
+import type { DaneSource } from '../mail/tls-requirement.ts';
 import { dnsNamesFromSubjectAltName, matchDnsId } from '../protocol/tls/dns-id.ts';
+import { chainOf, judgeByDane } from './dane-verdict.ts';
 
 /** What the handshake showed; everything the verdict depends on. */
 export interface PeerEvidence {
@@ -26,29 +30,43 @@ export interface PeerEvidence {
   readonly issuer: string | undefined;
 }
 
-/** Facts and verdict of a finished handshake; `host` is the only name that counts (RFC 8461 §4.1). */
-export function describePeer(socket: TLSSocket, host: string | undefined): TlsFacts {
+/**
+ * Facts and verdict of a finished handshake. `host` is the only name that counts (RFC 8461 §4.1), but
+ * where `dane` has its own.
+ */
+export function describePeer(
+  socket: TLSSocket,
+  host: string | undefined,
+  dane?: DaneSource,
+): TlsFacts {
   const certificate = socket.getPeerCertificate() as Partial<PeerCertificate> | undefined;
   const present = certificate?.raw !== undefined;
-  const verdict = judgePeer(
-    {
-      chainVerified: socket.authorized,
-      chainError: socket.authorized ? undefined : String(socket.authorizationError),
-      subjectAltName: certificate?.subjectaltname,
-      certificatePresent: present,
-      resumed: socket.isSessionReused(),
-      expiresAt: certificate?.valid_to,
-      leafInDates: isInDates(certificate),
-      issuer: [certificate?.issuer?.CN ?? certificate?.issuer?.O].flat().join(', ') || undefined,
-    },
-    host,
-  );
+  const byDane = dane && !socket.isSessionReused();
+  const verdict = byDane
+    ? judgeByDane({ chain: chainOf(socket), nowMs: Date.now() }, dane)
+    : judgePeer(evidenceOf(socket, certificate), host);
   return {
     version: socket.getProtocol() ?? 'unknown',
     cipher: socket.getCipher()?.standardName ?? 'unknown',
     certSha256: certificate?.fingerprint256?.replaceAll(':', '').toLowerCase(),
     certValidToMs: present ? Date.parse(certificate?.valid_to ?? '') : undefined,
     verdict,
+  };
+}
+
+function evidenceOf(
+  socket: TLSSocket,
+  certificate: Partial<PeerCertificate> | undefined,
+): PeerEvidence {
+  return {
+    chainVerified: socket.authorized,
+    chainError: socket.authorized ? undefined : String(socket.authorizationError),
+    subjectAltName: certificate?.subjectaltname,
+    certificatePresent: certificate?.raw !== undefined,
+    resumed: socket.isSessionReused(),
+    expiresAt: certificate?.valid_to,
+    leafInDates: isInDates(certificate),
+    issuer: [certificate?.issuer?.CN ?? certificate?.issuer?.O].flat().join(', ') || undefined,
   };
 }
 

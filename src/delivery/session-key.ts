@@ -4,7 +4,7 @@
  * changed policy, text included, never finds an old session.
  */
 import { hash } from 'node:crypto';
-import type { TlsRequirement } from '../mail/tls-requirement.ts';
+import type { DaneSource, TlsRequirement } from '../mail/tls-requirement.ts';
 import { digestOf as identityOf } from './credentials.ts';
 import type { SessionPlan } from './session.ts';
 
@@ -33,7 +33,20 @@ const digests = new WeakMap<TlsRequirement, string>();
 function digestOf(requirement: TlsRequirement): string {
   const known = digests.get(requirement);
   if (known !== undefined) return known;
-  const digest = hash('sha256', JSON.stringify(requirement));
+  const { source } = requirement;
+  const stable =
+    source.kind === 'dane' ? { ...requirement, source: stableDane(source) } : requirement;
+  const digest = hash('sha256', JSON.stringify(stable));
   digests.set(requirement, digest);
   return digest;
+}
+
+/**
+ * DNS gives records in an order drawn anew each time. Names have a say with a usable trust anchor alone
+ * (RFC 7672 §3.1.1): without one the same records ask the same of the host, whoever's mail it is.
+ */
+function stableDane(source: DaneSource): DaneSource {
+  const [records, usable] = [[...source.records].sort(), [...source.usable].sort()];
+  const names = usable.some((record) => record.startsWith('2 ')) ? source.names : [];
+  return { ...source, records, usable, names };
 }

@@ -38,6 +38,12 @@ export type TlsFailureCause =
   | 'certificate-host-mismatch'
   | 'certificate-missing'
   | 'certificate-invalid'
+  /** No usable TLSA record is about the certificate. */
+  | 'tlsa-mismatch'
+  /** A lookup on the way to the TLSA records failed or did not validate (RFC 7672 §2.1.2). */
+  | 'dnssec-failed'
+  /** DANE is a must here, and the host has no secure TLSA records that can be used. */
+  | 'dane-required'
   | 'mx-outside-policy';
 
 /** TLS that was agreed on and did not come about. */

@@ -61,6 +61,11 @@ export interface Route {
   readonly kind: 'mx' | 'implicit-mx' | 'literal' | 'configured';
   /** Of an administrator's route that says more than where. */
   readonly smartHost?: SmartHost;
+  /**
+   * DNSSEC, or an administrator, vouches that these candidates are the next hop's: its names, as asked for
+   * and, behind CNAMEs, as it is known there (RFC 7672 §2.2.1, §3.2.2). Absent where nothing does.
+   */
+  readonly securedNames?: readonly DomainName[];
   /** In the order they are to be tried; equals are shuffled already. Never empty. */
   readonly candidates: readonly MxCandidate[];
 }

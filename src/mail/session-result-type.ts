@@ -63,6 +63,9 @@ const TLS_CAUSES: Readonly<Record<TlsFailureCause, true>> = {
   'certificate-host-mismatch': true,
   'certificate-missing': true,
   'certificate-invalid': true,
+  'tlsa-mismatch': true,
+  'dnssec-failed': true,
+  'dane-required': true,
   'mx-outside-policy': true,
 };
 

@@ -22,7 +22,13 @@ export interface TlsFacts {
 }
 
 export type PeerVerdict =
-  | { readonly verified: true; readonly matchedName: string }
+  | {
+      readonly verified: true;
+      /** The name of the certificate; under DANE-EE(3), where it has no say, the TLSA base domain. */
+      readonly matchedName: string;
+      /** The TLSA record that authenticated it, in place of a trusted root. */
+      readonly tlsa?: string;
+    }
   | { readonly verified: false; readonly cause: TlsFailureCause; readonly detail: string };
 
 /** How TLS is tried on a connection. */

@@ -221,7 +221,7 @@ function whyInsecure({ host, policyDomain }: TlsSituation): string {
   if (policyDomain === undefined) {
     return `the message has REQUIRETLS, and ${host} has no name that a certificate could prove`;
   }
-  return `the message has REQUIRETLS, and no MTA-STS policy of ${policyDomain} in mode enforce says that ${host} is its host`;
+  return `the message has REQUIRETLS, and neither DNSSEC nor an MTA-STS policy of ${policyDomain} in mode enforce says that ${host} is its host`;
 }
 
 function unknownPolicy(domain: string | undefined, reason: string): LocalFailure {

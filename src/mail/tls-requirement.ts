@@ -21,12 +21,7 @@ export type RequirementSource =
       /** The candidate matches an mx pattern of the policy; always so where `enforce` allows it. */
       readonly listed: boolean;
     }
-  | {
-      /** Secure TLSA records, or a look for them that failed (RFC 7672 §2.2). */
-      readonly kind: 'dane';
-      /** Where they stand: the TLSA base domain (RFC 7672 §2.2.2). */
-      readonly baseDomain: DomainName;
-    }
+  | DaneSource
   | {
       /** `TLS-Required: No` in the message set the policy of the recipient domain aside (RFC 8689 §4.2.2). */
       readonly kind: 'tls-required-no';
@@ -36,6 +31,19 @@ export type RequirementSource =
         | { readonly kind: 'route'; readonly domain: string };
     };
 
+/** The TLSA records of the candidate (RFC 7672); they bind this host alone. */
+export interface DaneSource {
+  readonly kind: 'dane';
+  /** The TLSA base domain: the name the records stand at, which is sent as SNI (RFC 7672 §8.1). */
+  readonly baseDomain: string;
+  /** All of them, as a report quotes them (RFC 8460 §4.5); none: they could not be had. */
+  readonly records: readonly string[];
+  /** Those that can be used. Where there is none any TLS will do, but TLS it has to be (RFC 7672 §2.2). */
+  readonly usable: readonly string[];
+  /** The names any of which the certificate may have under DANE-TA(2) (RFC 7672 §3.2.2). */
+  readonly names: readonly string[];
+}
+
 export type TlsLevel =
   /** Clear text, by an administrator's decision. */
   | 'none'
@@ -43,7 +51,10 @@ export type TlsLevel =
   | 'opportunistic'
   /** TLS or nothing; the certificate does not matter. */
   | 'encrypt'
-  /** TLS with a certificate that chains to a trusted root and names the host in a SAN. */
+  /**
+   * TLS with a certificate that chains to a trusted root and names the host in a SAN; with usable TLSA
+   * records, one that they authenticate instead.
+   */
   | 'verify';
 
 export interface TlsRequirement {
@@ -76,9 +87,7 @@ export function describeRequirement(requirement: TlsRequirement): string {
       }
       return `The MTA-STS policy of ${source.domain} (mode ${source.mode}, id ${source.policyId}) asks for TLS with a valid certificate, at a host that it lists.`;
     case 'dane':
-      return level === 'verify'
-        ? `The TLSA records of ${source.baseDomain} (DANE) ask for TLS with a certificate that they name.`
-        : `The TLSA records of ${source.baseDomain} (DANE) ask for ${what}.`;
+      return describeDane(source);
     case 'override':
     case 'route':
       return `The ${source.kind} of this mail system for ${source.domain} asks for ${what}.`;
@@ -98,9 +107,24 @@ export function describeRequirement(requirement: TlsRequirement): string {
 function describeRequireTls(source: RequirementSource): string {
   const wish =
     'The message was sent with REQUIRETLS: it goes only to hosts that are known securely, over TLS with a valid certificate, and that promise to do the same.';
+  if (source.kind === 'dane') return `${wish} ${describeDane(source)}`;
   return source.kind === 'mta-sts' && source.mode === 'enforce'
     ? `${wish} The MTA-STS policy of ${source.domain} (mode enforce, id ${source.policyId}) says which hosts are its own.`
     : wish;
+}
+
+/** The records that a peer under this requirement is held against, in place of names and roots. */
+export function daneCheck({ source }: TlsRequirement): DaneSource | undefined {
+  return source.kind === 'dane' && source.usable.length > 0 ? source : undefined;
+}
+
+function describeDane({ baseDomain, records, usable }: DaneSource): string {
+  if (records.length === 0) {
+    return `DNSSEC protects ${baseDomain}, and without an answer about its TLSA records (DANE) nothing may go there.`;
+  }
+  return usable.length > 0
+    ? `The TLSA records of ${baseDomain} (DANE) ask for TLS with a certificate that they name.`
+    : `The TLSA records of ${baseDomain} (DANE) ask for TLS; none of them can be used to check a certificate.`;
 }
 
 /** Whether a session may go on without TLS. */

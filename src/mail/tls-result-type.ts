@@ -22,6 +22,12 @@ export function tlsResultType(cause: TlsFailureCause): ResultType {
     case 'certificate-untrusted':
     case 'certificate-invalid':
       return 'certificate-not-trusted';
+    case 'tlsa-mismatch':
+      return 'tlsa-invalid';
+    case 'dnssec-failed':
+      return 'dnssec-invalid';
+    case 'dane-required':
+      return 'dane-required';
     // RFC 8460 §4.3.1: everything that has no type of its own. A host outside the policy has
     // none either; other senders report it so, too.
     case 'certificate-missing':

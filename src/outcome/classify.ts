@@ -112,6 +112,9 @@ function classifyLocal(cause: LocalCause): Meaning {
     case 'certificate-host-mismatch':
     case 'certificate-missing':
     case 'certificate-invalid':
+    case 'tlsa-mismatch':
+    case 'dnssec-failed': // RFC 7672 §2.1.2: this host is as good as unreachable
+    case 'dane-required':
     case 'mx-outside-policy':
       return temporary('4.7.5', 'tlsPolicy');
     case 'requiretls-unsupported':

@@ -41,6 +41,8 @@ function isLeftOut(failure: Failure): boolean {
   const { cause } = failure;
   return (
     cause === 'mx-outside-policy' ||
+    cause === 'dnssec-failed' ||
+    cause === 'dane-required' ||
     cause === 'address-refused' ||
     cause === 'requiretls-mx-insecure'
   );

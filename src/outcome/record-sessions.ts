@@ -18,6 +18,8 @@ const MOST_SESSIONS = 8;
 const MOST_TEXT = 1000;
 const MOST_TEXT_IN_ALL = 1600;
 const SMTP_PORT = 25;
+/** Any digest; of a whole certificate enough to tell it. */
+const MOST_TLSA = 160;
 
 type Cut = (text: string) => string;
 
@@ -134,7 +136,10 @@ function recordTls(
     ...(certSha256 === undefined ? {} : { certSha256 }),
     ...(hasEnd ? { certValidToMs } : {}),
     ...(verdict.verified
-      ? { verifiedAs: cut(verdict.matchedName) }
+      ? {
+          verifiedAs: cut(verdict.matchedName),
+          ...(verdict.tlsa === undefined ? {} : { tlsa: cut(verdict.tlsa).slice(0, MOST_TLSA) }),
+        }
       : { doubt: { cause: verdict.cause, detail: cut(verdict.detail) } }),
   };
 }

@@ -8,6 +8,7 @@ import type { DowngradeSignal } from '../mail/downgrade-signal.ts';
 import { isHandshakeCause, type LocalCause } from '../mail/failure.ts';
 import type { Destination } from '../mail/route.ts';
 import type { SessionResult } from '../mail/session-result.ts';
+import { daneCheck } from '../mail/tls-requirement.ts';
 import type { Clock } from '../platform/clock.ts';
 import { type DomainName, parseDomain } from '../protocol/domain.ts';
 import type { PolicyEvents } from '../telemetry/policy-events.ts';
@@ -92,7 +93,9 @@ export class DowngradeDetector {
       this.suspect(domain, 'mx-outside-policy', `${host} is not listed by the policy`);
     }
     // That a host has TLS and a certificate is known from before, or the policy says so.
-    const isPromised = source.kind === 'mta-sts' && source.mode === 'enforce' && source.listed;
+    const isPromised =
+      (source.kind === 'mta-sts' && source.mode === 'enforce' && source.listed) ||
+      daneCheck(facts.requirement) !== undefined;
     const seen = this.#parts.memory.get(host);
     const { smallHelloBecause, clearTextBecause } = facts;
     const lost = cause || clearTextBecause?.cause;
@@ -102,7 +105,9 @@ export class DowngradeDetector {
       this.#note(domain, { signal: 'starttls-injection', detail, about: host });
     }
     if ((seen || isPromised) && lost && isTlsGone(lost)) {
-      const why = seen ? `TLS last seen ${day(seen.tlsAtMs)}` : 'though its policy promises TLS';
+      const why = seen
+        ? `TLS last seen ${day(seen.tlsAtMs)}`
+        : 'though its policy or TLSA record promises TLS';
       const detail = `${host}: ${lost}, ${why}`;
       this.#note(domain, { signal: 'starttls-gone', detail, about: host });
     } else if (clearTextBecause && isHandshakeCause(clearTextBecause.cause)) {
@@ -116,7 +121,9 @@ export class DowngradeDetector {
       this.#note(domain, { signal: 'certificate-invalid', detail, about: host });
     }
     // A message over a session from before is no other handshake.
-    if (!facts.reused) this.#parts.memory.note(host, verdict);
+    // What a TLSA record vouched for need not hold for a domain that has none.
+    const verified = verdict.verified && verdict.tlsa === undefined;
+    if (!facts.reused) this.#parts.memory.note(host, { verified });
   }
 
   #wasVerified(atMs: number | undefined): boolean {

@@ -1,6 +1,7 @@
 /**
  * The TLS requirement of every candidate of a route: gathers what the decision (mail/tls-decision.ts) depends on,
- * from the settings and from what the policy domain publishes. Whoever has no say is not asked.
+ * from the settings and from what the policy domain publishes. Whoever has no say is not asked. DANE is asked when the
+ * addresses of a candidate are known, for what DNS says of them decides whether it applies.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { LocalFailure } from '../mail/failure.ts';
@@ -17,6 +18,7 @@ import type { CandidateVerdict, TlsLevel, TlsRequirement } from '../mail/tls-req
 import type { TlsWish } from '../mail/tls-wish.ts';
 import type { DomainName } from '../protocol/domain.ts';
 import { isListedMx } from '../protocol/mta-sts/match.ts';
+import type { BindByDane, DanePolicy } from './dane-policy.ts';
 import type { KeptPolicy } from './sts-entry.ts';
 import type { StsLookup } from './sts-lookup.ts';
 
@@ -45,6 +47,8 @@ export type TlsPolicy =
   | {
       readonly kind: 'decided';
       readonly requirementFor: (candidate: MxCandidate) => CandidateVerdict;
+      /** The verdict with DANE in it, on a candidate that is allowed; absent where it cannot apply to any. */
+      readonly bindByDane?: BindByDane;
     }
   /** Not known for now: the mail waits. */
   | { readonly kind: 'undecided'; readonly failure: LocalFailure };
@@ -52,6 +56,8 @@ export type TlsPolicy =
 export interface TlsPolicyParts {
   readonly settings: () => TlsPolicySettings;
   readonly lookupSts: (domain: DomainName, signal: AbortSignal) => Promise<StsLookup>;
+  /** Absent: `security.dane: off`. */
+  readonly dane?: DanePolicy | undefined;
   readonly now: () => number;
 }
 
@@ -59,24 +65,25 @@ export interface TlsPolicyParts {
 type Common = Omit<TlsSituation, 'sts' | 'dane' | 'host' | 'isNamedSecurely'>;
 
 /** The policy for one message on one route; asks DNS and policy hosts only where they have a say. */
-export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
+export function createTlsPolicy({ settings, lookupSts, dane, now }: TlsPolicyParts) {
   const judged = new JudgedHosts();
   return async (route: Route, signal: AbortSignal, wish?: TlsWish): Promise<TlsPolicy> => {
     const current = settings();
     const common = commonOf(route, current, { wish, now: now() });
     const { policyDomain } = route;
-    const isAsked = asksWhatIsPublished(common) && current.mtaStsEnabled;
+    const isAsked = asksWhatIsPublished(common);
+    const askDane = isAsked ? dane?.(route) : undefined;
     const found: StsLookup =
-      isAsked && policyDomain !== undefined
+      isAsked && current.mtaStsEnabled && policyDomain !== undefined
         ? await lookupSts(policyDomain, signal)
         : { kind: 'absent' };
-    const decide = (candidate: MxCandidate): TlsDecision =>
+    const decide = (candidate: MxCandidate, daneAnswer = DANE_NOT_LOOKED_AT): TlsDecision =>
       decideTls({
         ...common,
-        dane: DANE_NOT_LOOKED_AT,
+        dane: daneAnswer,
         sts: stsAnswer(found, candidate, policyDomain),
         host: candidate.host ?? candidate.address,
-        isNamedSecurely: isNamedByAdmin(candidate, route),
+        isNamedSecurely: isNamedSecurely(candidate, route),
       });
     const waits = whyAllWait(route, decide);
     if (waits) return { kind: 'undecided', failure: waits };
@@ -84,8 +91,16 @@ export function createTlsPolicy({ settings, lookupSts, now }: TlsPolicyParts) {
       kind: 'decided',
       requirementFor: (candidate) =>
         found.kind === 'policy'
-          ? judged.verdict(found.kept, { common, candidate }, () => verdictOf(decide(candidate)))
+          ? judged.verdict(
+              found.kept,
+              { common, candidate, isNamedSecurely: isNamedSecurely(candidate, route) },
+              () => verdictOf(decide(candidate)),
+            )
           : verdictOf(decide(candidate)),
+      ...(askDane && {
+        bindByDane: async (candidate, { named }, ending) =>
+          verdictOf(decide(candidate, await askDane(candidate, named, ending))),
+      }),
     };
   };
 }
@@ -116,6 +131,12 @@ function routeFor(destination: Destination, routes: TlsPolicySettings['routes'])
     routes.find(({ domain }) => domain === destination) ??
     routes.find(({ domain }) => domain === '*')
   );
+}
+
+/** RFC 8689 §4.2.1: by DNSSEC, all the way from the recipient domain, or by an administrator. */
+function isNamedSecurely(candidate: MxCandidate, route: Route): boolean {
+  const bySecureMx = route.securedNames !== undefined && candidate.host !== undefined;
+  return bySecureMx || isNamedByAdmin(candidate, route);
 }
 
 /** Its name stands in the configuration, not in DNS; an address is no name that a certificate proves. */
@@ -167,6 +188,13 @@ function verdictOf(decision: TlsDecision): CandidateVerdict {
 /** An MX set may be as large as it likes. */
 const MOST_JUDGED = 100;
 
+interface JudgedBy {
+  readonly common: Common;
+  readonly candidate: MxCandidate;
+  /** DNS may say otherwise the next time. */
+  readonly isNamedSecurely: boolean;
+}
+
 interface Judged {
   readonly common: Common;
   readonly verdict: CandidateVerdict;
@@ -178,13 +206,13 @@ class JudgedHosts {
 
   verdict(
     kept: KeptPolicy,
-    { common, candidate }: { readonly common: Common; readonly candidate: MxCandidate },
+    { common, candidate, isNamedSecurely: isNamed }: JudgedBy,
     decide: () => CandidateVerdict,
   ): CandidateVerdict {
     const known = this.#judged.get(kept) ?? new Map<string, Judged>();
     this.#judged.set(kept, known);
-    const { host, address, trusted } = candidate;
-    const key = `${common.wish} ${common.policyDomain} ${host ?? address} ${trusted}`;
+    const { host, address } = candidate;
+    const key = `${common.wish} ${common.policyDomain} ${host ?? address} ${isNamed}`;
     const before = known.get(key);
     if (before && isDeepStrictEqual(before.common, common)) return before.verdict;
     const verdict = decide();

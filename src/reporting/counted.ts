@@ -38,7 +38,7 @@ export function appliedPolicy(
     case 'mta-sts':
       return stsPolicy(source.domain, source.policyText);
     case 'dane':
-      return { type: 'tlsa', domain: source.baseDomain, lines: [], mx: [] };
+      return { type: 'tlsa', domain: source.baseDomain, lines: source.records, mx: [] };
     case 'route':
     case 'default':
       return { type: 'no-policy-found', domain, lines: [], mx: [] };

@@ -26,8 +26,21 @@ export interface CandidateLookup {
   readonly clock?: Clock;
 }
 
+/** What DNS says about the name of a host on the way to its addresses (RFC 7672 §2.2.2). */
+export interface HostName {
+  /** Addresses were found, and DNSSEC vouches for every step to them. */
+  readonly secure: boolean;
+  /** At the end of the CNAME chain; that of the host where there is none. */
+  readonly canonicalName: string;
+}
+
 export type CandidateAddresses =
-  | { readonly kind: 'addresses'; readonly addresses: readonly string[] }
+  | {
+      readonly kind: 'addresses';
+      readonly addresses: readonly string[];
+      /** Absent where no name was looked up. */
+      readonly named?: HostName;
+    }
   | { readonly kind: 'failed'; readonly failure: LocalFailure };
 
 /** Look up and judge the addresses of `candidate`. */
@@ -36,7 +49,13 @@ export async function resolveCandidate(
   lookup: CandidateLookup,
 ): Promise<CandidateAddresses> {
   const { host, address } = candidate;
-  if (address !== undefined) return decideAddresses(candidate, [foundAddress(address)], lookup);
+  if (address !== undefined) {
+    const decided = decideAddresses(candidate, [foundAddress(address)], lookup);
+    if (decided.kind === 'failed' || host === undefined) return decided;
+    // The address is that of the last transaction; DANE asks what DNS says about the name.
+    const named = nameIn(await lookupHostAddresses(host, lookup));
+    return named ? { ...decided, named } : decided;
+  }
   if (host === undefined) return decideAddresses(candidate, [], lookup);
   return decideAddresses(candidate, await lookupHostAddresses(host, lookup), lookup);
 }
@@ -52,8 +71,18 @@ export function decideAddresses(
     const verdict = guard.check(address, candidate.host);
     return verdict.ok || destination === undefined ? verdict : guard.check(address, destination);
   });
-  if (found.addresses.length > 0) return { kind: 'addresses', addresses: found.addresses };
+  if (found.addresses.length > 0) {
+    const named = candidate.address === undefined ? nameIn(answers) : undefined;
+    return { kind: 'addresses', addresses: found.addresses, ...(named && { named }) };
+  }
   return { kind: 'failed', failure: whyNone(candidate, found) };
+}
+
+/** Of two families the secure answer counts: DANE asks for more, never for less. */
+function nameIn(answers: readonly LookupResult<string>[]): HostName | undefined {
+  const found = answers.filter((answer) => answer.kind === 'found');
+  const told = found.find(({ authenticated }) => authenticated) ?? found[0];
+  return told && { secure: told.authenticated, canonicalName: told.canonicalName };
 }
 
 /** Unknown weighs more than refused, and that more than absent: only the last is for sure. */

@@ -7,7 +7,7 @@
  */
 import { type LocalFailure, localFailure } from '../mail/failure.ts';
 import type { MxCandidate } from '../mail/route.ts';
-import type { LookupResult, MxRecord } from '../platform/resolver.ts';
+import { type LookupResult, type MxRecord, securityOf } from '../platform/resolver.ts';
 import { type DomainName, mxHostName } from '../protocol/domain.ts';
 
 export interface MxDecisionInput {
@@ -25,6 +25,8 @@ export type MxDecision =
   | {
       readonly kind: 'candidates';
       readonly implicit: boolean;
+      /** As in Route: where the answer is secure (RFC 7672 §2.2.1). */
+      readonly securedNames?: readonly DomainName[];
       /** In the order they are to be tried; never empty. */
       readonly candidates: readonly MxCandidate[];
     }
@@ -44,7 +46,7 @@ export function decideMx(input: MxDecisionInput): MxDecision {
     if (!answer.nameExists) return failed('domain-not-found', `${domain} does not exist`);
     // RFC 5321 §5.1: the domain itself, as if by an MX record of preference 0.
     const implicit = dropOwn([{ host: domain, preference: 0, port }], input.isOwn);
-    return decided(domain, implicit, true);
+    return decided(input, implicit, true);
   }
   const hosts = answer.records.filter((record) => record.exchange !== '');
   if (hosts.length === 0) {
@@ -57,16 +59,29 @@ export function decideMx(input: MxDecisionInput): MxDecision {
     return failed('no-usable-mx', `no MX record of ${domain} names a possible host`);
   }
   const kept = dropOwn(usable, input.isOwn);
-  return decided(domain, inOrder(kept, input.random).slice(0, MAX_CANDIDATES), false);
+  return decided(input, inOrder(kept, input.random).slice(0, MAX_CANDIDATES), false);
 }
 
 function decided(
-  domain: string,
+  { domain, answer }: MxDecisionInput,
   candidates: readonly MxCandidate[],
   implicit: boolean,
 ): MxDecision {
-  if (candidates.length > 0) return { kind: 'candidates', implicit, candidates };
+  if (candidates.length > 0) {
+    const securedNames = securedBy(domain, answer);
+    return { kind: 'candidates', implicit, candidates, ...(securedNames && { securedNames }) };
+  }
   return failed('mail-loops-back', `this relay is the best MX of ${domain} itself`);
+}
+
+/** RFC 7672 §2.2.1: every step of the answer, CNAMEs included, has to be secure. */
+function securedBy(
+  domain: DomainName,
+  answer: LookupResult<MxRecord>,
+): readonly DomainName[] | undefined {
+  if (securityOf(answer) !== 'secure') return undefined;
+  const expanded = answer.kind === 'found' ? mxHostName(answer.canonicalName) : undefined;
+  return expanded === undefined || expanded === domain ? [domain] : [domain, expanded];
 }
 
 /**

@@ -66,8 +66,10 @@ export function createRouter(options: RouterOptions): Router {
       return failed('mail-loops-back', `the best MX of ${domain} has an address of this relay`);
     }
     const kind = decision.implicit ? 'implicit-mx' : 'mx';
+    const { securedNames } = decision;
     // RFC 8461 §1.1, §3.4: the recipient domain itself, no host and no parent of it.
-    return routed({ destination: domain, policyDomain: domain, kind, candidates });
+    const at = { destination: domain, policyDomain: domain, kind, candidates } as const;
+    return routed({ ...at, ...(securedNames && { securedNames }) });
   }
 
   async function routeByNextHop(
@@ -83,13 +85,20 @@ export function createRouter(options: RouterOptions): Router {
         return failed('dns-failed', `configured route: ${decision.failure.detail}`);
       }
       const candidates = decision.candidates.map((found) => ({ ...found, trusted: true as const }));
-      return configured(to, nextHop.domain, candidates);
+      const { securedNames } = decision;
+      return configured(
+        { ...to, ...(securedNames && { securedNames }) },
+        nextHop.domain,
+        candidates,
+      );
     }
     const at = { preference: 0, port: nextHop.port ?? normalPort, trusted: true } as const;
     if (nextHop.kind === 'address') {
       return configured(to, undefined, [{ ...at, host: undefined, address: nextHop.address }]);
     }
-    return configured(to, nextHop.host, [{ ...at, host: nextHop.host }]);
+    // RFC 7672 §2.2.3: nothing but the configuration led to the host.
+    const securedNames = [nextHop.host];
+    return configured({ ...to, securedNames }, nextHop.host, [{ ...at, host: nextHop.host }]);
   }
 
   function routeToLiteral(destination: Destination): RouteResult {
@@ -121,7 +130,7 @@ export function createRouter(options: RouterOptions): Router {
 
 /** RFC 8461 §3.4: the next hop is the policy domain; an address has none. */
 function configured(
-  to: Pick<Route, 'destination' | 'smartHost'>,
+  to: Pick<Route, 'destination' | 'smartHost' | 'securedNames'>,
   policyDomain: DomainName | undefined,
   candidates: readonly MxCandidate[],
 ): RouteResult {

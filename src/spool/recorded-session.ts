@@ -21,6 +21,8 @@ export interface RecordedTls {
   readonly certValidToMs?: number;
   /** The name in the certificate that the host was verified as. */
   readonly verifiedAs?: string;
+  /** The TLSA record that authenticated it; absent: a trusted root did. */
+  readonly tlsa?: string;
   /** Why it was not verified. */
   readonly doubt?: { readonly cause: TlsFailureCause; readonly detail: string };
 }

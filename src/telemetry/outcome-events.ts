@@ -159,6 +159,7 @@ export type OutcomeEvents = ReturnType<typeof outcomeEvents>;
 
 function policyLabels({ source }: TlsRequirement): { policy_type: string; mode: string } {
   if (source.kind === 'mta-sts') return { policy_type: 'sts', mode: source.mode };
+  // RFC 8460 §4.4; a mode is something that MTA-STS alone has.
   if (source.kind === 'dane') return { policy_type: 'tlsa', mode: 'none' };
   return { policy_type: 'no-policy-found', mode: source.kind };
 }
@@ -176,6 +177,7 @@ function describeSession(session: Pick<SessionResult, 'kind' | 'facts'>) {
     cipher: tls?.cipher,
     certSha256: tls?.certSha256,
     verified: tls?.verdict.verified ?? false,
+    tlsa: tls?.verdict.verified ? shortTlsa(tls.verdict.tlsa) : undefined,
     verdict: tls && !tls.verdict.verified ? tls.verdict.detail : undefined,
     clearText: clearTextBecause?.detail,
   };
@@ -188,7 +190,7 @@ function troubleOf({ tls, clearTextBecause, smallHelloBecause }: SessionFacts) {
 }
 
 function policyWord({ source }: TlsRequirement): string {
-  return source.kind === 'mta-sts' ? 'sts' : source.kind;
+  return POLICY_WORDS[source.kind] ?? source.kind;
 }
 
 function describePolicy(requirement: TlsRequirement) {
@@ -197,11 +199,29 @@ function describePolicy(requirement: TlsRequirement) {
     required: level,
     requireTls,
     policy: policyWord(requirement),
-    policyDomain: source.kind === 'mta-sts' ? source.domain : undefined,
+    policyDomain: policyDomainOf(source),
     ruleFor: source.kind === 'override' || source.kind === 'route' ? source.domain : undefined,
     policyId: source.kind === 'mta-sts' ? source.policyId : undefined,
     policyMode: source.kind === 'mta-sts' ? source.mode : undefined,
   };
+}
+
+/** The policy types of RFC 8460 §4.4, in the words of a report. */
+const POLICY_WORDS: Readonly<Record<string, string>> = { 'mta-sts': 'sts', dane: 'tlsa' };
+
+/** RFC 8460 §1.1: of DANE it is the TLSA base domain. */
+function policyDomainOf(source: TlsRequirement['source']): string | undefined {
+  if (source.kind === 'mta-sts') return source.domain;
+  return source.kind === 'dane' ? source.baseDomain : undefined;
+}
+
+/** Longer than any digest: a record may hold a whole certificate. */
+const MOST_TLSA = 160;
+
+function shortTlsa(record: string | undefined): string | undefined {
+  return record !== undefined && record.length > MOST_TLSA
+    ? `${record.slice(0, MOST_TLSA)}...`
+    : record;
 }
 
 function describeFailure(failure: Diagnosis['failure']) {

@@ -13,14 +13,9 @@ import type { Vector, VectorKind } from '../support/vectors/vector.ts';
 
 /** Kinds that are not run at all. */
 const KINDS_LEFT_OUT: Readonly<Record<string, string>> = {
-  dane: 'DANE is not there yet',
 };
 
-const DANE = 'needs DANE, which is not there yet';
-
 const LEFT_OUT: Readonly<Record<string, string>> = {
-  'flow-048': DANE,
-  'flow-049': DANE,
   'flow-068': 'needs report mail, which is not there yet',
 };
 

@@ -12,7 +12,7 @@ import {
   type TlsDecision,
   type TlsSituation,
 } from '../../src/mail/tls-decision.ts';
-import type { TlsLevel, TlsRequirement } from '../../src/mail/tls-requirement.ts';
+import type { DaneSource, TlsLevel, TlsRequirement } from '../../src/mail/tls-requirement.ts';
 import type { TlsWish } from '../../src/mail/tls-wish.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
 import { type DecisionTable, formatDecisions } from './decision-table.ts';
@@ -35,11 +35,18 @@ const WISHES: Readonly<Record<string, TlsWish | undefined>> = {
   'TLS report': 'report',
 };
 
-const DANE_SOURCE = { kind: 'dane', baseDomain: HOST } as const;
+const RECORDS = [`3 1 1 ${'ab'.repeat(32)}`];
+const DANE_SOURCE: DaneSource = {
+  kind: 'dane',
+  baseDomain: HOST,
+  names: [HOST],
+  records: RECORDS,
+  usable: RECORDS,
+};
 const DANE: Readonly<Record<string, DaneAnswer>> = {
   none: { kind: 'none' },
   usable: { kind: 'usable', source: DANE_SOURCE },
-  'unusable only': { kind: 'unusable-only', source: DANE_SOURCE },
+  'unusable only': { kind: 'unusable-only', source: { ...DANE_SOURCE, usable: [] } },
   failed: {
     kind: 'failed',
     source: DANE_SOURCE,

@@ -8,6 +8,7 @@ import { mxHostName } from '../../src/protocol/domain.ts';
 import {
   type CandidateAddresses,
   type CandidateLookup,
+  decideAddresses,
   resolveCandidate,
 } from '../../src/routing/addresses.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -63,7 +64,9 @@ function assertFailed(result: CandidateAddresses, cause: string, detail = /mx\.t
   assert.equal(result.failure.cause, cause);
   assert.match(result.failure.detail, detail);
 }
-const addresses = (...list: string[]) => ({ kind: 'addresses', addresses: list });
+const named = { secure: false, canonicalName: 'mx.test' };
+const addresses = (...list: string[]) => ({ kind: 'addresses', addresses: list, named });
+const unnamed = (...list: string[]) => ({ kind: 'addresses', addresses: list });
 
 describe('found', () => {
   const both = resolverOf(['8.8.8.8', '8.8.4.4'], ['2606:4700::2', '2606:4700::1']);
@@ -147,12 +150,48 @@ describe('exceptions', () => {
   test('an address literal is guarded and not looked up', async () => {
     const nobody = resolverOf('failed', 'failed');
     const literal = (address: string) => ({ host: undefined, preference: 0, port: 25, address });
-    assert.deepEqual(await resolve(nobody, {}, literal('8.8.8.8')), addresses('8.8.8.8'));
+    assert.deepEqual(await resolve(nobody, {}, literal('8.8.8.8')), unnamed('8.8.8.8'));
     assertFailed(await resolve(nobody, {}, literal('10.0.0.1')), 'address-refused', /10\.0\.0\.1/);
     assert.deepEqual(
       await resolve(nobody, {}, { ...literal('10.0.0.1'), trusted: true }),
-      addresses('10.0.0.1'),
+      unnamed('10.0.0.1'),
     );
     assert.deepEqual(nobody.asked, []);
+  });
+});
+
+describe('what DNS says about the name (RFC 7672 §2.2.2)', () => {
+  const found = (authenticated: boolean, canonicalName = 'mx.test'): LookupResult<string> => ({
+    ...{ kind: 'found', records: ['8.8.8.8'], ttlSeconds: 60 },
+    ...{ authenticated, canonicalName },
+  });
+  const absent: LookupResult<string> = {
+    ...{ kind: 'absent', nameExists: true, ttlSeconds: 60, authenticated: false },
+  };
+  const nameIn = (...answers: readonly LookupResult<string>[]) => {
+    const parts = { guard: createAddressGuard(false) };
+    const decided = decideAddresses(CANDIDATE, answers, parts);
+    return decided.kind === 'addresses' ? decided.named : undefined;
+  };
+
+  test('is secure with the answer that has the addresses, whatever the other family says', () => {
+    const alias = { secure: true, canonicalName: 'far.test' };
+    assert.deepEqual(nameIn(found(true, 'far.test'), absent), alias);
+    assert.deepEqual(
+      nameIn({ kind: 'failed', reason: 'SERVFAIL' }, found(true, 'far.test')),
+      alias,
+    );
+    assert.deepEqual(nameIn(found(false), found(true, 'far.test')), alias);
+  });
+
+  test('is not where no address is', () => {
+    assert.deepEqual(nameIn(found(false), { ...absent, authenticated: true }), named);
+  });
+
+  test('is asked for besides an address that is known from the last transaction', async () => {
+    const at = { ...CANDIDATE, address: '8.8.4.4' };
+    const resolver = resolverOf(['8.8.8.8'], 'absent');
+    assert.deepEqual(await resolve(resolver, {}, at), addresses('8.8.4.4'));
+    assert.deepEqual(await resolve(resolverOf('failed', 'failed'), {}, at), unnamed('8.8.4.4'));
   });
 });

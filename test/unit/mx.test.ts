@@ -171,3 +171,22 @@ describe('chance', () => {
     );
   });
 });
+
+describe('what DNSSEC vouches for (RFC 7672 §2.2.1)', () => {
+  const secured = (answer: LookupResult<MxRecord>) => {
+    const decision = decide(answer);
+    return decision.kind === 'candidates' ? decision.securedNames : undefined;
+  };
+  const mx = found([10, 'mx.test']) as LookupResult<MxRecord> & { kind: 'found' };
+
+  test('nothing without AD', () => assert.equal(secured(mx), undefined));
+  test('the domain, with MX records or without', () => {
+    assert.deepEqual(secured({ ...mx, authenticated: true }), ['example.test']);
+    const none = { ...absent(true), authenticated: true } as LookupResult<MxRecord>;
+    assert.deepEqual(secured(none), ['example.test']);
+  });
+  test('and the name it is an alias of', () => {
+    const alias = { ...mx, authenticated: true, canonicalName: 'far.test' };
+    assert.deepEqual(secured(alias), ['example.test', 'far.test']);
+  });
+});

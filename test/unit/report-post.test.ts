@@ -43,6 +43,8 @@ const resolver: Resolver = {
   },
   lookupMx: () => Promise.reject(new Error('not asked')),
   lookupTxt: () => Promise.reject(new Error('not asked')),
+  lookupTlsa: () => Promise.reject(new Error('not asked')),
+  lookupCname: () => Promise.reject(new Error('not asked')),
 };
 
 const poster = (options: Partial<HttpsConnectOptions> = {}) =>

@@ -177,6 +177,7 @@ describe("administrators' routes", () => {
       destination: 'example.test',
       policyDomain: 'smart.hop.test',
       kind: 'configured',
+      securedNames: ['smart.hop.test'],
       candidates: [{ host: 'smart.hop.test', preference: 0, port: 587, trusted: true }],
     });
     assert.deepEqual(dns.asked, []);

@@ -109,7 +109,7 @@ describe('the program', () => {
     const write = (name: string, content: unknown) =>
       writeFileSync(dir.file(name), JSON.stringify(content));
     write('sts-mx-match.json', [match('m-1', true), match('m-2', false), { id: 'm-3' }]);
-    write('dane.json', [{ id: 'd-1', input: {}, expect: {} }]);
+    write('tlsrpt-report.json', [{ id: 'd-1', input: {}, expect: {} }]);
     write('mystery.json', [{ id: 'y-1', input: {}, expect: {} }]);
     write('certificates.json', { root: 'x' });
     writeFileSync(dir.file('torn.json'), '[{');
@@ -117,9 +117,9 @@ describe('the program', () => {
     const { status, lines } = run(dir.path);
     assert.equal(status, 1);
     assert.deepEqual(lines.slice(-5), [
-      'FAIL dane.json: 0 passed, 1 failed',
       'FAIL mystery.json: 0 passed, 1 failed',
       'FAIL sts-mx-match.json: 1 passed, 2 failed',
+      'FAIL tlsrpt-report.json: 0 passed, 1 failed',
       'FAIL torn.json: 0 passed, 1 failed',
       '1 passed, 5 failed',
     ]);

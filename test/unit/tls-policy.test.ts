@@ -337,10 +337,32 @@ describe('REQUIRETLS before everything else (RFC 8689 §4.2.1)', () => {
     }
   });
 
+  test('a host that DNSSEC vouched for a moment ago is judged anew when it does no more', async () => {
+    const settings: TlsPolicySettings = {
+      ...{ defaultLevel: 'opportunistic', minVersion: 'TLSv1.2', mtaStsEnabled: true },
+      ...{ honorTlsRequiredNo: true, overrides: [], routes: [] },
+    };
+    const decideFor = createTlsPolicy({
+      settings: () => settings,
+      lookupSts: async () => TESTING,
+      now: () => NOW,
+    });
+    const verdictFor = async (change: Partial<Route>) => {
+      const decided = await decideFor(route(change), signal, 'required');
+      return decided.kind === 'decided' ? decided.requirementFor(LISTED).kind : decided.kind;
+    };
+    assert.equal(await verdictFor({ securedNames: [W] }), 'allowed');
+    assert.equal(await verdictFor({}), 'refused');
+    assert.equal(await verdictFor({ securedNames: [W] }), 'allowed');
+  });
+
   test('says which hosts would do', async () => {
     const { verdict } = await decide({ wish: 'required' });
     assert.ok(verdict?.kind === 'refused');
-    assert.match(verdict.failure.detail, /no MTA-STS policy of w\.example in mode enforce/);
+    assert.match(
+      verdict.failure.detail,
+      /neither DNSSEC nor an MTA-STS policy of w\.example in mode enforce/,
+    );
     assert.match(describeRequirement(verdict.requirement), /REQUIRETLS.*promise to do the same\.$/);
     const { verdict: other } = await decide({ wish: 'required', sts: ENFORCE });
     assert.ok(other);

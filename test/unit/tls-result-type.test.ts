@@ -18,6 +18,9 @@ const TABLE: Readonly<Record<TlsFailureCause, ResultType>> = {
   'tls-version-too-low': 'validation-failure',
   'clear-text-after-starttls': 'validation-failure',
   'mx-outside-policy': 'validation-failure',
+  'tlsa-mismatch': 'tlsa-invalid',
+  'dnssec-failed': 'dnssec-invalid',
+  'dane-required': 'dane-required',
 };
 
 test('R098 R099 R100 R101 R102 every TLS failure is reported under its RFC 8460 §4.3 type', () => {

@@ -18,7 +18,6 @@ import {
   port,
   text,
 } from '../kinds.ts';
-import { notYet } from '../not-yet.ts';
 
 function isRedisUrl(value: string): boolean {
   const url = URL.parse(value);
@@ -145,9 +144,9 @@ const mtaSts = z
 export const security = z
   .strictObject({
     mtaSts,
-    dane: notYet(
-      choice(['auto', 'off']).prefault('auto').describe('DANE, where the resolver is validating.'),
-    ),
+    dane: choice(['auto', 'off'])
+      .prefault('auto')
+      .describe('DANE (RFC 7672), where the resolver is validating and `dns.trustAd` believes it.'),
     default: choice(['opportunistic', 'encrypt', 'verify'])
       .prefault('opportunistic')
       .describe('TLS for domains that publish nothing.'),

@@ -1,5 +1,12 @@
 /** DNS of the flow vectors: one TXT record set, the MX records, an address for every host. */
-import type { LookupResult, MxRecord, Resolver } from '../../../src/platform/resolver.ts';
+import type {
+  Absent,
+  Found,
+  LookupResult,
+  MxRecord,
+  Resolver,
+} from '../../../src/platform/resolver.ts';
+import type { TlsaRecord } from '../../../src/protocol/dane/tlsa.ts';
 import type { DomainName } from '../../../src/protocol/domain.ts';
 import { lookupResultOf, type TxtAnswer } from './txt-resolver.ts';
 
@@ -12,6 +19,11 @@ export interface FlowZone {
   readonly mx: readonly { readonly host: string; readonly pref: number }[];
   /** The chain at the MX owner. */
   readonly cname: readonly string[];
+  /**
+   * The SHA2-256 digest in the TLSA record of a host, or that its lookup fails; undefined where DNSSEC says nothing of
+   * it. Where it does of any host, the MX records are secure.
+   */
+  readonly tlsa: (host: string) => Buffer | 'failed' | undefined;
 }
 
 export class FlowDns implements Resolver {
@@ -39,15 +51,21 @@ export class FlowDns implements Resolver {
       preference: pref,
       exchange: host.replace(/\.$/, ''),
     }));
-    return found(records, cname.at(-1) ?? name);
+    const secure = mx.some(({ host }) => this.#zone.tlsa(host) !== undefined);
+    return { ...found(records, cname.at(-1) ?? name), authenticated: secure };
   }
 
   async lookupAddress(name: DomainName, family: 4 | 6): Promise<LookupResult<string>> {
-    return family === 4 ? found(['192.0.2.1'], name) : absent();
+    const authenticated = this.#zone.tlsa(name) !== undefined;
+    return family === 4 ? { ...found(['192.0.2.1'], name), authenticated } : absent();
   }
 
-  async lookupTlsa(): Promise<LookupResult<never>> {
-    return absent();
+  async lookupTlsa(name: string): Promise<LookupResult<TlsaRecord>> {
+    const data = this.#zone.tlsa(name.replace(/^_25\._tcp\./, ''));
+    if (data === 'failed') return { kind: 'failed', reason: 'SERVFAIL' };
+    if (data === undefined) return { ...absent(), authenticated: true };
+    const record = { usage: 3, selector: 1, matchingType: 1, data };
+    return { ...found([record], name), authenticated: true };
   }
 
   async lookupCname(): Promise<LookupResult<never>> {
@@ -55,10 +73,10 @@ export class FlowDns implements Resolver {
   }
 }
 
-function found<T>(records: readonly T[], canonicalName: string): LookupResult<T> {
+function found<T>(records: readonly T[], canonicalName: string): Found<T> {
   return { kind: 'found', records, ttlSeconds: 60, authenticated: false, canonicalName };
 }
 
-function absent(): LookupResult<never> {
+function absent(): Absent {
   return { kind: 'absent', nameExists: true, ttlSeconds: 60, authenticated: false };
 }

@@ -13,6 +13,7 @@ import type { Clock } from '../../../src/platform/clock.ts';
 import type { HttpsGet } from '../../../src/platform/https-get.ts';
 import type { RedisClient } from '../../../src/platform/redis.ts';
 import type { Resolver } from '../../../src/platform/resolver.ts';
+import { createDanePolicy } from '../../../src/policy/dane-policy.ts';
 import { checkPolicy } from '../../../src/policy/last-check.ts';
 import { fetchPolicy } from '../../../src/policy/sts-fetch.ts';
 import { createStsLookup } from '../../../src/policy/sts-lookup.ts';
@@ -101,6 +102,7 @@ export async function flowStages(parts: FlowParts): Promise<FlowStages> {
         routes: routing.routes.map(({ domain }) => ({ domain, tls: 'opportunistic' as const })),
       }),
       lookupSts,
+      dane: createDanePolicy({ resolver }),
       now: () => clock.now(),
     }),
     addressesOf: (candidate, destination, signal) =>

@@ -14,7 +14,7 @@ import type { Envelope } from '../../../src/mail/envelope.ts';
 import { localFailure } from '../../../src/mail/failure.ts';
 import type { SessionResult } from '../../../src/mail/session-result.ts';
 import { parseDomain } from '../../../src/protocol/domain.ts';
-import { type CertificateKind, createCa, type TestCa } from '../ca.ts';
+import { type CertificateKind, createCa, type IssuedCertificate, type TestCa } from '../ca.ts';
 import { MxHost } from '../mx-host.ts';
 import { DEFAULT_KEYWORDS, type MxBehaviour, type Path } from '../mx-script.ts';
 import { plainHost } from './compare.ts';
@@ -89,27 +89,41 @@ export class LoopbackMxHosts implements AsyncDisposable {
   readonly #parts: SessionParts;
   /** By plain name; undefined: unreachable. */
   readonly #hosts: ReadonlyMap<string, MxHost | undefined>;
+  readonly #keys: ReadonlyMap<string, Buffer>;
 
-  private constructor(parts: SessionParts, hosts: ReadonlyMap<string, MxHost | undefined>) {
+  private constructor(
+    parts: SessionParts,
+    hosts: ReadonlyMap<string, MxHost | undefined>,
+    keys: ReadonlyMap<string, Buffer>,
+  ) {
     this.#parts = parts;
     this.#hosts = hosts;
+    this.#keys = keys;
   }
 
   static async start(specs: readonly LoopbackMxSpec[]): Promise<LoopbackMxHosts> {
     world ??= createWorld();
     const { ca, parts } = await world;
     const hosts = new Map<string, MxHost | undefined>();
+    const keys = new Map<string, Buffer>();
     for (const spec of specs) {
-      const host = spec.tls === 'unreachable' ? undefined : await mxHost(spec, ca);
+      const certificate = await certificateFor(spec, ca);
+      const host = spec.tls === 'unreachable' ? undefined : mxHost(spec, certificate);
       hosts.set(plainHost(spec.name), host);
+      if (certificate) keys.set(plainHost(spec.name), certificate.spki);
       await host?.start();
     }
-    return new LoopbackMxHosts(parts, hosts);
+    return new LoopbackMxHosts(parts, hosts, keys);
   }
 
   /** All that were started. */
   get hosts(): readonly MxHost[] {
     return [...this.#hosts.values()].filter((host) => host !== undefined);
+  }
+
+  /** DER of the SubjectPublicKeyInfo of its certificate. */
+  publicKeyOf(name: string): Buffer | undefined {
+    return this.#keys.get(plainHost(name));
   }
 
   /** As delivery/session.ts, with the host of that name wherever it should be. */
@@ -137,17 +151,23 @@ export class LoopbackMxHosts implements AsyncDisposable {
   }
 }
 
-async function mxHost(spec: LoopbackMxSpec, ca: TestCa): Promise<MxHost> {
-  const { name, keywords = DEFAULT_KEYWORDS, rcptReply } = spec;
-  if (!Object.hasOwn(TLS_WORDS, spec.tls)) throw new NotSupported(`tls ${spec.tls}`);
-  const { certificate, startTls } = TLS_WORDS[spec.tls] ?? {};
+async function certificateFor({ name, tls }: LoopbackMxSpec, ca: TestCa) {
+  if (tls === 'unreachable') return undefined;
+  if (!Object.hasOwn(TLS_WORDS, tls)) throw new NotSupported(`tls ${tls}`);
+  const { certificate } = TLS_WORDS[tls] ?? {};
   // For an address literal there is no name that could be right.
   const named = name.startsWith('[') ? 'literal.example' : plainHost(name);
+  return certificate && ca.issueKind(certificate, named);
+}
+
+function mxHost(spec: LoopbackMxSpec, certificate: IssuedCertificate | undefined): MxHost {
+  const { name, keywords = DEFAULT_KEYWORDS, rcptReply } = spec;
+  const { startTls } = TLS_WORDS[spec.tls] ?? {};
   return new MxHost({
     name,
     keywords,
     script: (_session, { verb }) => (verb === 'RCPT' ? rcptReply : undefined),
-    ...(certificate ? { certificate: await ca.issueKind(certificate, named) } : {}),
+    ...(certificate ? { certificate } : {}),
     ...(startTls ? { startTls } : {}),
   });
 }

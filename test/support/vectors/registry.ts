@@ -2,6 +2,7 @@
  * The kinds of vector file, known by their names, and which module runs each.
  */
 import { certIdentity } from './cert-identity.ts';
+import { dane } from './dane.ts';
 import { dsn } from './dsn.ts';
 import { routing } from './routing.ts';
 import { stsFlow } from './sts-flow.ts';
@@ -23,7 +24,7 @@ export const KINDS: Readonly<Record<string, VectorKind | undefined>> = {
   dsn,
   'tlsrpt-txt': tlsrptTxt,
   'tlsrpt-report': tlsrptReport,
-  dane: undefined,
+  dane,
 };
 
 /** The kind that a file's name contains, the longest where it contains several. */

@@ -3,6 +3,7 @@
  * recorded. Played are DNS, the HTTPS client's results and the clock; SMTP sessions are real, with
  * hosts on loopback: what a host was given is what that host saw.
  */
+import { hash } from 'node:crypto';
 import { isIP, isIPv6 } from 'node:net';
 import type { Destination } from '../../../src/mail/route.ts';
 import type { SessionResult } from '../../../src/mail/session-result.ts';
@@ -21,7 +22,7 @@ import { type FlowStages, flowStages } from './flow-stages.ts';
 import { intakeEnvelope } from './intake-envelope.ts';
 import { LoopbackMxHosts, paramsOf } from './loopback-mx.ts';
 import type { TxtAnswer } from './txt-resolver.ts';
-import { onlyKeys, type VectorKind } from './vector.ts';
+import { NotSupported, onlyKeys, type VectorKind } from './vector.ts';
 
 interface Cached {
   readonly id: string;
@@ -33,6 +34,8 @@ interface Mx {
   readonly host: string;
   readonly pref: number;
   readonly tls: string;
+  /** `match`, `mismatch` or `tlsa-servfail`: DNSSEC vouches for the host, and what of its TLSA records. */
+  readonly dane?: string;
   /** EHLO keywords besides the usual ones. */
   readonly ehlo?: readonly string[];
   /** The reply to RCPT. */
@@ -68,7 +71,7 @@ function checkKeys(input: Input): void {
   onlyKeys('txt', input.txt, ['rcode', 'txt', 'cname']);
   onlyKeys('last_fetch_failure', input.last_fetch_failure ?? {}, ['id', 'ago']);
   onlyKeys('route', input.route ?? {}, ['next_hop', 'use_mx']);
-  for (const mx of input.mx) onlyKeys('mx', mx, ['host', 'pref', 'tls', 'ehlo', 'smtp']);
+  for (const mx of input.mx) onlyKeys('mx', mx, ['host', 'pref', 'tls', 'dane', 'ehlo', 'smtp']);
   for (const cached of [input.cache, ...Object.values(input.caches ?? {})]) {
     onlyKeys('cache', cached ?? {}, ['id', 'fetched_at', 'policy']);
   }
@@ -89,6 +92,7 @@ export const stsFlow: VectorKind = {
       mxOwner: input.route ? (policyDomain ?? '') : destination,
       mx: input.mx,
       cname: input.cname_at_domain ?? [],
+      tlsa: (host) => tlsaOf(input, host, hosts),
     });
     let httpsGets = 0;
     const taken = intakeEnvelope({
@@ -134,6 +138,17 @@ export const stsFlow: VectorKind = {
   },
   differences: flowDifferences,
 };
+
+/** The TLSA records of a host; undefined where DNSSEC says nothing of it. */
+function tlsaOf({ mx }: Input, host: string, hosts: LoopbackMxHosts) {
+  const word = mx.find((one) => plainHost(one.host) === plainHost(host))?.dane;
+  if (word === undefined) return undefined;
+  if (word === 'tlsa-servfail') return 'failed';
+  if (word !== 'match' && word !== 'mismatch') throw new NotSupported(`dane ${word}`);
+  const key = word === 'match' ? hosts.publicKeyOf(host) : Buffer.from('of another host');
+  if (!key) throw new NotSupported(`dane ${word} of a host without a certificate`);
+  return hash('sha256', key, 'buffer');
+}
 
 function specOf({ host, tls, ehlo, smtp }: Mx) {
   return {
@@ -199,7 +214,9 @@ function handedOver(hosts: LoopbackMxHosts, results: readonly SessionResult[]) {
   const levelAt = (host: string, overTls: boolean) => {
     if (!overTls) return 'plaintext';
     const ours = results.findLast(({ facts }) => plainHost(nameOf(facts)) === plainHost(host));
-    return ours?.facts.tls?.verdict.verified ? 'verified' : 'unauthenticated';
+    const verdict = ours?.facts.tls?.verdict;
+    if (!verdict?.verified) return 'unauthenticated';
+    return verdict.tlsa === undefined ? 'verified' : 'verified-dane';
   };
   const begun = hosts.hosts.flatMap(({ name, sessions }) =>
     sessions
