@@ -6,9 +6,13 @@ import { probeSession } from '../delivery/session.ts';
 import { type LocalFailure, localFailure } from '../mail/failure.ts';
 import type { Outcome } from '../mail/outcome.ts';
 import type { MxCandidate, Route } from '../mail/route.ts';
+import type { CandidateVerdict } from '../mail/tls-requirement.ts';
 import { conclude, concludeWithoutSession } from '../outcome/conclude.ts';
 import { judgeAddresses, lookupHostAddresses } from '../platform/host-addresses.ts';
+import { type DaneFinding, lookupDane } from '../policy/dane-lookup.ts';
 import { createTlsPolicy, type TlsPolicy, type TlsPolicyParts } from '../policy/tls-policy.ts';
+import { formatTlsa } from '../protocol/dane/tlsa.ts';
+import { usableRecords } from '../protocol/dane/usable.ts';
 import {
   type CandidateAddresses,
   decideAddresses,
@@ -17,7 +21,7 @@ import {
 import type { RouteResult } from '../routing/route.ts';
 import type { CheckParts } from './examine.ts';
 import { type ProbedHosts, probeHosts } from './probe-hosts.ts';
-import type { HostFacts } from './types.ts';
+import type { DaneFacts, HostFacts } from './types.ts';
 
 export interface Visit {
   readonly parts: CheckParts;
@@ -36,6 +40,7 @@ export async function examineHosts(
   const decideTls = createTlsPolicy({
     settings: () => parts.tlsPolicySettings,
     lookupSts: visit.lookupSts,
+    dane: parts.dane,
     now: () => parts.clock.now(),
   });
   const policy = await decideTls(route, signal);
@@ -44,16 +49,20 @@ export async function examineHosts(
     found.set(candidate, await findAddresses(candidate, route, visit));
   });
   await Promise.all(looking);
+  const dane = await examineTlsa(route, found, visit);
   if (policy.kind === 'undecided') {
-    const hosts = route.candidates.map((one) => hostFacts(one, { found, policy }));
+    const hosts = route.candidates.map((one) => hostFacts(one, { found, dane, policy }));
     return { hosts, outcome: undelivered(policy.failure) };
   }
   const { requirementFor } = policy;
+  const bound = await bindAll(route, { found, policy }, signal);
   const sessionParts = { ...parts.sessionParts, onConnection: () => {} };
   const probed = await probeHosts(
     route,
     {
       requirementFor,
+      bindByDane: async (one, { requirement }) =>
+        bound.get(one) ?? { kind: 'allowed', requirement },
       addressesOf: (candidate) => found.get(candidate)?.usable ?? NO_ADDRESS,
       ...(parts.connect
         ? { probe: (plan, ending) => probeSession(plan, { ...sessionParts, signal: ending }) }
@@ -61,7 +70,9 @@ export async function examineHosts(
     },
     signal,
   );
-  const hosts = route.candidates.map((one) => hostFacts(one, { found, policy, probed }));
+  const hosts = route.candidates.map((one) =>
+    hostFacts(one, { found, dane, policy, bound, probed }),
+  );
   return { hosts, outcome: conclude(probed.walk, [0]).get(0) ?? undelivered(OUT_OF_TIME) };
 }
 
@@ -104,20 +115,83 @@ async function findAddresses(
   return { usable, refused, aliasOf: target === candidate.host ? undefined : target };
 }
 
+/** The verdicts with DANE in them, of the candidates that the policy allows. */
+async function bindAll(
+  { candidates }: Route,
+  context: {
+    readonly found: ReadonlyMap<MxCandidate, FoundAddresses>;
+    readonly policy: TlsPolicy & { readonly kind: 'decided' };
+  },
+  signal: AbortSignal,
+): Promise<ReadonlyMap<MxCandidate, CandidateVerdict>> {
+  const { found, policy } = context;
+  const bound = new Map<MxCandidate, CandidateVerdict>();
+  const asking = candidates.map(async (candidate) => {
+    const { kind, requirement } = policy.requirementFor(candidate);
+    const usable = found.get(candidate)?.usable;
+    if (kind === 'refused' || usable?.kind !== 'addresses') return;
+    const known = { requirement, named: usable.named };
+    const verdict = await policy.bindByDane?.(candidate, known, signal);
+    if (verdict) bound.set(candidate, verdict);
+  });
+  await Promise.all(asking);
+  return bound;
+}
+
+/** What the hosts publish for DANE, whether or not it is asked for here. */
+async function examineTlsa(
+  { candidates, securedNames }: Route,
+  found: ReadonlyMap<MxCandidate, FoundAddresses>,
+  { parts, signal }: Visit,
+): Promise<ReadonlyMap<MxCandidate, DaneFacts>> {
+  const dane = new Map<MxCandidate, DaneFacts>();
+  const looking = candidates.map(async (candidate) => {
+    const usable = found.get(candidate)?.usable;
+    if (candidate.host === undefined || usable?.kind !== 'addresses') return;
+    const question = { candidate, named: usable.named };
+    const finding: DaneFinding = securedNames
+      ? await lookupDane(question, parts.resolver, signal)
+      : { kind: 'absent', why: 'DNSSEC does not vouch for the MX records' };
+    dane.set(candidate, daneFacts(finding));
+  });
+  await Promise.all(looking);
+  return dane;
+}
+
+function daneFacts(finding: DaneFinding): DaneFacts {
+  switch (finding.kind) {
+    case 'absent':
+      return finding;
+    case 'failed':
+      return { kind: 'failed', detail: finding.reason };
+    case 'records': {
+      const { baseDomain, records } = finding;
+      const usable = usableRecords(records).map(formatTlsa);
+      return { kind: 'records', baseDomain, records: records.map(formatTlsa), usable };
+    }
+  }
+}
+
 function hostFacts(
   candidate: MxCandidate,
   context: {
+    readonly dane: ReadonlyMap<MxCandidate, DaneFacts>;
     readonly found: ReadonlyMap<MxCandidate, FoundAddresses>;
     readonly policy: TlsPolicy;
+    readonly bound?: ReadonlyMap<MxCandidate, CandidateVerdict>;
     readonly probed?: ProbedHosts;
   },
 ): HostFacts {
-  const { found, policy, probed } = context;
+  const { found, dane, policy, bound, probed } = context;
   const { host, address, preference, port } = candidate;
   const at = found.get(candidate);
-  const verdict = policy.kind === 'decided' ? policy.requirementFor(candidate) : undefined;
+  const verdict =
+    bound?.get(candidate) ??
+    (policy.kind === 'decided' ? policy.requirementFor(candidate) : undefined);
   const refusal = verdict?.kind === 'refused' ? verdict.failure : undefined;
-  const failure = refusal ?? (at?.usable.kind === 'failed' ? at.usable.failure : undefined);
+  const unfound = at?.usable.kind === 'failed' ? at.usable.failure : undefined;
+  const tlsa = dane.get(candidate);
+  const failure = refusal ?? unfound;
   return {
     host: host ?? address ?? '',
     preference,
@@ -125,6 +199,7 @@ function hostFacts(
     ...(verdict ? { requirement: verdict.requirement } : {}),
     ...(at?.aliasOf === undefined ? {} : { aliasOf: at.aliasOf }),
     refusedAddresses: at?.refused ?? [],
+    ...(tlsa ? { dane: tlsa } : {}),
     foundAddresses: at?.usable.kind === 'addresses' ? at.usable.addresses : [],
     ...(failure ? { failure } : {}),
     addresses: probed?.addresses.get(candidate) ?? [],

@@ -4,7 +4,7 @@
  *   route     MX hosts or a smart host                      (RFC 5321 §5.1)
  *   record    MTA-STS and TLSRPT records                    (RFC 8461 §3.1, RFC 8460 §3)
  *   policy    fetched, as with nothing in the cache         (RFC 8461 §3.3)
- *   hosts     addresses, and a session with each of them    (RFC 8461 §4)
+ *   hosts     addresses, TLSA records (RFC 7672 §2.2), and a session with each of them (RFC 8461 §4)
  *   outcome   what the engine would conclude from that
  *
  * Every part is the delivery engine's own; nothing is kept anywhere. A step that runs out of time
@@ -17,6 +17,7 @@ import type { AddressGuard } from '../platform/address-guard.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { IpFamily } from '../platform/host-addresses.ts';
 import type { Resolver } from '../platform/resolver.ts';
+import type { DanePolicy } from '../policy/dane-policy.ts';
 import type { FetchResult } from '../policy/sts-fetch.ts';
 import type { TlsPolicySettings } from '../policy/tls-policy.ts';
 import type { DomainName } from '../protocol/domain.ts';
@@ -36,6 +37,8 @@ export interface CheckParts {
   /** What `fetch` accepts of a policy host's TLS. */
   readonly policyHostContext: SecureContext;
   readonly tlsPolicySettings: TlsPolicySettings;
+  /** Undefined: switched off. */
+  readonly dane: DanePolicy | undefined;
   readonly sessionParts: Omit<SessionParts, 'onConnection'>;
   readonly httpsPort: number;
   readonly dnsFailureGraceMs: number;
@@ -118,6 +121,7 @@ function configuredFor(domain: DomainName, parts: CheckParts): ConfiguredFacts {
         }
       : {}),
     mtaStsEnabled,
+    daneEnabled: parts.dane !== undefined,
     defaultLevel,
     dnsFailureGraceMs: parts.dnsFailureGraceMs,
     resolvers: parts.resolvers,
@@ -126,7 +130,8 @@ function configuredFor(domain: DomainName, parts: CheckParts): ConfiguredFacts {
 
 function routeFacts(routed: RouteResult): RouteFacts {
   if (routed.kind === 'failed') return { found: false, failure: routed.failure };
-  return { found: true, kind: routed.route.kind, policyDomain: routed.route.policyDomain };
+  const { kind, policyDomain, securedNames } = routed.route;
+  return { found: true, kind, policyDomain, secure: securedNames !== undefined };
 }
 
 /** The MX records as they are; the router has asked for them already. */

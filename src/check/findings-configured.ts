@@ -8,12 +8,12 @@ import type { DomainFacts, Finding } from './types.ts';
 
 /** What other senders would not see, or would see differently. */
 export function configuredFindings(facts: DomainFacts): readonly Finding[] {
-  const { domain, configured, route } = facts;
+  const { domain, configured } = facts;
   return [
     ...overrideFindings(facts),
     ...routeFindings(facts),
     ...(configured.mtaStsEnabled ? [] : [mtaStsDisabled(domain)]),
-    ...(route.found ? [daneNotEvaluated(domain)] : []),
+    ...(configured.daneEnabled ? [] : [daneDisabled(domain)]),
     ...(facts.timedOut ? [timedOut(domain)] : []),
   ];
 }
@@ -60,12 +60,13 @@ function mtaStsDisabled(subject: string): Finding {
   };
 }
 
-function daneNotEvaluated(subject: string): Finding {
+function daneDisabled(subject: string): Finding {
   return {
-    severity: 'info',
-    code: 'dane-not-evaluated',
+    severity: 'warning',
+    code: 'dane-disabled',
     subject,
-    text: 'TLSA records (DANE) are not looked at by this version.',
+    text: 'This relay does not apply DANE: security.dane is off.',
+    fix: 'Set it to auto.',
     rfc: 'RFC 7672 §2.2',
   };
 }

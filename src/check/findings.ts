@@ -4,6 +4,7 @@
  */
 import type { Outcome } from '../mail/outcome.ts';
 import { configuredFindings, noResolver } from './findings-configured.ts';
+import { daneFindings } from './findings-dane.ts';
 import { hostNameFindings, mxFindings } from './findings-mx.ts';
 import { policyFindings } from './findings-policy.ts';
 import { policyHostFindings } from './findings-policy-host.ts';
@@ -36,6 +37,7 @@ export function findingsAbout(facts: DomainFacts): readonly Finding[] {
     ...mxFindings(facts),
     ...(takesMail(facts) ? publishedFindings(facts) : []),
     ...hostNameFindings(facts, isReached),
+    ...daneFindings(facts, isReached),
     ...sessionFindings(facts, isReached),
     ...configuredFindings(facts),
   ]);

@@ -10,12 +10,14 @@ import type { MxCandidate, Route } from '../mail/route.ts';
 import type { SessionResult } from '../mail/session-result.ts';
 import type { CandidateVerdict } from '../mail/tls-requirement.ts';
 import { classify } from '../outcome/classify.ts';
+import type { BindByDane } from '../policy/dane-policy.ts';
 import type { CandidateAddresses } from '../routing/addresses.ts';
 import { atMost } from './at-most.ts';
 import type { AddressFacts } from './types.ts';
 
 export interface ProbeParts {
   readonly requirementFor: (candidate: MxCandidate) => CandidateVerdict;
+  readonly bindByDane?: BindByDane | undefined;
   /** Already looked up. */
   readonly addressesOf: (candidate: MxCandidate) => CandidateAddresses;
   /** Absent: nobody is connected to, and every session counts as one that would be tried. */
@@ -58,6 +60,7 @@ export async function probeHosts(
   const probeOnce = rememberProbes(parts.probe, signal);
   const steps: WalkSteps = {
     requirementFor: parts.requirementFor,
+    bindByDane: parts.bindByDane,
     addressesOf: async (candidate) => parts.addressesOf(candidate),
     runSession: async (plan) => (await probeOnce(plan)).result,
     triesNextHost: (failure) => classify(failure).tryNextHost,
@@ -138,7 +141,7 @@ async function probeCandidate(
       steps: {
         ...steps,
         requirementFor: () => ({ kind: 'allowed', requirement }),
-        addressesOf: async () => ({ kind: 'addresses', addresses: [address] }),
+        addressesOf: async () => ({ ...found, addresses: [address] }),
         runSession: async (plan) => {
           const remembered = await probeOnce(plan);
           made.push({ plan, remembered });

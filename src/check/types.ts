@@ -76,7 +76,11 @@ export type MxFacts =
   | { readonly kind: 'not-asked' };
 
 export type RouteFacts =
-  | ({ readonly found: true } & Pick<Route, 'kind' | 'policyDomain'>)
+  | ({
+      readonly found: true;
+      /** DNSSEC, or the configuration, vouches for the hosts. */
+      readonly secure: boolean;
+    } & Pick<Route, 'kind' | 'policyDomain'>)
   | { readonly found: false; readonly failure: LocalFailure };
 
 /** How far one address of a host was got. */
@@ -104,12 +108,26 @@ export interface HostFacts {
   readonly aliasOf?: string;
   /** Addresses that may not be connected to, each with its reason. */
   readonly refusedAddresses: readonly string[];
+  /** Undefined where it has no address or no name. */
+  readonly dane?: DaneFacts;
   readonly foundAddresses: readonly string[];
   /** Why no mail goes to it, whatever its addresses say. */
   readonly failure?: Failure;
   /** Those that were connected to; at a host outside the policy, for its findings alone. */
   readonly addresses: readonly AddressFacts[];
 }
+
+/** The TLSA records of a host, and whether they count (RFC 7672 §2.2). */
+export type DaneFacts =
+  | {
+      readonly kind: 'records';
+      /** The name that they stand at is `_port._tcp.` and this. */
+      readonly baseDomain: string;
+      readonly records: readonly string[];
+      readonly usable: readonly string[];
+    }
+  | { readonly kind: 'absent'; readonly why: string }
+  | { readonly kind: 'failed'; readonly detail: string };
 
 /** What the configuration of this relay has to say about the domain. */
 export interface ConfiguredFacts {
@@ -120,6 +138,7 @@ export interface ConfiguredFacts {
     readonly expires?: number;
   };
   readonly mtaStsEnabled: boolean;
+  readonly daneEnabled: boolean;
   readonly defaultLevel: TlsLevel;
   readonly dnsFailureGraceMs: number;
   /** The DNS servers this relay asks, each as `address:port`. */

@@ -19,6 +19,7 @@ import type {
 import type { Failure } from '../mail/failure.ts';
 import { plainErrors } from '../mail/system-errors.ts';
 import { reachedWith } from '../mail/tls-outcome.ts';
+import { tlsaName } from '../protocol/dane/tlsa.ts';
 import { formatReply } from '../protocol/smtp/reply.ts';
 import { headline } from './check-headline.ts';
 import { formatTable, type Screen } from './table.ts';
@@ -32,17 +33,6 @@ const HOSTS_HEADING = ['PREF', 'MX HOST', 'ADDRESS', 'TLS', 'CERTIFICATE', 'RESU
 const NOT_KNOWN: readonly string[] = ['not known'];
 
 const COLOURS = { error: 'red', warning: 'yellow', info: 'cyan', ok: 'green' } as const;
-
-/** Findings that every domain gets: said once, below all of them. */
-const NOTES: Readonly<Record<string, string>> = {
-  'dane-not-evaluated': 'DANE (TLSA records) is not looked at by this version.',
-};
-
-/** What holds for all domains alike, a line each. */
-export function notesOn(examinations: readonly Examination[]): readonly string[] {
-  const codes = new Set(examinations.flatMap(({ findings }) => findings.map(({ code }) => code)));
-  return Object.entries(NOTES).flatMap(([code, note]) => (codes.has(code) ? [note] : []));
-}
 
 /** The whole report on one domain, without a final line end. */
 export function formatExamination(
@@ -62,7 +52,7 @@ export function formatExamination(
   if (facts.hosts.length > 0) {
     lines.push('', formatTable(HOSTS_HEADING, facts.hosts.flatMap(hostRows), screen));
   }
-  const told = findings.filter(({ severity, code }) => severity !== 'ok' && !(code in NOTES));
+  const told = findings.filter(({ severity }) => severity !== 'ok');
   for (const finding of told) lines.push('', ...findingLines(finding, { paint, screen }));
   return lines.join('\n');
 }
@@ -94,6 +84,7 @@ function publishedLines(facts: DomainFacts): readonly string[] {
     '',
     ...section('MTA-STS', isKnown ? recordLines(facts) : NOT_KNOWN),
     ...section('policy', isKnown ? policyLines(facts) : NOT_KNOWN),
+    ...section('DANE', isKnown ? daneLines(facts) : NOT_KNOWN),
     ...section('TLSRPT', isKnown ? tlsRptLines(facts) : NOT_KNOWN),
   ];
 }
@@ -125,6 +116,28 @@ function policyLines({ policy, record }: DomainFacts): readonly string[] {
       return [head, ...shown, ...more];
     }
   }
+}
+
+/** A line for each host; one for all where DNSSEC does not get as far as their names. */
+function daneLines({ route, hosts, configured }: DomainFacts): readonly string[] {
+  const off = configured.daneEnabled ? [] : ['switched off here (security.dane)'];
+  if (!route.found) return [...off, '-'];
+  if (!route.secure) return [...off, 'does not apply: DNSSEC does not vouch for the MX records'];
+  const told = hosts.flatMap(({ host, port, dane }) => {
+    if (!dane) return [];
+    if (dane.kind === 'absent') return [`${host}: ${dane.why}`];
+    if (dane.kind === 'failed') return [`${host}: ${plainErrors(dane.detail)}`];
+    const { baseDomain, records, usable } = dane;
+    const counts = `${records.length} secure, ${usable.length} usable`;
+    const shown = records.slice(0, MOST_PATTERNS).map((record) => `  ${shortRecord(record)}`);
+    return [`${host}: TLSA at ${tlsaName(baseDomain, port)}: ${counts}`, ...shown];
+  });
+  return told.length > 0 || off.length > 0 ? [...off, ...told] : ['-'];
+}
+
+/** Any digest is shown whole; a whole certificate is not. */
+function shortRecord(record: string): string {
+  return record.length > 150 ? `${record.slice(0, 80)}... (${record.length} characters)` : record;
 }
 
 function tlsRptLines({ tlsRpt }: DomainFacts): readonly string[] {
@@ -161,7 +174,8 @@ function addressCells(
 function resultOf({ tls, failure, clearTextBecause }: AddressFacts): string {
   if (failure) return failureIn(failure);
   const reached = reachedWith(tls);
-  if (tls) return tls.verdict.verified ? reached : `${reached}, ${tls.verdict.cause}`;
+  if (tls?.verdict.verified) return tls.verdict.tlsa ? `${reached} by TLSA` : reached;
+  if (tls && 'cause' in tls.verdict) return `${reached}, ${tls.verdict.cause}`;
   return clearTextBecause ? `${reached}, ${clearTextBecause.cause}` : reached;
 }
 

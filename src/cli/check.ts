@@ -14,7 +14,7 @@ import { chooseServers, formatServer } from '../platform/dns/servers.ts';
 import { readOverrides } from '../policy/override-store.ts';
 import { type DomainName, parseDomain } from '../protocol/domain.ts';
 import { parseMailbox } from '../protocol/mailbox.ts';
-import { formatExamination, notesOn } from './check-report.ts';
+import { formatExamination } from './check-report.ts';
 import { type CliCommand, CliError, EXIT } from './command.ts';
 import { requireSettings } from './configuration.ts';
 import { print, printable, printJson } from './terminal.ts';
@@ -34,11 +34,12 @@ export const check: CliCommand = {
       .default(DEFAULT_TIMEOUT_MS, formatDuration(DEFAULT_TIMEOUT_MS)),
   ],
   notes: `
-Looks up MX, MTA-STS and TLSRPT records, fetches the policy as with an empty cache, opens a session
+Looks up MX, MTA-STS, TLSA and TLSRPT records, fetches the policy as with an empty cache, opens a session
 with every MX host up to and including TLS, and says what this relay would do with a message:
 its routes and overrides count. Refusals of a sender or recipient show only in a real delivery.
 
-DANE (TLSA records) is not looked at by this version.
+TLSA records (DANE) count where DNSSEC vouches for every step to them: that takes a resolver which
+validates and is believed (dns.servers, dns.trustAd).
 
 Exit codes:
   0  every domain would be delivered to, and no finding is an error
@@ -51,7 +52,8 @@ Exit codes:
   verdict   outcome (delivered, attempted with --no-connect, deferred, bounced), how, host, address,
             cause, status, why
   findings  severity (error, warning, info, ok), code, subject, text, fix, rfc
-  facts     mx, route, record, policy, hosts with addresses, tls and certificate, tlsRpt, configured
+  facts     mx, route, record, policy, hosts with dane, addresses, tls and certificate, tlsRpt,
+            configured
 domain, ok, verdict and findings are stable; facts may change between versions.`,
   async run(invocation) {
     const domains = invocation.args.map(requireDomain);
@@ -65,7 +67,6 @@ domain, ok, verdict and findings are stable; facts may change between versions.`
       if (!invocation.json) print(`${formatExamination(examination)}\n`);
     }
     if (invocation.json) printJson(examinations);
-    else for (const note of notesOn(examinations)) print(note);
     return examinations.every(({ ok }) => ok) ? EXIT.done : EXIT.no;
   },
 };

@@ -85,12 +85,13 @@ function facts(over: Partial<DomainFacts> = {}): DomainFacts {
     timedOut: false,
     configured: {
       mtaStsEnabled: true,
+      daneEnabled: true,
       defaultLevel: 'opportunistic',
       dnsFailureGraceMs: 3_600_000,
       resolvers: ['192.0.2.53:53'],
     },
     mx: { kind: 'found', records: [{ preference: 10, exchange: HOST }] },
-    route: { found: true, kind: 'mx', policyDomain: DOMAIN },
+    route: { found: true, kind: 'mx', policyDomain: DOMAIN, secure: false },
     record: record('v=STSv1; id=1;'),
     policy: policy(),
     hosts: [GOOD_HOST],
@@ -110,9 +111,8 @@ function found(over: Partial<DomainFacts>): readonly Finding[] {
 const said = (findings: readonly Finding[]) =>
   findings.map(({ severity, code }) => `${severity} ${code}`);
 
-test('nothing to say about a domain that does everything well, but that DANE is not looked at', () => {
+test('nothing to say about a domain that does everything well', () => {
   assert.deepEqual(said(findingsAbout(facts())), [
-    'info dane-not-evaluated',
     'ok sts-record',
     'ok sts-policy',
     'ok tlsrpt-record',
@@ -541,7 +541,7 @@ describe('where mail goes', () => {
     ['this relay itself', failed('mail-loops-back'), ['error mail-loops-back']],
     [
       'implicit MX',
-      { route: { found: true, kind: 'implicit-mx', policyDomain: DOMAIN } },
+      { route: { found: true, kind: 'implicit-mx', policyDomain: DOMAIN, secure: false } },
       ['warning mx-implicit'],
     ],
     ['a null MX beside others', mx(HOST, ''), ['warning null-mx-not-alone']],
@@ -630,7 +630,7 @@ describe('a resolver that does not answer', () => {
     const failure = localFailure('dns-failed', `address lookup for ${HOST}: ${detail}; ${detail}`);
     const findings = silent(detail, {
       mx: { kind: 'not-asked' },
-      route: { found: true, kind: 'configured', policyDomain: DOMAIN },
+      route: { found: true, kind: 'configured', policyDomain: DOMAIN, secure: true },
       hosts: [{ ...GOOD_HOST, foundAddresses: [], addresses: [], failure }],
     });
     assert.deepEqual(said(findings), ['error resolver-unreachable', 'info route-applies']);
@@ -671,9 +671,10 @@ describe('reports and configuration', () => {
       { configured: { ...configured, mtaStsEnabled: false } },
       ['warning mta-sts-disabled'],
     ],
+    ['DANE off', { configured: { ...configured, daneEnabled: false } }, ['warning dane-disabled']],
     [
       'a route',
-      { route: { found: true, kind: 'configured', policyDomain: DOMAIN } },
+      { route: { found: true, kind: 'configured', policyDomain: DOMAIN, secure: true } },
       ['info route-applies'],
     ],
     ['no time', { timedOut: true }, ['error check-timed-out']],

@@ -27,12 +27,13 @@ const FACTS: DomainFacts = {
   timedOut: false,
   configured: {
     mtaStsEnabled: true,
+    daneEnabled: true,
     defaultLevel: 'opportunistic',
     dnsFailureGraceMs: 3_600_000,
     resolvers: ['127.0.0.1:53'],
   },
   mx: { kind: 'not-asked' },
-  route: { found: true, kind: 'mx', policyDomain: DOMAIN },
+  route: { found: true, kind: 'mx', policyDomain: DOMAIN, secure: false },
   policy: { kind: 'not-asked' },
   hosts: [],
 };
