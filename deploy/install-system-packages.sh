@@ -25,6 +25,7 @@ is_there() {
     libnet-ssleay-perl) perl -MNet::SSLeay -e 1 2>/dev/null ;; # swaks needs it for TLS
     # Debian installs modules for its own Python, which need not be the first on the PATH.
     python3-dkim) python3 -c 'import dkim' 2>/dev/null || /usr/bin/python3 -c 'import dkim' 2>/dev/null ;;
+    bind9-utils) command -v dnssec-signzone >/dev/null ;;
     libc6-dev) [[ -e /usr/include/stdio.h ]] ;;
     libssl-dev) [[ -e /usr/include/openssl/ssl.h ]] ;;
     postfix-mta-sts-resolver) command -v mta-sts-daemon >/dev/null ;;
