@@ -3,7 +3,7 @@
  * a session gets as far as the transaction or nothing is left. The TLS requirement is computed
  * for each candidate before it is connected to; a candidate that the policy refuses is
  * skipped like an unreachable one (RFC 8461 §8.4), and so is one whose TLSA records cannot be had
- * (RFC 7672 §2.1.2).
+ * (RFC 7672 §2.1.2). Each is bound by its own records (RFC 7672 §2.2.1).
  */
 import {
   type Failure,

@@ -39,7 +39,7 @@ const MAX_CANDIDATES = 20;
 export function decideMx(input: MxDecisionInput): MxDecision {
   const { domain, answer, port } = input;
   if (answer.kind === 'failed') {
-    // RFC 5321 §5.1: queue and retry; the domain's own addresses are not looked at.
+    // RFC 5321 §5.1, RFC 7672 §2.1.2: queue and retry; the domain's own addresses are not looked at.
     return failed('dns-failed', `MX lookup for ${domain} failed: ${answer.reason}`);
   }
   if (answer.kind === 'absent') {

@@ -76,7 +76,7 @@ function judge(chain: readonly Made[], records: readonly TlsaRecord[], names = [
 }
 
 describe('DANE-TA(2)', () => {
-  test('the issuers may come in any order, with strangers among them', async () => {
+  test('R162 the issuers may come in any order, with strangers among them', async () => {
     const root = await ca('root');
     const middle = await ca('middle', { issuer: root });
     const leaf = await make({ issuer: middle });
@@ -119,6 +119,27 @@ describe('DANE-TA(2)', () => {
     assert.equal(judge([leaf, root], [digest(2, 1, root.spki)]), 'certificate-invalid');
   });
 
+  test('R163 a digest counts where the anchor is sent; R164 a whole certificate in any case', async () => {
+    const root = await ca('root');
+    const leaf = await make({ issuer: root });
+    assert.equal(judge([leaf, root], [digest(2, 0, root.der)]), 'yes');
+    assert.equal(judge([leaf], [digest(2, 0, root.der)]), 'tlsa-mismatch');
+    const whole = { usage: 2, selector: 0, matchingType: 0, data: root.der };
+    assert.equal(judge([leaf], [whole]), 'yes');
+    const stranger = await ca('root');
+    assert.equal(judge([leaf], [{ ...whole, data: stranger.der }]), 'tlsa-mismatch');
+  });
+
+  test('R166 R168 a name or a whole left-most label, of any of the reference names', async () => {
+    const root = await ca('root');
+    const records = [digest(2, 1, root.spki)];
+    const wild = await make({ issuer: root, extensions: [named('*.dane.test')] });
+    assert.equal(judge([wild, root], records), 'yes');
+    const noMatch = 'certificate-host-mismatch';
+    assert.equal(judge([wild, root], records, ['a.mx.dane.test', 'dane.test']), noMatch);
+    assert.equal(judge([wild, root], records, ['other.test', HOST]), 'yes');
+  });
+
   test('an issuer that has expired is none', async () => {
     const root = await ca('root', { days: [-30, -1] });
     const leaf = await make({ issuer: root });
@@ -138,7 +159,7 @@ describe('DANE-TA(2)', () => {
     assert.equal(judge([leaf, leaf], [digest(2, 0, leaf.der)]), 'tlsa-mismatch');
   });
 
-  test('a whole key in DNS counts where no certificate carries it', async () => {
+  test('R165 a whole key in DNS counts where no certificate carries it', async () => {
     const root = await ca('root');
     const leaf = await make({ issuer: root });
     const record = { usage: 2, selector: 1, matchingType: 0, data: root.spki };
@@ -149,7 +170,7 @@ describe('DANE-TA(2)', () => {
     assert.equal(judge([await make({ issuer: old }), old], [other]), 'certificate-expired');
   });
 
-  test('a common name counts beside no DNS name only', async () => {
+  test('R167 a common name counts beside no DNS name only', async () => {
     const root = await ca('root');
     const bare = await make({ issuer: root, extensions: [] });
     assert.equal(judge([bare, root], [digest(2, 1, root.spki)]), 'yes');
@@ -163,6 +184,28 @@ describe('DANE-TA(2)', () => {
     const back = { ...(await ca('one', { issuer: other })), keys: one.keys };
     const leaf = await make({ issuer: other });
     assert.equal(judge([leaf, other, one, back], [digest(2, 1, leaf.spki)]), 'tlsa-mismatch');
+  });
+});
+
+describe('DANE-EE(3)', () => {
+  test('R159 one record that fits is enough', async () => {
+    const leaf = await make({});
+    const others = [digest(3, 1, Buffer.from('old')), digest(2, 0, Buffer.from('gone'))];
+    assert.equal(judge([leaf], [...others, digest(3, 1, leaf.spki)]), 'yes');
+    assert.equal(judge([leaf], others), 'tlsa-mismatch');
+  });
+
+  test('R160 dates, names and purpose have no say', async () => {
+    const forClients = new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]);
+    const extensions = [named('other.test'), forClients];
+    const leaf = await make({ extensions, days: [-30, -1] });
+    assert.equal(judge([leaf], [digest(3, 0, leaf.der)]), 'yes');
+  });
+
+  test('R161 the certificate of an issuer is no leaf', async () => {
+    const root = await ca('root');
+    const leaf = await make({ issuer: root });
+    assert.equal(judge([leaf, root], [digest(3, 0, root.der)]), 'tlsa-mismatch');
   });
 });
 

@@ -89,7 +89,8 @@ const USABLE: readonly (readonly [text: string, usable: boolean, why: string])[]
 
 describe('usable (RFC 7672 §2.2)', () => {
   for (const [text, usable, why] of USABLE) {
-    test(`${usable ? 'yes' : 'no'}: ${why}`, () => assert.equal(isUsable(record(text)), usable));
+    test(`R155 R156 R174 ${usable ? 'yes' : 'no'}: ${why}`, () =>
+      assert.equal(isUsable(record(text)), usable));
   }
 
   test('of a flood only so many count', () => {
@@ -106,7 +107,7 @@ describe('the strongest digest (RFC 7671 §9)', () => {
   const weak = octets(32);
   const strong = octets(64);
 
-  test('silences the weaker one of the same usage and selector', () => {
+  test('R170 silences the weaker one of the same usage and selector', () => {
     assert.deepEqual(kept(`3 1 1 ${weak}`, `3 1 2 ${strong}`), ['3 1 2']);
   });
   test('and no other', () => {

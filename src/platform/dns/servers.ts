@@ -65,7 +65,7 @@ export function parseResolvConf(text: string): readonly ServerAddress[] {
 
 /**
  * Whether the AD bit of `server` is believed. It takes a path nobody else can write to
- * (RFC 4035 §4.9.3): `auto` takes loopback for one, except 127.0.0.11, where a container's forwarder listens
+ * (RFC 4035 §4.9.3, RFC 7672 §2.1.3): `auto` takes loopback for one, except 127.0.0.11, where a container's forwarder listens
  * that hands on whatever the network said.
  */
 export function believesAd(server: ServerAddress, trustAd: TrustAd): boolean {

@@ -3,7 +3,7 @@
  * (RFC 7672 §3, RFC 7671 §5). Pure: octets, names and a time in, a verdict out. Local roots have no say.
  *
  * DANE-EE(3): the leaf or its key is the one in DNS, and nothing else counts, neither names nor dates
- * nor who signed it (RFC 7672 §3.1.1). DANE-TA(2): the trust anchor in DNS really issued the leaf, link by link
+ * nor who signed it (RFC 7672 §3.1.1, RFC 7671 §5.1). DANE-TA(2): the trust anchor in DNS really issued the leaf, link by link
  * (trust-anchor.ts), and the leaf is within its dates and names the host (RFC 7672 §3.1.2).
  *
  * One record that fits is enough, whatever the others say (RFC 7671 §8). Without one the answer is no.

@@ -14,7 +14,7 @@ export const DANE_EE = 3;
 export const WHOLE_CERTIFICATE = 0;
 export const PUBLIC_KEY = 1;
 
-/** Matching types (RFC 7218 §2.3). */
+/** Matching types (RFC 7218 §2.3); SHA2-256 has to be there (RFC 6698 §6), SHA2-512 should. */
 export const EXACT = 0;
 export const SHA2_256 = 1;
 export const SHA2_512 = 2;
