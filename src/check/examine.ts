@@ -44,6 +44,8 @@ export interface CheckParts {
   readonly dnsFailureGraceMs: number;
   /** The servers `resolver` asks, for people. */
   readonly resolvers: readonly string[];
+  /** Whether one of them is believed about DNSSEC. */
+  readonly believesDnssec: boolean;
   readonly clock: Clock;
   /** Connect to the MX hosts. */
   readonly connect: boolean;
@@ -125,6 +127,7 @@ function configuredFor(domain: DomainName, parts: CheckParts): ConfiguredFacts {
     defaultLevel,
     dnsFailureGraceMs: parts.dnsFailureGraceMs,
     resolvers: parts.resolvers,
+    believesDnssec: parts.believesDnssec,
   };
 }
 

@@ -143,6 +143,8 @@ export interface ConfiguredFacts {
   readonly dnsFailureGraceMs: number;
   /** The DNS servers this relay asks, each as `address:port`. */
   readonly resolvers: readonly string[];
+  /** One of them at least is believed about DNSSEC (`dns.trustAd`). */
+  readonly believesDnssec: boolean;
 }
 
 export interface DomainFacts {

@@ -122,7 +122,12 @@ function policyLines({ policy, record }: DomainFacts): readonly string[] {
 function daneLines({ route, hosts, configured }: DomainFacts): readonly string[] {
   const off = configured.daneEnabled ? [] : ['switched off here (security.dane)'];
   if (!route.found) return [...off, '-'];
-  if (!route.secure) return [...off, 'does not apply: DNSSEC does not vouch for the MX records'];
+  if (!route.secure) {
+    const why = configured.believesDnssec
+      ? 'DNSSEC does not vouch for the MX records'
+      : 'no DNS server of this relay is believed about DNSSEC (dns.trustAd)';
+    return [...off, `does not apply: ${why}`];
+  }
   const told = hosts.flatMap(({ host, port, dane }) => {
     if (!dane) return [];
     if (dane.kind === 'absent') return [`${host}: ${dane.why}`];

@@ -10,7 +10,7 @@ import type { Settings } from '../config/settings.ts';
 import { formatDuration, parseDuration } from '../config/units.ts';
 import { systemClock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
-import { chooseServers, formatServer } from '../platform/dns/servers.ts';
+import { believesAd, chooseServers, formatServer } from '../platform/dns/servers.ts';
 import { readOverrides } from '../policy/override-store.ts';
 import { type DomainName, parseDomain } from '../protocol/domain.ts';
 import { parseMailbox } from '../protocol/mailbox.ts';
@@ -83,13 +83,15 @@ async function createExaminer(settings: Settings, connect: boolean): Promise<Exa
   const clock = systemClock;
   const added = await readOverrides(join(settings.dataDir, 'state', 'overrides.json'), clock.now());
   const all = { ...settings, overrides: [...settings.overrides, ...added] };
+  const servers = chooseServers(settings.dns.servers);
   const outside = withFiles(() => createOutside(impatient(all), clock));
   const parts: Omit<CheckParts, 'onStep'> = {
     ...outside,
     sessionParts: sessionParts(outside.sessionSettings),
     httpsPort: settings.security.mtaSts.httpsPort,
     dnsFailureGraceMs: settings.security.mtaSts.dnsFailureGrace,
-    resolvers: chooseServers(settings.dns.servers).map(formatServer),
+    resolvers: servers.map(formatServer),
+    believesDnssec: servers.some((server) => believesAd(server, settings.dns.trustAd)),
     clock,
     connect,
     stepMs: LONGEST_STEP_MS,

@@ -4,9 +4,11 @@
  * resolver would (test/integration/dane.test.ts has a real one). Certificate against record: vectors `dane`.
  */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import type { TlsaData } from 'dns-packet';
 import type { Envelope } from '../../src/mail/envelope.ts';
+import { createCa } from '../support/ca.ts';
 import type { MxHost } from '../support/mx-host.ts';
 import { DEFAULT_KEYWORDS } from '../support/mx-script.ts';
 import type { MxDescription, StsDescription } from '../support/pretend-internet.ts';
@@ -224,11 +226,12 @@ describe('RFC 7672 §2.2 What the records ask for', () => {
 
   test('R162 R166 a trust anchor vouches for a leaf with the name of the next hop', async () => {
     await using sender = await world.sender();
-    await secureDomain('warm-up.test', []);
-    const { ca } = world.internet;
+    // Of an authority that only the record vouches for, which is sent with the leaf.
+    const ca = await createCa();
     const certificate = await ca.issue({ names: ['r162.test'], intermediate: 'sent' });
     const [, pem = ''] = certificate.certPem.split(/(?=-----BEGIN)/);
-    const anchor = { usage: 2, selector: 0, matchingType: 0, certificate: derOf(pem) };
+    const digest = createHash('sha256').update(derOf(pem)).digest();
+    const anchor = { usage: 2, selector: 0, matchingType: 1, certificate: digest };
     await secureDomain('r162.test', [{ host: 'mx.r162.test', tlsa: [anchor], certificate }]);
     const sent = await sender.send('bob@r162.test');
     assertDelivered(sent, 'verified');

@@ -464,7 +464,10 @@ describe('the first line for people', () => {
     const { code, stdout } = await runStsrelay(['--config', file, 'check', 'good.test']);
     assert.equal(code, 1);
     assert.match(stdout, /^good\.test: mail would be deferred: DNS does not answer$/m);
-    assert.match(stdout, /^MTA-STS {3}not known\npolicy {4}not known\nDANE {6}not known\nTLSRPT {4}not known$/m);
+    assert.match(
+      stdout,
+      /^MTA-STS {3}not known\npolicy {4}not known\nDANE {6}not known\nTLSRPT {4}not known$/m,
+    );
   });
 });
 

@@ -89,6 +89,7 @@ function facts(over: Partial<DomainFacts> = {}): DomainFacts {
       defaultLevel: 'opportunistic',
       dnsFailureGraceMs: 3_600_000,
       resolvers: ['192.0.2.53:53'],
+      believesDnssec: false,
     },
     mx: { kind: 'found', records: [{ preference: 10, exchange: HOST }] },
     route: { found: true, kind: 'mx', policyDomain: DOMAIN, secure: false },

@@ -31,6 +31,7 @@ const FACTS: DomainFacts = {
     defaultLevel: 'opportunistic',
     dnsFailureGraceMs: 3_600_000,
     resolvers: ['127.0.0.1:53'],
+    believesDnssec: true,
   },
   mx: { kind: 'not-asked' },
   route: { found: true, kind: 'mx', policyDomain: DOMAIN, secure: false },
