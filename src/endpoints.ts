@@ -9,7 +9,7 @@ import type { AuditLog } from './admin/audit.ts';
 import { createControlServer } from './admin/control.ts';
 import type { DomainAdmin } from './admin/domains.ts';
 import { createHttpServer, type HttpApi, type Readiness } from './admin/http.ts';
-import type { OverrideAdmin, OverrideView } from './admin/overrides.ts';
+import type { OverrideAdmin } from './admin/overrides.ts';
 import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.ts';
 import type { QueueAdmin } from './admin/queue.ts';
 import type { ReloadResult } from './admin/relay-routes.ts';
@@ -19,6 +19,7 @@ import { isLoopback } from './config/checks.ts';
 import type { Settings } from './config/settings.ts';
 import type { Door, DoorFacts } from './door.ts';
 import type { Engine } from './engine.ts';
+import { gaugeSetter } from './gauges.ts';
 import type { PemPair } from './intake/tls-material.ts';
 import type { RedisMonitor } from './platform/redis-monitor.ts';
 import type { Spool } from './spool/store.ts';
@@ -29,6 +30,8 @@ import { VERSION } from './version.ts';
 
 export interface EndpointParts {
   readonly settings: Settings;
+  /** As they are now: a reload changes them. */
+  readonly settingsNow: () => Settings;
   /** Absolute. */
   readonly dataDir: string;
   readonly node: string;
@@ -58,21 +61,16 @@ export interface Endpoints {
 
 /** Open both. Rejects with the system's error. */
 export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
-  const { settings, metrics, engine, frontDoor } = parts;
+  const { settings, metrics, frontDoor } = parts;
+  const setGauges = gaugeSetter(parts);
   const api = apiParts(parts);
   const http = await createHttpServer({
     address: settings.http.address,
     port: settings.http.port,
     tls: settings.http.tls ? parts.certificate : undefined,
-    metrics: {
-      contentType: metrics.registry.contentType,
-      metrics: async () => {
-        setQueueGauges(metrics, engine);
-        setOverrideGauges(metrics, parts.overrides.list());
-        setPolicyGauges(metrics, parts.policies);
-        metrics.logLinesLost.set(parts.log.lostLines());
-        return formatMetrics(metrics, await frontDoor.metrics());
-      },
+    metrics: async (accept) => {
+      await setGauges();
+      return formatMetrics(metrics, await frontDoor.metrics(), accept);
     },
     ready: () => readiness(parts),
     api: httpApi(parts, api),
@@ -139,40 +137,6 @@ function httpApi({ settings, policies, tokenEvents }: EndpointParts, api: ApiPar
     parts: api,
     admit: admitByToken({ tokenFile, clock, events: tokenEvents }),
   };
-}
-
-function setQueueGauges(metrics: Metrics, engine: Engine): void {
-  const { inFlight, due, parked, delayed, held, overdue, oldestDueSeconds } = engine.summary();
-  const breakers = engine.breakers();
-  metrics.breakerState.set({ state: 'open' }, breakers.open);
-  metrics.breakerState.set({ state: 'half-open' }, breakers.halfOpen);
-  const rates = engine.rates();
-  metrics.rateClosed.set({ scope: 'domain' }, rates.domain);
-  metrics.rateClosed.set({ scope: 'site' }, rates.site);
-  metrics.queueMessages.set({ state: 'active' }, inFlight);
-  metrics.queueMessages.set({ state: 'due' }, due);
-  metrics.queueMessages.set({ state: 'parked' }, parked);
-  metrics.queueMessages.set({ state: 'delayed' }, delayed);
-  metrics.queueMessages.set({ state: 'held' }, held);
-  metrics.queueOverdue.set(overdue);
-  metrics.queueOldestDeliverable.set(oldestDueSeconds);
-}
-
-function setPolicyGauges(
-  metrics: Metrics,
-  { refresher }: Pick<PolicyCacheParts, 'refresher'>,
-): void {
-  for (const [mode, count] of Object.entries(refresher.counts())) {
-    metrics.mtastsCacheEntries.set({ mode }, count);
-  }
-  metrics.mtastsRefreshOverdue.set(refresher.overdueSeconds());
-}
-
-function setOverrideGauges(metrics: Metrics, active: readonly OverrideView[]): void {
-  metrics.overridesActive.set(active.length);
-  const ends = active.map(({ expires }) => (expires ? Date.parse(expires) : Infinity));
-  const next = ends.reduce((soonest, end) => Math.min(soonest, end), Infinity);
-  metrics.overrideNextExpiry.set(Number.isFinite(next) ? next / 1000 : 0);
 }
 
 async function readiness({ frontDoor, spool, monitor }: EndpointParts): Promise<Readiness> {

@@ -19,6 +19,7 @@ import { type IntakeEvents, intakeEvents } from './telemetry/intake-events.ts';
 import { createLog, type Log, type LogOptions } from './telemetry/log.ts';
 import { collectMetrics } from './telemetry/merge-metrics.ts';
 import { createMetrics } from './telemetry/metrics.ts';
+import { processGauges } from './telemetry/process-gauges.ts';
 import { relayEvents } from './telemetry/relay-events.ts';
 import { receiverEvents } from './telemetry/role-events.ts';
 
@@ -48,6 +49,7 @@ export class Receiver {
   readonly log: Log;
   readonly #options: ReceiverOptions;
   readonly #metrics = createMetrics();
+  readonly #gauges = processGauges(this.#metrics, 'receive');
   readonly #intakeEvents: IntakeEvents;
   readonly #signer: DkimSigner;
   readonly #queue = new RemoteQueue(systemClock);
@@ -114,6 +116,7 @@ export class Receiver {
         return this.#facts();
       case 'metrics':
         this.#metrics.logLinesLost.set(this.log.lostLines());
+        this.#gauges.set();
         return collectMetrics(this.#metrics);
     }
   }

@@ -347,6 +347,7 @@ class RunningRelay implements Relay {
         ...{ audit, clock: ground.clock },
       }),
       settings: ground.settings,
+      settingsNow: () => ground.settings,
       frontDoor: door,
       certificate: await httpCertificate(ground, door, dataDir),
       policies: {

@@ -8,10 +8,12 @@ import { type ApiParts, addApi, addClosedApi } from './api.ts';
 import type { Admit } from './api-token.ts';
 import { type AppOptions, closeApp, newApp } from './http-app.ts';
 
-/** What /metrics serves; a prom-client registry is one. */
+/** What /metrics serves to a scraper that accepts this (the field of its request). */
+export type ServeMetrics = (accept: string | undefined) => Promise<MetricsText>;
+
 export interface MetricsText {
   readonly contentType: string;
-  metrics(): Promise<string>;
+  readonly text: string;
 }
 
 export interface Readiness {
@@ -31,7 +33,7 @@ export interface HttpOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly tls?: AppOptions['tls'];
-  readonly metrics: MetricsText;
+  readonly metrics: ServeMetrics;
   readonly ready: () => Promise<Readiness>;
   readonly api: HttpApi;
 }
@@ -50,9 +52,10 @@ const READY_TIMEOUT_MS = 5000;
 export async function createHttpServer(options: HttpOptions): Promise<HttpServer> {
   const { metrics, ready, tls, api } = options;
   const app = newApp({ tls, tellsErrors: false });
-  app.get('/metrics', async (_request, reply) => {
-    reply.header('content-type', metrics.contentType);
-    return metrics.metrics();
+  app.get('/metrics', async (request, reply) => {
+    const { contentType, text } = await metrics(request.headers.accept);
+    reply.header('content-type', contentType).header('vary', 'accept');
+    return text;
   });
   app.get('/healthz', async () => ({ status: 'ok' }));
   app.get('/readyz', async (_request, reply) => {

@@ -38,6 +38,8 @@ interface EntryFacts {
   readonly fetchedAtMs: number;
   readonly expiresAtMs: number;
   readonly lastUsedMs: number;
+  /** The last refresh failed. */
+  readonly isFailing: boolean;
 }
 
 /** What is known about one policy without reading it. */
@@ -140,6 +142,22 @@ export class StsRefresher {
       if (mode && now < end) counts[mode]++;
     }
     return counts;
+  }
+
+  /** Policies in force whose last refresh failed, by mode; and when the first of mode enforce expires. */
+  failing(): {
+    readonly counts: Record<StsMode, number>;
+    readonly expiresAtMs: number | undefined;
+  } {
+    const now = this.#parts.clock.now();
+    const counts = { enforce: 0, testing: 0, none: 0 };
+    let first: number | undefined;
+    for (const { mode, isFailing, expiresAtMs: end } of this.#index.values()) {
+      if (!mode || !isFailing || now >= end) continue;
+      counts[mode]++;
+      if (mode === 'enforce') first = Math.min(first ?? end, end);
+    }
+    return { counts, expiresAtMs: first };
   }
 
   async #readAll(): Promise<void> {
@@ -297,11 +315,12 @@ export class StsRefresher {
   }
 }
 
-function factsOf({ kept, lastUsedMs, changedAtMs }: StsEntry): EntryFacts {
+function factsOf({ kept, lastUsedMs, changedAtMs, failedRefresh }: StsEntry): EntryFacts {
   return {
     mode: kept?.policy.mode,
     fetchedAtMs: kept?.fetchedAtMs ?? 0,
     expiresAtMs: kept ? expiresAtMs(kept) : 0,
     lastUsedMs: lastUsedMs ?? changedAtMs,
+    isFailing: failedRefresh !== undefined,
   };
 }

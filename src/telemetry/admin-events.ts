@@ -6,7 +6,6 @@ import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
 export function adminEvents(log: Log, metrics: Metrics) {
-  metrics.authFailures.inc({ protocol: 'http' }, 0);
   return {
     /** A wrong token; who sends several waits in between, so these lines are few. */
     authFailed(facts: { readonly client: string }): void {

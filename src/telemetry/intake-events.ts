@@ -7,30 +7,13 @@
  * log at level debug.
  */
 import type { Envelope } from '../mail/envelope.ts';
+import type { REFUSAL_REASONS } from './families/intake.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { Spell } from './spell.ts';
 
 /** Why a client was told no; a closed set, it labels a metric. */
-export type RefusalReason =
-  | 'relay-denied'
-  | 'auth-required'
-  | 'auth-failed'
-  | 'sender-not-allowed'
-  | 'too-many-connections'
-  | 'too-many-recipients'
-  | 'too-large'
-  | 'rate-limited'
-  | 'smuggling'
-  | 'loop'
-  | 'spool-full'
-  | 'spool-failed'
-  | 'queue-full'
-  | 'queue-away'
-  | 'bad-address'
-  | 'tls-failed'
-  | 'proxy-protocol'
-  | 'protocol-error';
+export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 
 export interface RefusalFacts {
   readonly reason: RefusalReason;
@@ -58,7 +41,6 @@ export function intakeEvents(log: Log, metrics: Metrics) {
     if (over)
       log.write('info', 'intake.accepting', { reason, refused: over.count, seconds: over.seconds });
   };
-  metrics.authFailures.inc({ protocol: 'smtp' }, 0);
   return {
     /** A listener is open. */
     listening(listener: { address: string; port: number; tls: string; auth: string }): void {

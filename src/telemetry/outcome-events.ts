@@ -91,9 +91,11 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
       afterMs: number,
     ): void {
       metrics.recipientsDelivered.inc();
-      metrics.deliveryDuration.observe(Math.max(0, afterMs) / 1000);
+      metrics.destinations.count(recipient.destination, 'delivered');
+      const exemplarLabels = { id: recipient.id };
+      metrics.deliveryDuration.observe({ value: Math.max(0, afterMs) / 1000, exemplarLabels });
       const { requirement, tls } = outcome.facts;
-      if (!tls) metrics.plaintextDeliveries.inc();
+      if (!tls) metrics.plaintextDeliveries.inc({ exemplarLabels });
       metrics.tlsDeliveries.inc({
         asked: requirement.level,
         policy: policyWord(requirement),
@@ -107,10 +109,15 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
       });
     },
     deferred(recipient: RecipientFacts & { nextAttemptMs: number }, diagnosis: Diagnosis): void {
-      metrics.recipientsDeferred.inc({ cause: diagnosis.causeClass });
       const { nextAttemptMs, ...rest } = recipient;
+      const isPolicyNotMet = diagnosis.causeClass === 'tlsPolicy';
+      metrics.recipientsDeferred.inc(oneMore(recipient, diagnosis));
+      metrics.destinations.count(
+        recipient.destination,
+        isPolicyNotMet ? 'policy-not-met' : 'deferred',
+      );
       // Mail that a policy holds back is what somebody should look at.
-      const level = diagnosis.causeClass === 'tlsPolicy' ? 'warn' : 'info';
+      const level = isPolicyNotMet ? 'warn' : 'info';
       log.write(level, 'delivery.deferred', {
         ...rest,
         ...describeDiagnosis(diagnosis),
@@ -118,7 +125,8 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
       });
     },
     bounced(recipient: RecipientFacts & { lifetimeOver: boolean }, diagnosis: Diagnosis): void {
-      metrics.recipientsBounced.inc({ cause: diagnosis.causeClass });
+      metrics.recipientsBounced.inc(oneMore(recipient, diagnosis));
+      metrics.destinations.count(recipient.destination, 'bounced');
       log.write('warn', 'outcome.bounced', { ...recipient, ...describeDiagnosis(diagnosis) });
     },
     /** An administrator gave it up, and nobody is told. */
@@ -156,6 +164,11 @@ export function outcomeEvents(log: Log, metrics: Metrics) {
   };
 }
 export type OutcomeEvents = ReturnType<typeof outcomeEvents>;
+
+/** Counted by cause, with the message as the example. */
+function oneMore({ id }: RecipientFacts, { causeClass }: Diagnosis) {
+  return { labels: { cause: causeClass }, value: 1, exemplarLabels: { id } };
+}
 
 function policyLabels({ source }: TlsRequirement): { policy_type: string; mode: string } {
   if (source.kind === 'mta-sts') return { policy_type: 'sts', mode: source.mode };

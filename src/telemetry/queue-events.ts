@@ -34,9 +34,11 @@ export function queueEvents(log: Log, metrics: Metrics) {
     },
     /** The hosts of a site are away: its mail waits, but for a probe now and then. */
     breakerOpened(site: string, facts: { failures: number; failure: string }): void {
+      metrics.breakerChanges.inc({ change: 'opened' });
       log.write('warn', 'queue.breaker_opened', { site, ...facts });
     },
     breakerClosed(site: string, afterMs: number): void {
+      metrics.breakerChanges.inc({ change: 'closed' });
       log.write('info', 'queue.breaker_closed', { site, afterSeconds: Math.round(afterMs / 1000) });
     },
     /** Mail waits because the rate of a domain, or of hosts, is used up; once a window. */

@@ -2,10 +2,11 @@
  * What happens between the processes of one relay. One function per event: log line and metric
  * together; the supervisor has no metrics, the owner of the spool counts for it.
  */
+import type { ROLES } from './families/process.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
-export type RoleName = 'receive' | 'deliver';
+export type RoleName = (typeof ROLES)[number];
 
 /** Of the owner of the spool. */
 export function ownerEvents(log: Log, metrics: Metrics) {

@@ -9,6 +9,7 @@ import fc from 'fast-check';
 import { admitByToken } from '../../src/admin/api-token.ts';
 import { createHttpServer } from '../../src/admin/http.ts';
 import { bearerOf, parseToken } from '../../src/protocol/bearer-token.ts';
+import { formatMetrics } from '../../src/telemetry/merge-metrics.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { tempDir } from '../support/temp-dir.ts';
@@ -79,7 +80,7 @@ async function serve(text = `${TOKEN}\n`) {
   const server = await createHttpServer({
     address: '127.0.0.1',
     port: 0,
-    metrics: createMetrics().registry,
+    metrics: (accept) => formatMetrics(createMetrics(), [], accept),
     ready: async () => ({ ready: true, parts: {} }),
     api: {
       kind: 'open',
@@ -313,7 +314,7 @@ test('a closed API gives the reason, whatever is asked', async () => {
   const server = await createHttpServer({
     address: '127.0.0.1',
     port: 0,
-    metrics: createMetrics().registry,
+    metrics: (accept) => formatMetrics(createMetrics(), [], accept),
     ready: async () => ({ ready: true, parts: {} }),
     api: { kind: 'closed', reason: 'set http.tokenFile' },
   });

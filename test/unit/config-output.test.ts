@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { fastify } from 'fastify';
 import { parse } from 'yaml';
-import { renderConfigurationDoc } from '../../src/config/document.ts';
 import { loadSettings, settingsFrom } from '../../src/config/load.ts';
 import { maskSecrets, maskUrl } from '../../src/config/mask.ts';
 import { toInput, toJsonSchema } from '../../src/config/settings.ts';
@@ -116,11 +115,6 @@ describe('the JSON Schema', () => {
     visit(toJsonSchema(), '');
     assert.deepEqual(without, []);
   });
-});
-
-test('docs/configuration.md is what the settings say; else run `node test/support/write-docs.ts`', () => {
-  const committed = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
-  assert.equal(committed, renderConfigurationDoc());
 });
 
 describe('the canonical name in a hosts file', () => {

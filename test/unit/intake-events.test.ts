@@ -41,7 +41,8 @@ test('a trouble of our own: one line for a thousand refusals, and one when it is
     [['info', 'intake.accepting', 1000]],
   );
   const { values } = await metrics.refusals.get();
-  assert.deepEqual(values, [{ labels: { reason: 'queue-away' }, value: 1000 }]);
+  const counted = values.filter(({ value }) => value > 0);
+  assert.deepEqual(counted, [{ labels: { reason: 'queue-away' }, value: 1000 }]);
 });
 
 test('what is the client’s doing is told each time', () => {
