@@ -4,11 +4,13 @@
  *
  * When no mail can be taken at all, for a reason of our own, there is one line about it
  * (`intake.refusing`) and one at its end (`intake.accepting`); the single refusals are counted and go to the
- * log at level debug.
+ * log at level debug. So do those that strangers cause, once there were many of their kind within a minute
+ * (line-budget.ts).
  */
 import type { Envelope } from '../mail/envelope.ts';
 import type { REFUSAL_REASONS } from './families/intake.ts';
-import type { Log } from './log.ts';
+import { LineBudget } from './line-budget.ts';
+import type { Log, LogFields, LogLevel } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { Spell } from './spell.ts';
 
@@ -41,6 +43,18 @@ export function intakeEvents(log: Log, metrics: Metrics) {
     if (over)
       log.write('info', 'intake.accepting', { reason, refused: over.count, seconds: over.seconds });
   };
+  const budgets = new Map<string, LineBudget>();
+  /** A line that any stranger can cause: at level debug when there were too many of its kind. */
+  const tellStranger = (
+    event: 'intake.refused' | 'intake.auth_failed' | 'intake.session_error',
+    facts: LogFields,
+    { level, kind = event }: { level: LogLevel; kind?: string },
+  ) => {
+    const budget = budgets.get(kind) ?? new LineBudget();
+    budgets.set(kind, budget);
+    const { mayTell, unsaid } = budget.take();
+    log.write(mayTell ? level : 'debug', event, { ...facts, unsaid });
+  };
   return {
     /** A listener is open. */
     listening(listener: { address: string; port: number; tls: string; auth: string }): void {
@@ -72,7 +86,8 @@ export function intakeEvents(log: Log, metrics: Metrics) {
       const { reason, reply, detail } = facts;
       metrics.refusals.inc({ reason });
       const spell = spells.get(reason);
-      log.write(spell ? 'debug' : 'info', 'intake.refused', { ...facts });
+      if (spell) log.write('debug', 'intake.refused', { ...facts });
+      else tellStranger('intake.refused', { ...facts }, { level: 'info', kind: reason });
       const told = spell?.hit();
       if (!told) return;
       const { count: refused, seconds } = told;
@@ -84,14 +99,14 @@ export function intakeEvents(log: Log, metrics: Metrics) {
     },
     authFailed(facts: { client: string; user: string }): void {
       metrics.authFailures.inc({ protocol: 'smtp' });
-      log.write('warn', 'intake.auth_failed', facts);
+      tellStranger('intake.auth_failed', facts, { level: 'warn' });
     },
     authenticated(facts: { client: string; user: string }): void {
       log.write('info', 'intake.authenticated', facts);
     },
     /** Something that should not happen at the door and did; the session ends, the relay goes on. */
     sessionError(facts: { client: string | undefined; error: string }): void {
-      log.write('warn', 'intake.session_error', facts);
+      tellStranger('intake.session_error', facts, { level: 'warn' });
     },
   };
 }

@@ -1,10 +1,12 @@
 /** The committed files that are generated from the code, by path from the root of the repository. */
 import { renderConfigurationDoc } from '../../src/config/document.ts';
+import { renderLogsDoc } from '../../src/telemetry/logs-document.ts';
 import { renderMetricsDoc } from '../../src/telemetry/metrics-document.ts';
 import { renderTlsDecisions } from './tls-decisions.ts';
 
 export const GENERATED: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': renderConfigurationDoc,
+  'docs/logs.md': renderLogsDoc,
   'docs/metrics.md': renderMetricsDoc,
   'test/fixtures/tls-decisions.txt': renderTlsDecisions,
 };

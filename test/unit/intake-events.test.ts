@@ -86,3 +86,13 @@ describe('a spell', () => {
     ]);
   });
 });
+
+test('what strangers cause is 60 lines a minute for each reason, and counted all the same', async () => {
+  const { refuse, told, metrics } = watched();
+  refuse('relay-denied', 1000);
+  refuse('bad-address', 3);
+  const lines = told().filter(({ level }) => level === 'info');
+  assert.equal(lines.length, 63);
+  const { values } = await metrics.refusals.get();
+  assert.equal(values.find(({ labels }) => labels.reason === 'relay-denied')?.value, 1000);
+});
