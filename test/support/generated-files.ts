@@ -1,4 +1,5 @@
 /** The committed files that are generated from the code, by path from the root of the repository. */
+import { DASHBOARDS } from '../../grafana/source/index.ts';
 import { renderConfigurationDoc } from '../../src/config/document.ts';
 import { renderLogsDoc } from '../../src/telemetry/logs-document.ts';
 import { renderMetricsDoc } from '../../src/telemetry/metrics-document.ts';
@@ -9,4 +10,10 @@ export const GENERATED: Readonly<Record<string, () => string>> = {
   'docs/logs.md': renderLogsDoc,
   'docs/metrics.md': renderMetricsDoc,
   'test/fixtures/tls-decisions.txt': renderTlsDecisions,
+  ...Object.fromEntries(
+    Object.entries(DASHBOARDS).map(([name, build]) => [
+      `grafana/dashboards/${name}`,
+      () => `${JSON.stringify(build(), null, 2)}\n`,
+    ]),
+  ),
 };
