@@ -27,11 +27,16 @@ test('every event that is written is declared', () => {
   assert.deepEqual(undeclared, []);
 });
 
+/** Stages with names that are put together when they are written: the states of a report. */
+const COMPOSED = ['report'];
+
 test('every event that is declared is written', () => {
   const names = written();
   assert.ok(names.size > 50);
   assert.deepEqual(
-    Object.keys(EVENTS).filter((name) => !names.has(name)),
+    Object.keys(EVENTS).filter(
+      (name) => !names.has(name) && !COMPOSED.includes(name.split('.')[0] ?? ''),
+    ),
     [],
   );
 });

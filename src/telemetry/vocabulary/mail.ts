@@ -323,4 +323,104 @@ export const MAIL_EVENTS = {
     means: 'The disk took none for days: those of a day are given up.',
     fields: ['day'],
   },
+  'report.failure_counted': {
+    level: 'info',
+    means: 'A session was counted as failed, as it will be in the report.',
+    fields: ['domain', 'policyType', 'mode', 'resultType', 'mx', 'reason'],
+  },
+  'report.made': {
+    level: 'info',
+    means: 'A report is made, and is handed on from now on.',
+    fields: ['day', 'domain', 'reportId', 'octets', 'nodes', 'without'],
+  },
+  'report.nobody_asks': {
+    level: 'debug',
+    means: 'There are counts, and the domain wants no report.',
+    fields: ['day', 'domain', 'reason'],
+  },
+  'report.gave_up': {
+    level: 'warn',
+    means: 'There will be no report for this domain and day.',
+    fields: ['day', 'domain', 'reason'],
+  },
+  'report.waiting': {
+    level: 'info',
+    means: 'A copy could not be handed on yet; it is tried again.',
+    fields: ['id', 'day', 'domain', 'rua', 'attempts', 'reason', 'nextAttempt'],
+  },
+  'report.handing_over': {
+    level: 'info',
+    means: 'A copy is about to be queued.',
+    fields: ['id', 'day', 'domain', 'rua', 'attempts', 'reason', 'nextAttempt'],
+  },
+  'report.queued': {
+    level: 'info',
+    means: 'A copy is in the queue, as message `id`.',
+    fields: ['id', 'day', 'domain', 'rua', 'attempts', 'reason', 'nextAttempt'],
+  },
+  'report.delivered': {
+    level: 'info',
+    means: 'A copy was delivered.',
+    fields: ['id', 'day', 'domain', 'rua', 'attempts', 'reason', 'nextAttempt'],
+  },
+  'report.posted': {
+    level: 'info',
+    means: 'A copy was posted over HTTPS.',
+    fields: ['id', 'day', 'domain', 'rua', 'attempts', 'reason', 'nextAttempt'],
+  },
+  'report.not_mailed': {
+    level: 'info',
+    means: 'A copy stays here, since `tlsRpt` is not set up for mail.',
+    fields: ['id', 'day', 'domain', 'rua', 'attempts', 'reason', 'nextAttempt'],
+  },
+  'report.excluded': {
+    level: 'info',
+    means: 'A copy goes nowhere, because of `tlsRpt.exclude`.',
+    fields: ['id', 'day', 'domain', 'rua', 'attempts', 'reason', 'nextAttempt'],
+  },
+  'report.failed': {
+    level: 'warn',
+    means: 'A copy was given up.',
+    fields: ['id', 'day', 'domain', 'rua', 'attempts', 'reason', 'nextAttempt'],
+  },
+  'report.suspended': {
+    level: 'warn',
+    means: 'A copy is not sent, since its place keeps failing.',
+    fields: ['id', 'day', 'domain', 'rua', 'attempts', 'reason', 'nextAttempt'],
+  },
+  'report.rua_suspended': {
+    level: 'warn',
+    means: 'A place keeps failing, and is left alone for a while.',
+    fields: ['rua', 'failures', 'until', 'reason'],
+  },
+  'report.suspensions_unreadable': {
+    level: 'error',
+    means: 'The suspensions of before cannot be read; none counts.',
+    fields: ['aside', 'reason'],
+  },
+  'report.state_delayed': {
+    level: 'error',
+    means: 'The disk, or Redis, did not take what became of a report.',
+    fields: ['day', 'domain', 'error'],
+  },
+  'report.round_failed': {
+    level: 'warn',
+    means: 'Reports cannot be looked after for now; told once, until they can.',
+    fields: ['error'],
+  },
+  'report.send_failed': {
+    level: 'warn',
+    means: 'Sending a report came to no result.',
+    fields: ['day', 'domain', 'error'],
+  },
+  'report.nodes_missing': {
+    level: 'warn',
+    means: 'Reports go without what these nodes did not share within an hour.',
+    fields: ['day', 'nodes'],
+  },
+  'report.late_counts': {
+    level: 'warn',
+    means: 'What this node counted is not in the report that went out.',
+    fields: ['day', 'domain'],
+  },
 } as const satisfies Vocabulary;
