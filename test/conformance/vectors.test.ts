@@ -12,8 +12,7 @@ import { type CaseResult, runCase } from '../support/vectors/run-case.ts';
 import type { Vector, VectorKind } from '../support/vectors/vector.ts';
 
 /** Kinds that are not run at all. */
-const KINDS_LEFT_OUT: Readonly<Record<string, string>> = {
-};
+const KINDS_LEFT_OUT: Readonly<Record<string, string>> = {};
 
 const LEFT_OUT: Readonly<Record<string, string>> = {
   'flow-068': 'needs report mail, which is not there yet',

@@ -121,7 +121,7 @@ export const DELIVERY_FAMILIES = {
     help: 'Recipients delivered, by the level of TLS that was asked, by whom (as `policy` in the log), and what was reached: clear, encrypted (nobody knows by whom) or verified.',
     labels: {
       asked: ['none', 'opportunistic', 'encrypt', 'verify'],
-      policy: ['sts', 'dane', 'override', 'route', 'default', 'tls-required-no'],
+      policy: ['sts', 'tlsa', 'override', 'route', 'default', 'tls-required-no'],
       reached: TLS_REACHED,
     },
     healthy:

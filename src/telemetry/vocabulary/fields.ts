@@ -38,7 +38,7 @@ export const FIELDS = {
   // TLS: the evidence
   required: 'TLS that was asked for: none, opportunistic, encrypt, verify',
   policy:
-    'Who asked: sts, dane, override, route, default, tls-required-no; of Redis its maxmemory-policy',
+    'Who asked: sts, tlsa, override, route, default, tls-required-no; of Redis its maxmemory-policy',
   policyDomain: 'Whose policy',
   policyId: 'Its id',
   policyMode: 'Its mode',
