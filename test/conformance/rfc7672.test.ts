@@ -79,7 +79,8 @@ describe('RFC 7672 §2.1 Security of DNS answers', () => {
     assertDelivered(sent, 'verified');
     assert.deepEqual(policyOf(sent), ['dane', 'default']);
     assert.equal(mx[0]?.sessions.length, 0);
-    assert.equal(await sender.metric('tls_sessions_total', { result: 'dnssec-invalid' }), 1);
+    const labels = { policy_type: 'tlsa', mode: 'none', result: 'dnssec-invalid' };
+    assert.equal(await sender.metric('tls_sessions_total', labels), 1);
   });
 
   test('R144 R172 none left: the mail waits, and no MTA-STS policy helps it on', async () => {
