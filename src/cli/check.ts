@@ -10,7 +10,7 @@ import type { Settings } from '../config/settings.ts';
 import { formatDuration, parseDuration } from '../config/units.ts';
 import { systemClock } from '../platform/clock.ts';
 import { withDeadline } from '../platform/deadline.ts';
-import { believesAd, chooseServers, formatServer } from '../platform/dns/servers.ts';
+import { believesAd, chooseServers, formatServer, serversToAsk } from '../platform/dns/servers.ts';
 import { readOverrides } from '../policy/override-store.ts';
 import { type DomainName, parseDomain } from '../protocol/domain.ts';
 import { parseMailbox } from '../protocol/mailbox.ts';
@@ -83,7 +83,8 @@ async function createExaminer(settings: Settings, connect: boolean): Promise<Exa
   const clock = systemClock;
   const added = await readOverrides(join(settings.dataDir, 'state', 'overrides.json'), clock.now());
   const all = { ...settings, overrides: [...settings.overrides, ...added] };
-  const servers = chooseServers(settings.dns.servers);
+  const { trustAd } = settings.dns;
+  const servers = serversToAsk(chooseServers(settings.dns.servers), trustAd);
   const outside = withFiles(() => createOutside(impatient(all), clock));
   const parts: Omit<CheckParts, 'onStep'> = {
     ...outside,
@@ -91,7 +92,7 @@ async function createExaminer(settings: Settings, connect: boolean): Promise<Exa
     httpsPort: settings.security.mtaSts.httpsPort,
     dnsFailureGraceMs: settings.security.mtaSts.dnsFailureGrace,
     resolvers: servers.map(formatServer),
-    believesDnssec: servers.some((server) => believesAd(server, settings.dns.trustAd)),
+    believesDnssec: servers.some((server) => believesAd(server, trustAd)),
     clock,
     connect,
     stepMs: LONGEST_STEP_MS,

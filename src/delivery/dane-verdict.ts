@@ -27,7 +27,8 @@ const MOST_CERTIFICATES = 12;
 
 /**
  * The certificates of the peer, its own first. Node puts them in the order of their issuers and adds a root of
- * ours where the chain ends in one: it does not matter, for DNS says which of them counts.
+ * ours where the chain ends in one: it does not matter, for DNS says which of them counts. Of several issuers of
+ * one name it has the first that was sent (docs/decisions.md, "A DANE-TA chain is verified here").
  */
 export function chainOf(socket: TLSSocket): readonly Buffer[] {
   const chain: Buffer[] = [];

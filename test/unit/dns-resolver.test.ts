@@ -650,3 +650,14 @@ describe('DNSSEC', () => {
     assert.equal(securityOf(await resolver.lookupTlsa(AT, never())), 'failed');
   });
 });
+
+test('failed: what the believed server cannot say no other one is asked for', async (t) => {
+  const validating = await scripted(t, ({ respond }) => [respond({ rcode: 2 })]);
+  const asked: string[] = [];
+  const resolver = resolverFor([validating, { address: '127.0.0.11', port: validating.port }], {
+    onQuery: ({ server }) => asked.push(server),
+  });
+  const result = await resolver.lookupTlsa('_25._tcp.mx.example.test', never());
+  assert.equal(result.kind, 'failed');
+  assert.deepEqual(asked, [`127.0.0.1:${validating.port}`]);
+});

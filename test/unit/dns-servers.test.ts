@@ -8,6 +8,7 @@ import {
   formatServer,
   parseResolvConf,
   parseServerAddress,
+  serversToAsk,
 } from '../../src/platform/dns/servers.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
@@ -110,4 +111,16 @@ describe('whose AD bit is believed', () => {
       assert.equal(believesAd(server, 'never'), false);
     });
   }
+});
+
+test('beside a server that is believed no other one is asked', () => {
+  const [local, other, forwarder] = [
+    { address: '127.0.0.1', port: 53 },
+    { address: '192.0.2.1', port: 53 },
+    { address: '127.0.0.11', port: 53 },
+  ];
+  assert.deepEqual(serversToAsk([other, local, forwarder], 'auto'), [local]);
+  assert.deepEqual(serversToAsk([other, forwarder], 'auto'), [other, forwarder]);
+  assert.deepEqual(serversToAsk([local, other], 'always'), [local, other]);
+  assert.deepEqual(serversToAsk([local, other], 'never'), [local, other]);
 });

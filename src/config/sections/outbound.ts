@@ -54,7 +54,9 @@ export const dns = z
   .strictObject({
     servers: list(addressPort(53), { max: 16 })
       .prefault([])
-      .describe('Resolvers to ask; empty: those of /etc/resolv.conf.'),
+      .describe(
+        'Resolvers to ask; empty: those of /etc/resolv.conf. Beside one that `dns.trustAd` believes the others are not asked.',
+      ),
     trustAd: choice(['auto', 'always', 'never'])
       .prefault('auto')
       .describe(

@@ -74,6 +74,19 @@ export function believesAd(server: ServerAddress, trustAd: TrustAd): boolean {
   return server.address === '::1' || /^127\.\d+\.\d+\.\d+$/.test(server.address);
 }
 
+/**
+ * Those of `servers` that are asked, in their order. Beside one whose AD bit is believed the others are not:
+ * whoever makes a lookup of the validating one fail would else have their word for it, by which nothing is signed
+ * (RFC 7672 §2.1.2).
+ */
+export function serversToAsk(
+  servers: readonly ServerAddress[],
+  trustAd: TrustAd,
+): readonly ServerAddress[] {
+  const believed = servers.filter((server) => believesAd(server, trustAd));
+  return believed.length > 0 ? believed : servers;
+}
+
 function readText(path: string): string {
   try {
     return readFileSync(path, 'utf8');

@@ -20,7 +20,7 @@ import {
 import { askServers, type QueryFacts, reasonOf, type Told } from './ask-servers.ts';
 import { createAnswerCache, MAX_TTL_SECONDS } from './cache.ts';
 import { isAskable } from './message.ts';
-import { believesAd, type ServerAddress, type TrustAd } from './servers.ts';
+import { believesAd, type ServerAddress, serversToAsk, type TrustAd } from './servers.ts';
 
 export interface ResolverOptions {
   /** In the order they are asked; chooseServers gives them. */
@@ -35,9 +35,10 @@ export interface ResolverOptions {
   readonly onQuery?: (facts: QueryFacts) => void;
 }
 
-/** A resolver that asks `servers` and remembers what they said. */
+/** A resolver that asks `servers`, as far as serversToAsk has them, and remembers what they said. */
 export function createResolver(options: ResolverOptions): Resolver {
-  const { servers, trustAd, clock = systemClock, totalMs = 10_000 } = options;
+  const { trustAd, clock = systemClock, totalMs = 10_000 } = options;
+  const servers = serversToAsk(options.servers, trustAd);
   const { tryMs = [2000, 3000, 5000], onQuery = () => {} } = options;
   const cache = createAnswerCache(clock);
   const flights = createSingleFlight<LookupResult<RecordData[RecordKind]>>();
