@@ -6,6 +6,7 @@ import { describe, test } from 'node:test';
 import * as x509 from '@peculiar/x509';
 import fc from 'fast-check';
 import { authenticateDane } from '../../src/protocol/dane/authenticate.ts';
+import { isSignedWeakly } from '../../src/protocol/dane/strength.ts';
 import { parseTlsaText, type TlsaRecord } from '../../src/protocol/dane/tlsa.ts';
 import { readCertificateParts } from '../../src/protocol/tls/certificate-der.ts';
 import {
@@ -31,10 +32,23 @@ interface Wanted {
   readonly issuer?: Made;
   readonly extensions?: readonly x509.Extension[];
   readonly days?: readonly [from: number, to: number];
+  readonly algorithm?: typeof ALGORITHM | Rsa;
+  /** Of the signature. */
+  readonly digest?: string;
 }
 
-async function make({ subject = `CN=${HOST}`, issuer, extensions, days }: Wanted): Promise<Made> {
-  const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+interface Rsa {
+  readonly name: 'RSASSA-PKCS1-v1_5' | 'RSA-PSS';
+  readonly modulusLength: number;
+}
+
+async function make(wanted: Wanted): Promise<Made> {
+  const { subject = `CN=${HOST}`, issuer, extensions, days, algorithm = ALGORITHM } = wanted;
+  const keys = (await webcrypto.subtle.generateKey(
+    { hash: 'SHA-256', publicExponent: Uint8Array.of(1, 0, 1), ...algorithm },
+    true,
+    ['sign', 'verify'],
+  )) as webcrypto.CryptoKeyPair;
   const [from, to] = days ?? [-1, 30];
   const signer = issuer ?? { subject, keys };
   const certificate = await x509.X509CertificateGenerator.create({
@@ -44,7 +58,11 @@ async function make({ subject = `CN=${HOST}`, issuer, extensions, days }: Wanted
     notAfter: new Date(Date.now() + to * DAY_MS),
     publicKey: keys.publicKey,
     signingKey: signer.keys.privateKey,
-    signingAlgorithm: ALGORITHM,
+    signingAlgorithm: {
+      ...ALGORITHM,
+      hash: wanted.digest ?? 'SHA-256',
+      name: signer.keys.privateKey.algorithm.name,
+    },
     extensions: [...(extensions ?? [named(HOST)])],
   });
   const spki = Buffer.from(await webcrypto.subtle.exportKey('spki', keys.publicKey));
@@ -74,6 +92,53 @@ function judge(chain: readonly Made[], records: readonly TlsaRecord[], names = [
   const verdict = authenticateDane(peer, { records, names });
   return verdict.authenticated ? 'yes' : verdict.cause;
 }
+
+describe('strength of a DANE-TA(2) chain, as OpenSSL has it at level 1', () => {
+  test('a signature over SHA-1 is none, but that of the anchor', async () => {
+    const root = await ca('root', { digest: 'SHA-1' });
+    const middle = await ca('middle', { issuer: root });
+    const leaf = await make({ issuer: middle });
+    assert.equal(judge([leaf, middle, root], [digest(2, 0, root.der)]), 'yes');
+    const weakLeaf = await make({ issuer: middle, digest: 'SHA-1' });
+    const records = [digest(2, 0, root.der), digest(2, 1, middle.spki)];
+    assert.equal(judge([weakLeaf, middle, root], records), 'certificate-invalid');
+    const weakMiddle = await ca('weak middle', { issuer: root, digest: 'SHA-1' });
+    const under = await make({ issuer: weakMiddle });
+    assert.equal(judge([under, weakMiddle, root], [digest(2, 0, root.der)]), 'certificate-invalid');
+    assert.equal(judge([under, weakMiddle], [digest(2, 0, weakMiddle.der)]), 'yes');
+    const bare = { ...digest(2, 1, middle.spki), matchingType: 0, data: middle.spki };
+    assert.equal(judge([weakLeaf], [bare]), 'certificate-invalid');
+    assert.equal(judge([weakLeaf], [digest(3, 1, weakLeaf.spki)]), 'yes');
+  });
+
+  test('a short key is none; the leaf that stands in DNS itself may have one', async () => {
+    const rsa = (modulusLength: number) => ({ name: 'RSASSA-PKCS1-v1_5', modulusLength }) as const;
+    const root = await ca('root');
+    for (const [bits, said] of [
+      [512, 'certificate-invalid'],
+      [1024, 'yes'],
+    ] as const) {
+      const middle = await ca('middle', { issuer: root, algorithm: rsa(bits) });
+      const leaf = await make({ issuer: middle });
+      assert.equal(judge([leaf, middle, root], [digest(2, 0, root.der)]), said);
+      const end = await make({ issuer: root, algorithm: rsa(bits) });
+      assert.equal(judge([end, root], [digest(2, 0, root.der)]), said);
+      assert.equal(judge([end, root], [digest(3, 0, end.der)]), 'yes');
+    }
+  });
+
+  test('the digest of RSASSA-PSS counts', () => {
+    const weakly = (parameters: string) =>
+      isSignedWeakly({
+        signature: { id: '2a864886f70d01010a', parameters: Buffer.from(parameters, 'hex') },
+      });
+    assert.equal(weakly(''), true);
+    assert.equal(weakly('a203020120'), true);
+    assert.equal(weakly('a00b300906052b0e03021a0500'), true);
+    // SHA-256, and SHA-1 in the mask generation alone.
+    assert.equal(weakly('a00f300d06096086480165030402010500a11806052b0e03021a'), false);
+  });
+});
 
 describe('DANE-TA(2)', () => {
   test('R162 the issuers may come in any order, with strangers among them', async () => {

@@ -4,7 +4,7 @@
  * A certificate that merely lies in the chain proves nothing: from the leaf upwards every link must be
  * issued, by name and by signature, by the next. The search visits each certificate once, so that the work
  * is bounded by the square of the few that are read. Of the issuers on the way the
- * rules of RFC 5280 §6.1 hold that OpenSSL would apply: dates, CA, path length, purpose. A critical extension
+ * rules of RFC 5280 §6.1 hold that OpenSSL would apply: dates, CA, path length, purpose, strength. A critical extension
  * that is not understood (name constraints among them) makes a certificate unfit.
  *
  * Digests need the anchor itself in the chain (RFC 7671 §5.2.2). A whole certificate or a bare key in DNS
@@ -12,6 +12,7 @@
  */
 import { createPublicKey, type KeyObject, type X509Certificate } from 'node:crypto';
 import { type ChainCertificate, fits, readCertificate } from './chain-certificate.ts';
+import { hasWeakKey, isSignedWeakly } from './strength.ts';
 import { EXACT, PUBLIC_KEY, type TlsaRecord, WHOLE_CERTIFICATE } from './tlsa.ts';
 
 export interface AnchorSearch {
@@ -52,6 +53,10 @@ export function findTrustAnchor({ leaf, issuers, anchors, nowMs }: AnchorSearch)
   for (let depth = 0; level.length > 0; depth++) {
     const above: ChainCertificate[] = [];
     for (const below of level) {
+      if (isSignedWeakly(below.parts)) {
+        unfit ??= invalid(`${depth === 0 ? 'its' : 'an issuing'} certificate is signed weakly`);
+        continue;
+      }
       for (const { record, key } of keys) {
         if (isSignedBy(below, key)) return { kind: 'found', record };
       }
@@ -77,7 +82,8 @@ const UNDERSTOOD = new Set(['551d0f', '551d11', '551d13', '551d1f', '551d20', '5
 const FOR_TLS_SERVERS = new Set(['1.3.6.1.5.5.7.3.1', '2.5.29.37.0']);
 
 /** Why a certificate cannot count at this time, leaf or issuer (RFC 5280 §6.1.3, §4.2.1.12). */
-export function whyUnfit({ x509, parts }: ChainCertificate, nowMs: number): Unfit | undefined {
+export function whyUnfit(certificate: ChainCertificate, nowMs: number): Unfit | undefined {
+  const { x509, parts } = certificate;
   if (!x509) return invalid('cannot be read');
   const { validFromDate, validToDate, keyUsage: purposes } = x509;
   if (!(nowMs >= validFromDate.getTime())) {
@@ -92,6 +98,7 @@ export function whyUnfit({ x509, parts }: ChainCertificate, nowMs: number): Unfi
   if (purposes !== undefined && !purposes.some((id) => FOR_TLS_SERVERS.has(id))) {
     return invalid('is not for TLS servers');
   }
+  if (hasWeakKey(certificate)) return invalid('has a key that is too short');
   return undefined;
 }
 

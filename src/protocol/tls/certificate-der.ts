@@ -1,6 +1,6 @@
 /**
  * What Node's X509Certificate does not tell of a certificate (RFC 5280 §4.1): its
- * SubjectPublicKeyInfo octet for octet, its path length, and the critical extensions it has.
+ * SubjectPublicKeyInfo octet for octet, its path length, the critical extensions it has, and how it is signed.
  * Pure; a reader of DER that knows these few places and nothing else.
  *
  * Node would encode the key anew, which need not give the octets that a digest was made of, and cannot do it at all for a
@@ -14,6 +14,8 @@ export interface CertificateParts {
   readonly pathLength: number | undefined;
   /** OIDs of the extensions marked critical, as lower-case hex of their content octets. */
   readonly criticalExtensions: readonly string[];
+  /** Its signatureAlgorithm: OID in the same form, and what its parameters, if it has any, contain. */
+  readonly signature: { readonly id: string; readonly parameters: Buffer };
 }
 
 interface Element {
@@ -36,9 +38,10 @@ const MOST_ELEMENTS = 1000;
 /** Read a certificate; undefined when it is not of the form of one. Never throws. */
 export function readCertificateParts(der: Buffer): CertificateParts | undefined {
   const certificate = firstOf(der, SEQUENCE);
-  const signed = certificate && firstOf(certificate.content, SEQUENCE);
-  const fields = signed && elementsOf(signed.content);
-  if (fields === undefined) return undefined;
+  const [signed, algorithm] = (certificate && elementsOf(certificate.content)) ?? [];
+  const fields = signed?.tag === SEQUENCE ? elementsOf(signed.content) : undefined;
+  const signature = algorithm && signatureOf(algorithm);
+  if (fields === undefined || signature === undefined) return undefined;
   const start = fields[0]?.tag === VERSION ? 1 : 0;
   // serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo
   const key = fields[start + 5];
@@ -55,7 +58,16 @@ export function readCertificateParts(der: Buffer): CertificateParts | undefined 
     publicKeyInfo: key.whole,
     pathLength: basic && pathLengthOf(basic.value),
     criticalExtensions: known.filter(({ critical }) => critical).map(({ id }) => id),
+    signature,
   };
+}
+
+/** RFC 5280 §4.1.1.2: an OID, perhaps parameters. */
+function signatureOf({ tag, content }: Element): CertificateParts['signature'] | undefined {
+  const [id, parameters] = (tag === SEQUENCE && elementsOf(content)) || [];
+  return (
+    id && { id: id.content.toString('hex'), parameters: parameters?.content ?? Buffer.alloc(0) }
+  );
 }
 
 /** RFC 5280 §4.1: an OID, perhaps `critical`, and the value in an OCTET STRING. */
