@@ -22,6 +22,7 @@ export function tlsResultType(cause: TlsFailureCause): ResultType {
     case 'certificate-untrusted':
     case 'certificate-invalid':
       return 'certificate-not-trusted';
+    // RFC 8460 §4.3.2.1
     case 'tlsa-mismatch':
       return 'tlsa-invalid';
     case 'dnssec-failed':

@@ -7,16 +7,22 @@
  * an override, `TLS-Required: No`, or REQUIRETLS without a policy, since it is not the domain's own policy
  * that they were made under, and those of report mail (RFC 8460 §3). A policy that could not be fetched adds to no sum: those are about sessions. With
  * nothing older in force it is an sts policy without lines, or with those that were no policy, beside
- * the no-policy-found of the sessions.
+ * the no-policy-found of the sessions. TLSA records none of which can be used ask for TLS and for nothing more (RFC 7672 §2.2):
+ * a session under them is a success, with a detail that says so (RFC 8460 §4.3.2.1).
  */
 import { LRUCache } from 'lru-cache';
-import type { SessionResult } from '../mail/session-result.ts';
+import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
 import { sessionTlsOutcome } from '../mail/session-result-type.ts';
 import type { TlsRequirement } from '../mail/tls-requirement.ts';
 import { tlsResultType } from '../mail/tls-result-type.ts';
 import type { PolicyFailure } from '../policy/sts-fetch.ts';
 import { parsePolicy } from '../protocol/mta-sts/policy.ts';
-import { type AppliedPolicy, type PolicyCounts, plainDetail } from '../protocol/tlsrpt/counts.ts';
+import {
+  type AppliedPolicy,
+  type FailureDetail,
+  type PolicyCounts,
+  plainDetail,
+} from '../protocol/tlsrpt/counts.ts';
 
 /** To be added to what is there. */
 export interface Counted extends PolicyCounts {
@@ -63,16 +69,34 @@ export function countSession(
   // RFC 8460 §3: reports about the mail of reports would never end.
   const outcome = facts.reused || isReportMail ? undefined : sessionTlsOutcome(result);
   if (outcome === undefined || outcome === 'clear-text') return undefined;
-  if (outcome === 'successful') return { domain, policy, successful: 1, failed: 0, details: [] };
-  const detail = plainDetail({
-    resultType: tlsResultType(outcome.cause),
+  if (outcome === 'successful') {
+    const isInVain = isUnusable(facts.requirement);
+    const details = isInVain ? [{ detail: detailOf(facts, UNUSABLE), sessions: 1 }] : [];
+    return { domain, policy, successful: 1, failed: 0, details };
+  }
+  const { cause, detail: reasonCode } = outcome;
+  const detail = detailOf(facts, { resultType: tlsResultType(cause), reasonCode });
+  return { domain, policy, successful: 0, failed: 1, details: [{ detail, sessions: 1 }] };
+}
+
+/** The domain believes that its hosts are authenticated, and they are not. */
+const UNUSABLE = { resultType: 'tlsa-invalid', reasonCode: 'all TLSA records unusable' } as const;
+
+function isUnusable({ source }: TlsRequirement): boolean {
+  return source.kind === 'dane' && source.records.length > 0 && source.usable.length === 0;
+}
+
+function detailOf(
+  facts: SessionFacts,
+  what: Pick<FailureDetail, 'resultType' | 'reasonCode'>,
+): FailureDetail {
+  return plainDetail({
+    ...what,
     sendingIp: facts.localAddress,
     mxHost: facts.candidate.host,
     mxHelo: facts.announcedName,
     receivingIp: facts.address,
-    reasonCode: outcome.detail,
   });
-  return { domain, policy, successful: 0, failed: 1, details: [{ detail, sessions: 1 }] };
 }
 
 /** What a policy that could not be had adds (RFC 8460 §4.3.2.2); nothing while one of mode none is in force (RFC 8461 §5). */

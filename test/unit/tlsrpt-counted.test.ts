@@ -81,6 +81,53 @@ describe('a session', () => {
   });
 });
 
+describe('a session under DANE', () => {
+  const DANE: RequirementSource = {
+    ...{ kind: 'dane', baseDomain: 'mx.a.example', names: ['mx.a.example', DOMAIN] },
+    ...{ records: ['1 1 1 ab', '0 0 1 cd'], usable: [] },
+  };
+  const under = (source: RequirementSource) =>
+    ({ level: 'verify', minVersion: 'TLSv1.2', source }) as const;
+  const resultsOf = (counted: Counted | undefined) => [
+    ...[counted?.successful, counted?.failed],
+    ...(counted?.details ?? []).map(({ detail }) => detail.resultType),
+  ];
+
+  test('R118 is reported with one line for each record', () => {
+    assert.deepEqual(appliedPolicy({ source: DANE }, DOMAIN), {
+      ...{ type: 'tlsa', domain: 'mx.a.example', mx: [] },
+      lines: ['1 1 1 ab', '0 0 1 cd'],
+    });
+  });
+
+  test('R103 is tlsa-invalid where no record is the host, and a success that says so where none can be used', () => {
+    const failure = localFailure('tlsa-mismatch', 'no record matches');
+    const usable = { ...DANE, usable: ['3 1 1 ab'] };
+    const early = {
+      kind: 'ended-early',
+      facts: facts({ requirement: under(usable) }),
+      failure,
+    } as const;
+    assert.deepEqual(resultsOf(count(early)), [0, 1, 'tlsa-invalid']);
+    assert.deepEqual(resultsOf(count(transacted({ tls, requirement: under(usable) }))), [1, 0]);
+    const inVain = count(transacted({ tls, requirement: under(DANE) }));
+    assert.deepEqual(resultsOf(inVain), [1, 0, 'tlsa-invalid']);
+    assert.equal(inVain?.details[0]?.detail.reasonCode, 'all TLSA records unusable');
+  });
+
+  test('R104 R105 is dnssec-invalid or dane-required where the records cannot be had', () => {
+    const source = { ...DANE, records: [] };
+    const ended = (cause: 'dnssec-failed' | 'dane-required') =>
+      count({
+        kind: 'ended-early',
+        facts: facts({ requirement: under(source) }),
+        failure: localFailure(cause, 'x'),
+      });
+    assert.deepEqual(resultsOf(ended('dnssec-failed')), [0, 1, 'dnssec-invalid']);
+    assert.deepEqual(resultsOf(ended('dane-required')), [0, 1, 'dane-required']);
+  });
+});
+
 describe('the policy of a session', () => {
   test('R117 R121 is quoted line by line, with its patterns', () => {
     assert.deepEqual(appliedPolicy({ source: STS }, 'other.example'), {

@@ -38,7 +38,10 @@ export interface PolicyCounts {
   /** Sessions, not messages (RFC 8460 §4.2). */
   readonly successful: number;
   readonly failed: number;
-  /** One session may be in several, and a policy that could not be fetched is in none of the sums. */
+  /**
+   * One session may be in several, a successful one in one that asks to be looked at; a policy that could not be
+   * fetched is in none of the sums.
+   */
   readonly details: readonly DetailCount[];
 }
 

@@ -12,6 +12,7 @@ import { destinationOf } from '../../../src/outbound.ts';
 import { attemptDelivery } from '../../../src/pipeline.ts';
 import { policyInForce } from '../../../src/policy/sts-entry.ts';
 import { type DomainName, parseDomain } from '../../../src/protocol/domain.ts';
+import { countSession } from '../../../src/reporting/counted.ts';
 import { FakeClock } from '../fake-clock.ts';
 import { DEFAULT_KEYWORDS } from '../mx-script.ts';
 import { tempDir } from '../temp-dir.ts';
@@ -60,13 +61,15 @@ interface Input {
   readonly cname_at_domain?: readonly string[];
   readonly requiretls?: boolean;
   readonly tls_required_no?: boolean;
+  /** The message is a TLS report of our own. */
+  readonly tlsrpt_mail?: boolean;
 }
 
 function checkKeys(input: Input): void {
   onlyKeys('input', input, [
     ...['now', 'recipient', 'queued_at', 'queue_lifetime', 'cache', 'caches', 'https', 'txt'],
     ...['txt_name', 'last_fetch_failure', 'mx', 'self', 'route', 'cname_at_domain'],
-    ...['requiretls', 'tls_required_no'],
+    ...['requiretls', 'tls_required_no', 'tlsrpt_mail'],
   ]);
   onlyKeys('txt', input.txt, ['rcode', 'txt', 'cname']);
   onlyKeys('last_fetch_failure', input.last_fetch_failure ?? {}, ['id', 'ago']);
@@ -107,6 +110,8 @@ export const stsFlow: VectorKind = {
       ...taken,
       receivedAtMs: input.queued_at * 1000,
       ...(input.tls_required_no ? { tlsRequiredNo: true as const } : {}),
+      // As reporting/queue-report.ts marks it.
+      ...(input.tlsrpt_mail ? { tlsRequiredNo: true as const, tlsReport: true as const } : {}),
     };
     const flow = await flowStages({
       directory: dir.path,
@@ -133,7 +138,7 @@ export const stsFlow: VectorKind = {
       txt_checked: dns.txtLookups.some(({ answered }) => answered),
       cache_id: inForce?.id ?? null,
       cache_mode: inForce?.policy.mode ?? null,
-      report: reportedTypes(flow),
+      report: reportedTypes(flow, input.tlsrpt_mail === true),
     };
   },
   differences: flowDifferences,
@@ -242,14 +247,19 @@ function nameOf({ candidate, address }: SessionResult['facts']): string {
 
 /**
  * The result types that a report would have: of sessions, and of fetches unless the policy that
- * stays in force has mode none (RFC 8461 §6).
+ * stays in force has mode none (RFC 8461 §6). A session of report mail has none (RFC 8460 §3).
  */
-function reportedTypes({ policyEvents, sessions }: FlowStages): readonly string[] {
+function reportedTypes(
+  { policyEvents, sessions }: FlowStages,
+  isReportMail: boolean,
+): readonly string[] {
   const ofFetches = policyEvents.calls.entries.flatMap(({ args: [, facts] }) => {
     if (!isObject(facts) || facts['inForce'] === 'none') return [];
     return typeof facts['resultType'] === 'string' ? [facts['resultType']] : [];
   });
+  const policy = { type: 'no-policy-found', domain: '', lines: [], mx: [] } as const;
   const ofSessions = sessions
+    .filter((one) => !isReportMail || countSession(one, { domain: '', policy, isReportMail }))
     .map(sessionResultType)
     .filter((type) => type !== undefined && type !== 'successful' && type !== 'clear-text');
   return [...new Set([...ofFetches, ...ofSessions])];

@@ -1,14 +1,14 @@
 /**
  * Vectors `tlsrpt-report`: what a day comes to (RFC 8460 §4), counted and reported by the relay's own
  * modules. An event is made a session result first, so that what counts, and as what, is the relay's to
- * say; for DANE, which is not there yet, the counts are written down by hand.
+ * say.
  */
 import { localFailure, type TlsFailureCause } from '../../../src/mail/failure.ts';
 import type { SessionFacts, SessionResult } from '../../../src/mail/session-result.ts';
 import type { RequirementSource } from '../../../src/mail/tls-requirement.ts';
 import { parseDomain } from '../../../src/protocol/domain.ts';
 import type { StsMode } from '../../../src/protocol/mta-sts/policy.ts';
-import { type AppliedPolicy, plainDetail } from '../../../src/protocol/tlsrpt/counts.ts';
+import type { AppliedPolicy } from '../../../src/protocol/tlsrpt/counts.ts';
 import { makeReport } from '../../../src/protocol/tlsrpt/report.ts';
 import {
   REPORT_CONTENT_TYPE,
@@ -101,7 +101,6 @@ function countedOf(event: GivenEvent, input: Input): Counted | undefined {
   const domain = input.report_domain;
   const policy = policyOf(given, domain);
   if (event.kind === 'policy') return policyFailure(event, given, domain);
-  if (given.type === 'tlsa') return daneSession(event, domain, policy);
   const isReportMail = event.tlsrpt_mail === true;
   return countSession(sessionOf(event, given), { domain, policy, isReportMail });
 }
@@ -145,29 +144,35 @@ const CAUSES: Readonly<Record<string, TlsFailureCause>> = {
   'cert-untrusted': 'certificate-untrusted',
   'handshake-failure': 'tls-handshake-failed',
   'mx-not-in-policy': 'mx-outside-policy',
+  'tlsa-mismatch': 'tlsa-mismatch',
+  'dnssec-bogus': 'dnssec-failed',
+  'dane-required-missing': 'dane-required',
 };
 const CERTIFICATE = /^cert-/;
 
-function sessionOf(event: GivenEvent, { mode, domain, type }: GivenPolicy): SessionResult {
+function sessionOf(event: GivenEvent, given: GivenPolicy): SessionResult {
   const { outcome, reason: detail = '' } = event;
   const cause = CAUSES[outcome];
-  const facts = factsOf(event, sourceOf({ type, domain, mode }));
+  const isBinding = given.mode === 'enforce' || given.type === 'tlsa';
+  const isUsable = outcome !== 'tls-ok-tlsa-unusable';
+  const facts = factsOf(event, sourceOf(given, isUsable));
   const transacted = { kind: 'transacted', recipients: new Map() } as const;
   const early = (why: Parameters<typeof localFailure>[0]): SessionResult => ({
     ...{ kind: 'ended-early', facts, failure: localFailure(why, detail) },
   });
   const tls = { version: 'TLSv1.3', cipher: 'x', certSha256: undefined };
-  if (cause && CERTIFICATE.test(outcome) && mode !== 'enforce') {
+  if (cause && CERTIFICATE.test(outcome) && !isBinding) {
     const verdict = { verified: false, cause, detail } as const;
     return { ...transacted, facts: { ...facts, tls: { ...tls, verdict } } };
   }
-  if (cause && mode !== 'enforce' && outcome !== 'mx-not-in-policy') {
+  if (cause && !isBinding && outcome !== 'mx-not-in-policy') {
     return { ...transacted, facts: { ...facts, clearTextBecause: { cause, detail } } };
   }
   if (cause) return early(cause);
   const verdict = { verified: true, matchedName: event.mx ?? '' } as const;
   switch (outcome) {
     case 'tls-ok':
+    case 'tls-ok-tlsa-unusable':
     case 'rcpt-rejected-after-tls':
       return { ...transacted, facts: { ...facts, tls: { ...tls, verdict } } };
     case 'connect-timeout':
@@ -179,7 +184,12 @@ function sessionOf(event: GivenEvent, { mode, domain, type }: GivenPolicy): Sess
   }
 }
 
-function sourceOf({ type, domain, mode }: GivenPolicy): RequirementSource {
+function sourceOf({ type, domain, mode, rrs }: GivenPolicy, isUsable: boolean): RequirementSource {
+  if (type === 'tlsa') {
+    const records = rrs ?? [];
+    const usable = isUsable ? records : [];
+    return { kind: 'dane', baseDomain: domain, records, usable, names: [domain] };
+  }
   if (type === 'no-policy-found' || !mode || mode === 'none') return { kind: 'default' };
   const name = parseDomain(domain);
   if (name === undefined) throw new Error(`${domain} is no domain`);
@@ -189,41 +199,15 @@ function sourceOf({ type, domain, mode }: GivenPolicy): RequirementSource {
   };
 }
 
-function factsOf({ mx, ip, local_ip }: GivenEvent, source: RequirementSource): SessionFacts {
+function factsOf({ mx, ip, local_ip, helo }: GivenEvent, source: RequirementSource): SessionFacts {
   return {
     candidate: { host: parseDomain(mx ?? ''), preference: 0, port: 25 },
     address: ip,
     localAddress: local_ip,
+    ...(helo === undefined ? {} : { announcedName: helo }),
     requirement: { level: 'opportunistic', minVersion: 'TLSv1.2', source },
     tls: undefined,
   };
-}
-
-const DANE: Readonly<Record<string, ResultType>> = {
-  'tlsa-mismatch': 'tlsa-invalid',
-  'tls-ok-tlsa-unusable': 'tlsa-invalid',
-  'dnssec-bogus': 'dnssec-invalid',
-  'dane-required-missing': 'dane-required',
-  'cert-host-mismatch': 'certificate-host-mismatch',
-  'cert-expired': 'certificate-expired',
-  'cert-untrusted': 'certificate-not-trusted',
-  'starttls-not-offered': 'starttls-not-supported',
-  'starttls-refused': 'starttls-not-supported',
-  'handshake-failure': 'validation-failure',
-};
-
-function daneSession(event: GivenEvent, domain: string, policy: AppliedPolicy): Counted {
-  const { outcome, mx, ip, local_ip, helo, reason } = event;
-  if (outcome === 'tls-ok') return { domain, policy, successful: 1, failed: 0, details: [] };
-  const resultType = DANE[outcome];
-  if (!resultType) throw new NotSupported(`outcome ${outcome}`);
-  const detail = plainDetail({
-    ...{ resultType, sendingIp: local_ip, mxHost: mx, mxHelo: helo, receivingIp: ip },
-    reasonCode: reason,
-  });
-  const isSuccess = outcome === 'tls-ok-tlsa-unusable';
-  const [successful, failed] = isSuccess ? [1, 0] : [0, 1];
-  return { domain, policy, successful, failed, details: [{ detail, sessions: 1 }] };
 }
 
 type Json = Readonly<Record<string, unknown>>;
