@@ -237,6 +237,7 @@ class RunningRelay implements Relay {
       lookupTxt: (name, signal) => this.#wayOut().lookupTxt(name, signal),
       ways: {
         compose: (mail) => composeReportMail(mail, ground.signer),
+        canSignFor: (domain) => ground.signer.canSignFor(domain),
         post: async (...report) => {
           const posted = await this.#wayOut().postReport(...report);
           if (posted.kind === 'sent') return { ok: true };

@@ -3,7 +3,7 @@
  * how they leave. Built by relay.ts.
  */
 import { join } from 'node:path';
-import { missingForMail } from './config/report-mail.ts';
+import { domainOfFrom, missingForMail } from './config/report-mail.ts';
 import type { Settings } from './config/settings.ts';
 import type { Envelope } from './mail/envelope.ts';
 import type { MessageId } from './mail/message-id.ts';
@@ -31,6 +31,8 @@ import type { ReportEvents } from './telemetry/report-events.ts';
 export interface ReportWays {
   /** The mail, signed with the key for the domain of its From. Rejects when it cannot be made. */
   compose(parts: ReportMailParts): Promise<Buffer>;
+  /** Whether mail from this domain, in A-labels, would be signed now. */
+  canSignFor(domain: string): Promise<boolean>;
   post(url: string, gzip: Buffer, signal: AbortSignal): Promise<HandedOn>;
 }
 
@@ -91,6 +93,7 @@ export async function openTlsReports(parts: TlsReportParts): Promise<TlsReports>
     isExcluded: (rua) => excludesRua(settings().tlsRpt.exclude)(rua),
     isExcludedDomain: (domain) => excludes(settings().tlsRpt)(domain),
     missingForMail: () => missingForMail(settings()),
+    canSign: () => parts.ways.canSignFor(domainOfFrom(settings().tlsRpt)),
     mail: createReportQueue({
       ...{ settings, clock, compose: parts.ways.compose, queueOwn: parts.queueOwn },
     }),

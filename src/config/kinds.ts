@@ -7,6 +7,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseDomain } from '../protocol/domain.ts';
+import { needsSmtpUtf8 } from '../protocol/mailbox.ts';
 import { isAddressPort, isHostPort, isMailbox, isNetwork } from './addresses.ts';
 import {
   formatDuration,
@@ -161,6 +162,14 @@ export function ipAddress() {
 
 export function network() {
   return text('an IP address or a network such as 10.0.0.0/8', isNetwork);
+}
+
+/** One that every host takes, and every report may name (RFC 5322 §3.4.1): no SMTPUTF8 in its local part. */
+export function optionalPlainMailbox() {
+  return text(
+    'a mailbox such as user@example.net with nothing but ASCII before the "@", or ""',
+    (value) => value === '' || (isMailbox(value) && !needsSmtpUtf8(value)),
+  );
 }
 
 export function optionalMailbox() {

@@ -4,13 +4,18 @@
 import { toAsciiDomain } from '../protocol/mailbox.ts';
 import type { Settings } from './settings.ts';
 
+/** Whose key signs report mail, in A-labels; empty without `tlsRpt.from`. */
+export function domainOfFrom({ from }: Pick<Settings['tlsRpt'], 'from'>): string {
+  const ascii = toAsciiDomain(from);
+  return ascii.slice(ascii.lastIndexOf('@') + 1).toLowerCase();
+}
+
 /** What is missing for reports to leave by mail, as names of settings; undefined when nothing is. */
 export function missingForMail({
   tlsRpt,
   dkim,
 }: Pick<Settings, 'tlsRpt' | 'dkim'>): string | undefined {
-  const from = toAsciiDomain(tlsRpt.from);
-  const domain = from.slice(from.lastIndexOf('@') + 1).toLowerCase();
+  const domain = domainOfFrom(tlsRpt);
   const missing = [
     ...(tlsRpt.contact === '' ? ['tlsRpt.contact'] : []),
     ...(tlsRpt.from === '' ? ['tlsRpt.from'] : []),

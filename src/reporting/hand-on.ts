@@ -83,6 +83,11 @@ async function mailTo(
     const reason = `no report leaves by mail without ${missing}`;
     return settleTarget(state, { ...target, state: 'not-mailed', reason }, { day, parts });
   }
+  if (!(await parts.canSign())) {
+    // Somebody may mend the key; and no place is to blame for it.
+    const reason = 'no report leaves by mail without a dkim key that works';
+    return failedOnce(state, { target, reason, endsAs: 'not-mailed' }, { copy, parts });
+  }
   const mailbox = mailboxOf(target.rua);
   if (mailbox === undefined) {
     const reason = 'there is no mailbox in it';
@@ -113,10 +118,17 @@ function arrived(target: ReportTarget, state: 'posted' | 'queued'): ReportTarget
   };
 }
 
+interface FailedAttempt {
+  readonly target: ReportTarget;
+  readonly reason: string;
+  /** What becomes of it after the last attempt. */
+  readonly endsAs?: 'failed' | 'not-mailed';
+}
+
 /** RFC 8460 §5.5: tried again for a day. */
 async function failedOnce(
   state: ReportState,
-  { target, reason }: { readonly target: ReportTarget; readonly reason: string },
+  { target, reason, endsAs = 'failed' }: FailedAttempt,
   { copy, parts }: Handing,
 ): Promise<ReportState> {
   const { day } = copy;
@@ -126,7 +138,7 @@ async function failedOnce(
   const nextAtMs = retryAt(attempts, firstAtMs, nowMs);
   const tried = { ...target, attempts, firstAtMs, nextAtMs, reason };
   const isGivenUp = nextAtMs === undefined;
-  const changed = { ...tried, state: isGivenUp ? 'failed' : 'waiting' } as const;
+  const changed = { ...tried, state: isGivenUp ? endsAs : 'waiting' } as const;
   return settleTarget(state, changed, { day, parts });
 }
 

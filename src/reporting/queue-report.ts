@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto';
 import type { Settings } from '../config/settings.ts';
 import type { Envelope } from '../mail/envelope.ts';
 import type { Clock } from '../platform/clock.ts';
+import { toAsciiDomain } from '../protocol/mailbox.ts';
 import { submitterOf } from '../protocol/tlsrpt/report.ts';
 import type { ReportMailParts } from './report-mail.ts';
 import type { ReportMail } from './send-parts.ts';
@@ -31,6 +32,7 @@ export function createReportQueue(parts: QueueReportParts) {
     const { clock, settings, compose, queueOwn } = parts;
     const { hostname, tlsRpt } = settings();
     const { report, gzip, domain, mailbox, id } = mail;
+    const from = toAsciiDomain(tlsRpt.from);
     const range = report['date-range'];
     const messageId = messageIdOf(mail);
     const body = await compose({
@@ -38,7 +40,7 @@ export function createReportQueue(parts: QueueReportParts) {
       reportId: report['report-id'],
       organization: report['organization-name'],
       contact: report['contact-info'],
-      from: tlsRpt.from,
+      from,
       policyDomain: domain,
       to: mailbox,
       startDate: new Date(range['start-datetime']),
@@ -49,7 +51,7 @@ export function createReportQueue(parts: QueueReportParts) {
     });
     const envelope: Envelope = {
       id,
-      reversePath: tlsRpt.from,
+      reversePath: from,
       recipients: [{ address: mailbox, notify: ['NEVER'] }],
       receivedAtMs: clock.now(),
       eightBitMime: false,

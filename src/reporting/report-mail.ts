@@ -10,7 +10,6 @@
  */
 import MimeNode from 'nodemailer/lib/mime-node';
 import type { DkimSigner } from '../dkim/signer.ts';
-import { toAsciiDomain } from '../protocol/mailbox.ts';
 import { formatRfc5322Date } from '../protocol/smtp/date.ts';
 import {
   REPORT_CONTENT_TYPE,
@@ -26,7 +25,7 @@ export interface ReportMailParts {
   readonly reportId: string;
   /** May be empty. */
   readonly organization: string;
-  /** An addr-spec; its domain is the submitter. */
+  /** An addr-spec; its domain, in A-labels, is the submitter. */
   readonly contact: string;
   /** The author; a key for its domain signs. */
   readonly from: string;
@@ -81,7 +80,7 @@ function unsignedMail(parts: ReportMailParts): MimeNode {
       'start-datetime': parts.startDate.toISOString(),
       'end-datetime': parts.endDate.toISOString(),
     },
-    'contact-info': toAsciiDomain(parts.contact), // RFC 8460 §5.1: the submitter in A-labels
+    'contact-info': parts.contact,
     'report-id': parts.reportId,
   };
   const root = new MimeNode('multipart/report', {

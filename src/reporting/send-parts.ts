@@ -68,8 +68,10 @@ export interface SendReportParts {
   readonly shared?: SharedReports | undefined;
   readonly suspensions: Suspensions;
   readonly isExcluded: (rua: string) => boolean;
-  /** Why no report leaves by mail; undefined when they do. */
+  /** Settings without which no report leaves by mail; undefined when none is missing. */
   readonly missingForMail: () => string | undefined;
+  /** Whether a key for the domain of `tlsRpt.from` works now. */
+  readonly canSign: () => Promise<boolean>;
   /**
    * Queue the mail. `recorded` is awaited between its being durable and its delivery: so a crash finds it in
    * the spool, or in the records. Rejects when it could not be made or taken.

@@ -336,6 +336,13 @@ describe('problems', () => {
       'a postmaster who is his own',
     ],
     [
+      'tlsRpt: { contact: "tls@bücher.example", from: "größe@example.net" }',
+      [
+        '1: tlsRpt.from: found "größe@example.net", expected a mailbox such as user@example.net with nothing but ASCII before the "@", or ""',
+      ],
+      'reports from a mailbox that needs SMTPUTF8',
+    ],
+    [
       'http: { tls: "yes" }\nlog: { format: xml }',
       [
         '1: http.tls: found "yes", expected true or false',

@@ -33,6 +33,10 @@ export class Outdoors {
   /** Mails that were about to be queued. */
   begun = 0;
   readonly posts: { readonly url: string; readonly atMs: number }[] = [];
+  /** The key works. */
+  canSign = true;
+  /** Domains that a key was asked for. */
+  readonly signsFor: string[] = [];
   answer: (url: string) => HandedOn | Promise<HandedOn> = () => ({ ok: true });
   /** What happens to mail: `lost` and `unrecorded` are crashes before and behind its being durable. */
   mail: 'taken' | 'refused' | 'lost' | 'unrecorded' = 'taken';
@@ -102,6 +106,10 @@ export class ReportNode {
       },
       ways: {
         compose: async ({ gzip }) => gzip,
+        canSignFor: async (domain) => {
+          outdoors.signsFor.push(domain);
+          return outdoors.canSign;
+        },
         async post(url, gzip) {
           assertIsReport(JSON.parse(gunzipSync(gzip).toString()));
           outdoors.posts.push({ url, atMs: clock.now() });

@@ -225,6 +225,41 @@ describe('report mail', () => {
     await ready.reports.close();
   });
 
+  test('waits for a day for a key that does not work, and blames no place for it', async () => {
+    await using one = await bench();
+    const { node, outdoors } = one;
+    outdoors.publish('a.example', MAIL);
+    outdoors.canSign = false;
+    node.count('a.example');
+    await node.roundAt(LATE);
+    assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'waiting' });
+    assert.match(String(node.logged('report.waiting')[0]?.['reason']), /a dkim key that works/);
+    for (let hour = 1; hour <= 48; hour++) await node.roundAt(Date.parse(LATE) + hour * HOUR_MS);
+    assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'not-mailed' });
+    assert.equal(node.logged('report.rua_suspended').length, 0);
+    assert.equal(outdoors.mails.length, 0);
+    outdoors.canSign = true;
+    await node.reports.sender.sendNow(DAY, ['a.example'], { dryRun: false });
+    assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'queued' });
+  });
+
+  test('R126 has international names in A-labels, wherever it has them', async () => {
+    const tlsRpt = { contact: 'tls@bücher.example', from: 'noreply@post.bücher.example' };
+    const dkim = [{ domain: 'post.bücher.example', selector: 's1', keyFile: '/nowhere' }];
+    await using one = await bench({ settings: { tlsRpt, dkim } });
+    const { node, outdoors } = one;
+    outdoors.publish('a.example', MAIL);
+    node.count('a.example');
+    await node.roundAt(LATE);
+    const [{ envelope, report } = assert.fail()] = outdoors.mails;
+    const ascii = 'xn--bcher-kva.example';
+    assert.equal(report['contact-info'], `tls@${ascii}`);
+    assert.equal(report['report-id'], `20260314.a.example@${ascii}`);
+    assert.ok(envelope.messageId?.endsWith(`@${ascii}>`), envelope.messageId);
+    assert.equal(envelope.reversePath, `noreply@post.${ascii}`);
+    assert.deepEqual([...new Set(outdoors.signsFor)], [`post.${ascii}`]);
+  });
+
   test('that bounces suspends the place, longer each time, until one gets there', async () => {
     await using one = await bench();
     const { node, outdoors, clock } = one;

@@ -12,6 +12,7 @@ import {
   notation,
   optionalDomain,
   optionalMailbox,
+  optionalPlainMailbox,
   path,
   port,
   text,
@@ -65,12 +66,12 @@ export const tlsRpt = z
     organization: text('text', (value) => value.length <= 200)
       .prefault('')
       .describe('`organization-name` of the reports; empty: `hostname`.'),
-    contact: optionalMailbox()
+    contact: optionalPlainMailbox()
       .prefault('')
       .describe(
         '`contact-info` of the reports; empty: postmaster@`hostname`, and none leaves by mail.',
       ),
-    from: optionalMailbox()
+    from: optionalPlainMailbox()
       .prefault('')
       .describe('From and reverse-path of report mail; needs a `dkim` key for its domain.'),
     sendAfter: notation({

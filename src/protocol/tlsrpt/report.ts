@@ -7,6 +7,7 @@
  * details of most sessions; the others are one detail for each result type, which says so: the sums are
  * right in any case.
  */
+import { toAsciiDomain } from '../mailbox.ts';
 import {
   type AppliedPolicy,
   type DetailCount,
@@ -98,9 +99,10 @@ export function reportIdOf(day: string, domain: string, submitter: string): stri
   return `${day.replaceAll('-', '')}.${domain}@${submitter}`;
 }
 
-/** The domain of a reporter's contact (RFC 8460 §5.1). */
+/** The domain of a reporter's contact, in A-labels (RFC 8460 §5.1). */
 export function submitterOf({ contact }: Reporter): string {
-  return contact.slice(contact.lastIndexOf('@') + 1);
+  const ascii = toAsciiDomain(contact);
+  return ascii.slice(ascii.lastIndexOf('@') + 1);
 }
 
 function octetsOf(value: unknown): number {
