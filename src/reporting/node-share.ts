@@ -32,6 +32,8 @@ export class NodeShare {
   /** Days that are in Redis as a whole, as far as this node knows. */
   readonly #complete = new Set<string>();
   #sharedAtMs = Number.NEGATIVE_INFINITY;
+  /** The last day that this process said something of; before that Redis may have lost anything. */
+  #saidOf: string | undefined;
   /** When Redis was seen to have lost what this node said. */
   #forgottenAtMs = Number.NEGATIVE_INFINITY;
 
@@ -49,7 +51,8 @@ export class NodeShare {
     const { shared, clock, oldest } = this.#parts;
     const today = utcDay(clock.now());
     const ended = utcDay(clock.now() - DAY_MS);
-    const isForgotten = await shared.hasForgotten(today);
+    // Of a day that has just begun nothing was said yet: that is no loss.
+    const isForgotten = await shared.hasForgotten(this.#saidOf ?? today);
     const isSoon = clock.now() < this.#sharedAtMs + SHARE_MS;
     if (this.#complete.has(ended) && !isForgotten && isSoon) return;
     if (isForgotten) this.#forgottenAtMs = clock.now();
@@ -58,6 +61,7 @@ export class NodeShare {
     await this.#shareEnded(ended);
     await shared.putOwed();
     await this.#publish(today, 'counting');
+    this.#saidOf = today;
     this.#sharedAtMs = clock.now();
   }
 

@@ -117,11 +117,17 @@ export class ReportSender {
     }
   }
 
-  /** Begin with the rounds. */
+  /** Begin with the rounds; other nodes hear at once that this one is there, and has counts to wait for. */
   start(): void {
+    const isOn = this.#parts.settings().enabled && !this.#ending.signal.aborted;
+    if (isOn) this.#round = this.#round.then(() => this.#share?.share()).catch(() => {}); // a round tells
+    this.#next();
+  }
+
+  #next(): void {
     if (this.#ending.signal.aborted) return;
     this.#cancel = this.#parts.clock.after(ROUND_MS, () => {
-      void this.round().then(() => this.start());
+      void this.round().then(() => this.#next());
     });
   }
 

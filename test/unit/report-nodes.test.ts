@@ -84,6 +84,19 @@ describe('nodes on one Redis', { skip: redisMissing }, () => {
     await Promise.all([a, b, c].map(({ reports }) => reports.close()));
   });
 
+  test('take the first minutes of a day for no loss of Redis', async () => {
+    using one = await bench();
+    const { outdoors } = one;
+    const [a, b] = [await one.open('a'), await one.open('b')];
+    a.count('a.example', 2);
+    b.count('a.example', 3);
+    for (const time of ['13:00', '23:59']) await rounds([a, b], `${DAY}T${time}:00Z`);
+    await rounds([a, b], `${NEXT_DAY}T00:00:01Z`);
+    await b.reports.sender.sendNow(DAY, ['a.example'], { dryRun: false });
+    assert.deepEqual(sessions(outdoors), [5]);
+    await Promise.all([a, b].map(({ reports }) => reports.close()));
+  });
+
   test('show together what all of them counted today', async () => {
     using one = await bench();
     const [a, b] = [await one.open('a'), await one.open('b')];
