@@ -38,7 +38,7 @@ export interface SignedBy {
 }
 
 /**
- * A DKIM-Signature field with its CRLF, rsa-sha256, relaxed/relaxed, without `l=` (RFC 6376 §3.5): of each
+ * A DKIM-Signature field with its CRLF, rsa-sha256, relaxed/relaxed, without `l=` (RFC 6376 §3.5, RFC 8460 §3): of each
  * name in `names` that occurs, the lowest field is covered (RFC 6376 §5.4.2). Undefined when the key cannot sign.
  */
 export function dkimSignature(

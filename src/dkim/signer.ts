@@ -37,7 +37,7 @@ export type MaySignFor = (author: string) => boolean;
 
 /**
  * Fields that are covered where they occur: RFC 6376 §5.4.1 and its kin, those of list mail (RFC 8058 §4
- * wants both List-Unsubscribe fields covered), and those of TLS reports (RFC 8460 §3).
+ * wants both List-Unsubscribe fields covered), and those of TLS reports (RFC 8460 §3, §5.3).
  */
 const COVERED: readonly string[] = [
   ...['From', 'Sender', 'Reply-To', 'Subject', 'Date', 'Message-ID', 'To', 'Cc'],

@@ -84,7 +84,7 @@ describe('the mail', () => {
     }
   });
 
-  test('R126, R128, R129: has a text for people and the report as it is', async () => {
+  test('R126, R127, R128, R129: has a text for people and the report as it is', async () => {
     const { parts } = parseMultipart(await compose());
     const [text, report, ...others] = parts;
     assert.deepEqual([text?.type, report?.type], ['text/plain', 'application/tlsrpt+gzip']);
@@ -116,7 +116,7 @@ describe('the mail', () => {
 });
 
 describe('the signature', () => {
-  test('R131, R133, R134: is one of the domain of From, and covers what a receiver goes by', {
+  test('R131, R133, R134, R135: is one of the domain of From, and covers what a receiver goes by', {
     skip: dkimpyMissing,
   }, async () => {
     const [signature, ...others] = verifyDkim(await compose(), {
