@@ -58,6 +58,8 @@ export interface TlsReportParts {
 
 export interface TlsReports {
   readonly counting: Counting;
+  /** What was counted so far is on disk, or the disk does not take it now. */
+  readonly settled: () => Promise<void>;
   readonly reports: Reports;
   readonly sender: ReportSender;
   readonly suspensions: Suspensions;
@@ -102,6 +104,7 @@ export async function openTlsReports(parts: TlsReportParts): Promise<TlsReports>
   });
   return {
     ...{ reports, sender, suspensions },
+    settled: () => collector.settled(),
     counting: createCounting({
       settings: () => settings().tlsRpt,
       count: (counted) => collector.count(counted),

@@ -1,8 +1,8 @@
 /**
  * Counts what the TLS reports are made of, by UTC day (RFC 8460 §4.1), and keeps it: in memory for a fifth
- * of a second, then on disk (count-log.ts), so that a crash takes what was counted since. Whatever is on
- * disk is counted once: what could not be written stays in memory and is written later, within bounds
- * (day-tally.ts).
+ * of a second at most, then on disk (count-log.ts). The sessions of an attempt are written beside its record
+ * in the spool (`settled`): a crash takes those that nobody knows the end of. Whatever is on disk is
+ * counted once: what could not be written stays in memory and is written later, within bounds (day-tally.ts).
  *
  * Everything is counted, for any domain: whether it asks for reports is looked up when there is one
  * to send. Counting takes no time to speak of and never fails.
@@ -46,6 +46,7 @@ export class Collector {
   readonly #waiting = new Map<string, DayTally>();
   #lastDay = '';
   #isDelayed = false;
+  #isWriting = false;
   #cancel: (() => void) | undefined;
   /** One thing at a time on disk. */
   #working: Promise<unknown> = Promise.resolve();
@@ -73,6 +74,14 @@ export class Collector {
   /** Everything counted so far is on disk when it resolves to true. */
   write(): Promise<boolean> {
     return this.#inTurn(() => this.#writeNow());
+  }
+
+  /**
+   * Resolves when what was counted so far is on disk, or the disk does not take it now (then it is written
+   * later). Never rejects.
+   */
+  async settled(): Promise<void> {
+    if (this.#waiting.size > 0 || this.#isWriting) await this.write();
   }
 
   /** What was counted on a day so far. Rejects with the system's error. */
@@ -117,6 +126,15 @@ export class Collector {
   }
 
   async #writeNow(): Promise<boolean> {
+    this.#isWriting = true;
+    try {
+      return await this.#writeWaiting();
+    } finally {
+      this.#isWriting = false;
+    }
+  }
+
+  async #writeWaiting(): Promise<boolean> {
     for (const [day, tally] of [...this.#waiting].sort()) {
       this.#waiting.delete(day);
       try {

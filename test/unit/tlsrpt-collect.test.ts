@@ -86,6 +86,22 @@ describe('what is counted', () => {
     assert.deepEqual([...first.told, ...second.told], []);
   });
 
+  test('is on disk when it is settled, without waiting for its time', async () => {
+    using dir = tempDir();
+    const first = await bench(dir.path);
+    await first.collector.settled(); // nothing to wait for
+    first.collector.count(counted('a.example'));
+    const [one, other] = [first.collector.settled(), first.collector.settled()];
+    first.collector.count(counted('a.example'));
+    await Promise.all([one, other, first.collector.settled()]);
+    // The first is left as a crash leaves it.
+    const second = await bench(dir.path);
+    const [policy] = (await second.collector.tallyOf(DAY)).countsOf('a.example');
+    assert.equal(policy?.successful, 2);
+    await second.collector.close();
+    await first.collector.close();
+  });
+
   test('R092 belongs to the UTC day it happened on', async () => {
     using dir = tempDir();
     const { collector, clock } = await bench(dir.path, new FakeClock(`${DAY}T23:59:59.999Z`));
