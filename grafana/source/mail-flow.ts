@@ -1,9 +1,11 @@
 /** Does mail flow, and where does it not? */
-import { assemble, curves, ranking, stat, yesNo } from './parts.ts';
+import { assemble, curves, OUR_OWN, ranking, stat, yesNo } from './parts.ts';
 
 const I = 'instance=~"$instance"';
 const D = 'destination=~"$destination"';
 const RATE = '[$__rate_interval]';
+/** Mail is rare: 0.02 a second tells nobody anything. */
+const PER_MINUTE = 'mpm';
 
 const GLANCE = [
   yesNo({
@@ -17,17 +19,17 @@ const GLANCE = [
     title: 'How much mail comes in?',
     healthy:
       'what is usual at this time of day. A flat 0 in working hours: clients do not reach the relay.',
-    unit: 'mps',
+    unit: PER_MINUTE,
     runbook: 'no-mail-is-taken',
-    queries: [[`sum(rate(stsrelay_messages_received_total{${I}}${RATE}))`, 'messages']],
+    queries: [[`60 * sum(rate(stsrelay_messages_received_total{${I}}${RATE}))`, 'messages']],
     span: 4,
   }),
   stat({
     title: 'How many recipients get their mail?',
     healthy: 'as many as come in, seconds later.',
-    unit: 'mps',
+    unit: PER_MINUTE,
     runbook: 'mail-is-not-flowing',
-    queries: [[`sum(rate(stsrelay_recipients_delivered_total{${I}}${RATE}))`, 'recipients']],
+    queries: [[`60 * sum(rate(stsrelay_recipients_delivered_total{${I}}${RATE}))`, 'recipients']],
     span: 4,
   }),
   stat({
@@ -40,14 +42,15 @@ const GLANCE = [
     limits: { yellow: 60, red: 300 },
   }),
   stat({
-    title: 'Is mail held back by a TLS policy? (15 min)',
-    healthy: '0. Anything else is a recipient whose domain does not do what its policy says.',
+    title: 'How much mail waits where a TLS policy is not met?',
+    healthy:
+      '0. Otherwise what is queued for destinations that did not do what their policy says within the last 7 hours.',
     unit: 'short',
     runbook: 'a-destination-does-not-meet-its-policy',
     queries: [
       [
-        `sum(increase(stsrelay_destination_recipients_total{${I}, ${D}, result="policy-not-met"}[15m]))`,
-        'recipients',
+        `sum(stsrelay_destination_queue_messages{${I}, ${D}} and on (instance, destination) increase(stsrelay_destination_recipients_total{${I}, ${D}, result="policy-not-met"}[7h]) > 0) or 0 * sum(stsrelay_destination_queue_messages{${I}})`,
+        'deliveries',
       ],
     ],
     span: 4,
@@ -55,10 +58,16 @@ const GLANCE = [
   }),
   stat({
     title: 'Are there signs of stripped TLS? (1 h)',
-    healthy: '0; single ones when somebody changes hosts and forgets the policy.',
+    healthy:
+      '0; single ones when somebody changes hosts and forgets the policy. Without look-ups and fetches that failed.',
     unit: 'short',
     runbook: 'somebody-may-be-stripping-tls',
-    queries: [[`sum(increase(stsrelay_downgrade_suspected_total{${I}}[1h]))`, 'signs']],
+    queries: [
+      [
+        `sum(increase(stsrelay_downgrade_suspected_total{${I}, signal!~"${OUR_OWN}"}[1h]))`,
+        'signs',
+      ],
+    ],
     span: 4,
     limits: { yellow: 1, red: 10 },
   }),
@@ -72,13 +81,13 @@ const FLOW = [
     title: 'What comes in, and what becomes of it?',
     healthy:
       'delivered follows received; deferred is a tenth of it or less, bounced a few in a hundred.',
-    unit: 'mps',
+    unit: PER_MINUTE,
     runbook: 'mail-is-not-flowing',
     queries: [
-      [`sum(rate(stsrelay_messages_received_total{${I}}${RATE}))`, 'messages received'],
-      [`sum(rate(stsrelay_recipients_delivered_total{${I}}${RATE}))`, 'recipients delivered'],
-      [`sum(rate(stsrelay_recipients_deferred_total{${I}}${RATE}))`, 'recipients deferred'],
-      [`sum(rate(stsrelay_recipients_bounced_total{${I}}${RATE}))`, 'recipients bounced'],
+      [`60 * sum(rate(stsrelay_messages_received_total{${I}}${RATE}))`, 'messages received'],
+      [`60 * sum(rate(stsrelay_recipients_delivered_total{${I}}${RATE}))`, 'recipients delivered'],
+      [`60 * sum(rate(stsrelay_recipients_deferred_total{${I}}${RATE}))`, 'recipients deferred'],
+      [`60 * sum(rate(stsrelay_recipients_bounced_total{${I}}${RATE}))`, 'recipients bounced'],
     ],
   }),
   curves({
@@ -116,24 +125,27 @@ const FLOW = [
     title: 'Why is mail deferred?',
     healthy:
       'greylisted and connection, a little. tlsPolicy: a policy is not met; dns: our resolver; reputation: our address.',
-    unit: 'mps',
+    unit: PER_MINUTE,
     runbook: 'mail-is-not-flowing',
     queries: [
-      [`sum by (cause) (rate(stsrelay_recipients_deferred_total{${I}}${RATE}))`, '{{cause}}'],
+      [`60 * sum by (cause) (rate(stsrelay_recipients_deferred_total{${I}}${RATE}))`, '{{cause}}'],
     ],
   }),
   curves({
     title: 'Why is mail bounced, and what are senders told?',
     healthy: 'other: addresses that do not exist. reputation: a provider blocks us.',
-    unit: 'mps',
+    unit: PER_MINUTE,
     runbook: 'mail-is-not-flowing',
     queries: [
       [
-        `sum by (cause) (rate(stsrelay_recipients_bounced_total{${I}}${RATE}))`,
+        `60 * sum by (cause) (rate(stsrelay_recipients_bounced_total{${I}}${RATE}))`,
         'bounced: {{cause}}',
       ],
-      [`sum by (action) (rate(stsrelay_dsn_total{${I}}${RATE}))`, 'DSN: {{action}}'],
-      [`sum(rate(stsrelay_recipients_dropped_total{${I}}${RATE}))`, 'dropped by an administrator'],
+      [`60 * sum by (action) (rate(stsrelay_dsn_total{${I}}${RATE}))`, 'DSN: {{action}}'],
+      [
+        `60 * sum(rate(stsrelay_recipients_dropped_total{${I}}${RATE}))`,
+        'dropped by an administrator',
+      ],
     ],
   }),
 ];
@@ -166,10 +178,33 @@ const QUEUE = [
     healthy: 'a handful. Many at once: it is our connection, our DNS, or port 25.',
     unit: 'short',
     runbook: 'mail-is-not-flowing',
+    queries: [[`sum by (state) (stsrelay_breaker_state{${I}})`, 'breaker {{state}}']],
+  }),
+  curves({
+    title: 'Do attempts reach a host that listens?',
+    healthy:
+      'transacted for most; sessions that end early are hosts that are away. Only ended-early: nobody is reached.',
+    unit: PER_MINUTE,
+    runbook: 'mail-is-not-flowing',
     queries: [
-      [`sum by (state) (stsrelay_breaker_state{${I}})`, 'breaker {{state}}'],
-      [`sum by (scope) (stsrelay_rate_closed{${I}})`, 'rate used up: {{scope}}'],
+      [`60 * sum by (result) (rate(stsrelay_attempts_total{${I}}${RATE}))`, '{{result}}'],
+      [`60 * sum(rate(stsrelay_connections_reused_total{${I}}${RATE}))`, 'over an open connection'],
     ],
+    span: 12,
+  }),
+  curves({
+    title: 'Do our own rates hold mail back?',
+    healthy: '0, but where a rate is meant to: then back to 0 in each window.',
+    unit: 'short',
+    runbook: 'mail-is-late',
+    queries: [
+      [`sum by (scope) (stsrelay_rate_closed{${I}})`, 'closed now: {{scope}}'],
+      [
+        `sum by (scope) (increase(stsrelay_rate_limited_total{${I}}${RATE}))`,
+        'windows used up: {{scope}}',
+      ],
+    ],
+    span: 12,
   }),
 ];
 
@@ -189,11 +224,11 @@ const DESTINATIONS = [
   curves({
     title: 'Where does most mail go?',
     healthy: 'the large providers, and whoever is written to today.',
-    unit: 'mps',
+    unit: PER_MINUTE,
     runbook: 'mail-is-not-flowing',
     queries: [
       [
-        `topk(10, sum by (destination) (rate(stsrelay_destination_recipients_total{${I}, ${D}, result="delivered"}${RATE})))`,
+        `60 * topk(10, sum by (destination) (rate(stsrelay_destination_recipients_total{${I}, ${D}, result="delivered"}${RATE})))`,
         '{{destination}}',
       ],
     ],
@@ -202,11 +237,11 @@ const DESTINATIONS = [
     title: 'Which destinations suffer?',
     healthy:
       'little, and never the same one for long: deferred may be greylisting, policy-not-met is trouble.',
-    unit: 'mps',
+    unit: PER_MINUTE,
     runbook: 'a-destination-does-not-meet-its-policy',
     queries: [
       [
-        `topk(10, sum by (destination, result) (rate(stsrelay_destination_recipients_total{${I}, ${D}, result!="delivered"}${RATE})))`,
+        `60 * topk(10, sum by (destination, result) (rate(stsrelay_destination_recipients_total{${I}, ${D}, result!="delivered"}${RATE})))`,
         '{{destination}}: {{result}}',
       ],
     ],

@@ -30,7 +30,12 @@ export interface PanelSpec {
   readonly limits?: { readonly yellow: number; readonly red: number; readonly isFloor?: true };
   readonly min?: number;
   readonly max?: number;
+  /** Of a single number: what stands there when there is none. */
+  readonly nothing?: string;
 }
+
+/** Signs of a downgrade that are a resolver or a policy host in trouble nearly always: as a regex. */
+export const OUR_OWN = 'dns-failure|record-lookup-failed|fetch-failed';
 
 const SOURCE = { type: 'prometheus', uid: '$datasource' };
 /** The list of the dashboard, where everything begins. */
@@ -40,18 +45,18 @@ const STAT_HEIGHT = 4;
 const HEIGHT = 8;
 const DEFAULT_SPAN = 8;
 
-/** One number, now. */
+/** One number, now: the last one of a relay that is away would look well. */
 export function stat(spec: PanelSpec): Builder<dashboard.Panel> {
   const panel = new Stat()
     .colorMode(common.BigValueColorMode.Background)
-    .graphMode(common.BigValueGraphMode.Area)
+    .graphMode(common.BigValueGraphMode.None)
     .reduceOptions(LAST)
     .height(STAT_HEIGHT)
-    .noValue('none');
-  return finish(panel, spec);
+    .noValue(spec.nothing ?? 'no data');
+  return finish(panel, spec, true);
 }
 
-/** The same, of something that is either so (1) or not (0). Asked for now alone: a relay that is away was up before. */
+/** The same, of something that is either so (1) or not (0). */
 export function yesNo(spec: Omit<PanelSpec, 'unit' | 'limits'>): Builder<dashboard.Panel> {
   const panel = new Stat()
     .colorMode(common.BigValueColorMode.Background)

@@ -73,17 +73,19 @@ const DOOR = [
     title: 'Whom does the front door refuse, and why?',
     healthy:
       'a trickle of relay-denied and protocol-error. spool-*, queue-*: it is us, and nobody can hand over mail.',
-    unit: 'cps',
+    unit: 'cpm',
     runbook: 'no-mail-is-taken',
-    queries: [[`sum by (reason) (rate(stsrelay_refusals_total{${I}}${RATE})) > 0`, '{{reason}}']],
+    queries: [
+      [`60 * sum by (reason) (rate(stsrelay_refusals_total{${I}}${RATE})) > 0`, '{{reason}}'],
+    ],
   }),
   curves({
     title: 'Does somebody guess passwords?',
     healthy: 'a few a day: people mistype.',
-    unit: 'cps',
+    unit: 'cpm',
     runbook: 'somebody-guesses-passwords',
     queries: [
-      [`sum by (protocol) (rate(stsrelay_auth_failures_total{${I}}${RATE}))`, '{{protocol}}'],
+      [`60 * sum by (protocol) (rate(stsrelay_auth_failures_total{${I}}${RATE}))`, '{{protocol}}'],
     ],
   }),
   curves({
@@ -92,13 +94,8 @@ const DOOR = [
     unit: 'short',
     runbook: 'no-mail-is-taken',
     queries: [
-      [`sum(stsrelay_intake_connections_open{${I}})`, 'clients'],
-      [`sum(stsrelay_connections_open{${I}})`, 'outgoing'],
-      [`sum(rate(stsrelay_connections_reused_total{${I}}${RATE}))`, 'reused a second'],
-      [
-        `sum by (result) (rate(stsrelay_attempts_total{${I}}${RATE}))`,
-        'sessions a second: {{result}}',
-      ],
+      [`sum by (instance) (stsrelay_intake_connections_open{${I}})`, 'clients: {{instance}}'],
+      [`sum by (instance) (stsrelay_connections_open{${I}})`, 'outgoing: {{instance}}'],
     ],
   }),
 ];
@@ -118,6 +115,10 @@ const STORES = [
         `histogram_quantile(0.99, sum by (le, operation) (rate(stsrelay_spool_latency_seconds_bucket{${I}}${RATE})))`,
         '99 %: {{operation}}',
       ],
+      [
+        `histogram_quantile(0.99, sum by (le, instance) (rate(stsrelay_spool_latency_seconds_bucket{${I}, operation="commit"}${RATE})))`,
+        '99 % of commits: {{instance}}',
+      ],
     ],
   }),
   curves({
@@ -136,7 +137,7 @@ const STORES = [
     runbook: 'the-disk-fills-up',
     queries: [
       [`min by (instance) (stsrelay_disk_free_bytes{${I}})`, 'free: {{instance}}'],
-      [`max(stsrelay_disk_required_bytes{${I}})`, 'required'],
+      [`max by (instance) (stsrelay_disk_required_bytes{${I}})`, 'required: {{instance}}'],
     ],
   }),
   curves({
@@ -150,8 +151,8 @@ const STORES = [
         'half',
       ],
       [
-        `histogram_quantile(0.99, sum by (le) (rate(stsrelay_redis_latency_seconds_bucket{${I}}[5m])))`,
-        '99 %',
+        `histogram_quantile(0.99, sum by (le, instance) (rate(stsrelay_redis_latency_seconds_bucket{${I}}[5m])))`,
+        '99 %: {{instance}}',
       ],
     ],
   }),
@@ -162,7 +163,10 @@ const STORES = [
     runbook: 'redis-is-in-trouble',
     queries: [
       [`sum by (kind) (increase(stsrelay_redis_errors_total{${I}}${RATE}))`, '{{kind}}'],
-      [`max(stsrelay_redis_eviction_unsafe{${I}})`, 'may drop jobs (maxmemory-policy)'],
+      [
+        `max by (instance) (stsrelay_redis_eviction_unsafe{${I}})`,
+        'may drop jobs (maxmemory-policy): {{instance}}',
+      ],
     ],
   }),
   curves({
@@ -234,7 +238,7 @@ const UPKEEP = [
     ],
   }),
   curves({
-    title: 'Is something lost on the way to the log, at a smart host, or when mail is signed?',
+    title: 'Are log lines, logins or signatures lost?',
     healthy:
       'nothing. Lines are lost when their reader stands still; a login that fails makes mail wait.',
     unit: 'short',
@@ -248,10 +252,6 @@ const UPKEEP = [
       [
         `sum(increase(stsrelay_dkim_signatures_total{${I}, result="failed"}${RATE}))`,
         'messages left unsigned',
-      ],
-      [
-        `sum by (scope) (increase(stsrelay_rate_limited_total{${I}}${RATE}))`,
-        'rate reached: {{scope}}',
       ],
     ],
   }),

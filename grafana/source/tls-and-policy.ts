@@ -1,5 +1,5 @@
 /** Is mail protected on its way, and does somebody interfere? */
-import { assemble, curves, ranking, stat } from './parts.ts';
+import { assemble, curves, OUR_OWN, ranking, stat } from './parts.ts';
 
 const I = 'instance=~"$instance"';
 const D = 'destination=~"$destination"';
@@ -7,6 +7,10 @@ const RATE = '[$__rate_interval]';
 const POLICY = 'a-destination-does-not-meet-its-policy';
 const STRIPPED = 'somebody-may-be-stripping-tls';
 const REFRESH = 'a-policy-cannot-be-refreshed';
+
+/** Of the sessions that a policy binds, MTA-STS (by its mode) or TLSA records (which have none). */
+const bound = (span: string, more = '') =>
+  `(rate(stsrelay_tls_sessions_total{${I}, mode="enforce"${more}}${span}) or rate(stsrelay_tls_sessions_total{${I}, policy_type="tlsa"${more}}${span}))`;
 
 const GLANCE = [
   stat({
@@ -16,33 +20,41 @@ const GLANCE = [
     runbook: STRIPPED,
     queries: [
       [
-        `1 - sum(rate(stsrelay_plaintext_deliveries_total{${I}}[1h])) / sum(rate(stsrelay_recipients_delivered_total{${I}}[1h]))`,
+        `1 - sum(rate(stsrelay_plaintext_deliveries_total{${I}}[1h])) / (sum(rate(stsrelay_recipients_delivered_total{${I}}[1h])) > 0)`,
         'share',
       ],
     ],
+    nothing: 'no mail',
     span: 4,
     limits: { yellow: 0.95, red: 0.8, isFloor: true },
   }),
   stat({
-    title: 'What share of enforced sessions is good? (1 h)',
-    healthy: '1. What is missing waits, and is never sent in clear.',
-    unit: 'percentunit',
+    title: 'How many destinations do not meet their policy?',
+    healthy:
+      '0. One: its own mistake, mostly; its mail waits. Several at once: look at ourselves, or at who is on the way.',
+    unit: 'short',
     runbook: POLICY,
     queries: [
       [
-        `sum(rate(stsrelay_tls_sessions_total{${I}, mode="enforce", result="successful"}[1h])) / sum(rate(stsrelay_tls_sessions_total{${I}, mode="enforce"}[1h]))`,
-        'share',
+        `count(stsrelay_destination_queue_messages{${I}} and on (instance, destination) increase(stsrelay_destination_recipients_total{${I}, result="policy-not-met"}[7h]) > 0) or 0 * sum(stsrelay_destination_queue_messages{${I}})`,
+        'destinations',
       ],
     ],
     span: 4,
-    limits: { yellow: 0.99, red: 0.9, isFloor: true },
+    limits: { yellow: 1, red: 5 },
   }),
   stat({
     title: 'Are there signs of a downgrade? (1 h)',
-    healthy: '0; single ones when somebody changes hosts and forgets the policy.',
+    healthy:
+      '0; single ones when somebody changes hosts and forgets the policy. Without look-ups and fetches that failed.',
     unit: 'short',
     runbook: STRIPPED,
-    queries: [[`sum(increase(stsrelay_downgrade_suspected_total{${I}}[1h]))`, 'signs']],
+    queries: [
+      [
+        `sum(increase(stsrelay_downgrade_suspected_total{${I}, signal!~"${OUR_OWN}"}[1h]))`,
+        'signs',
+      ],
+    ],
     span: 4,
     limits: { yellow: 1, red: 10 },
   }),
@@ -57,6 +69,7 @@ const GLANCE = [
         'in',
       ],
     ],
+    nothing: 'none',
     span: 4,
     limits: { yellow: 172_800, red: 86_400, isFloor: true },
   }),
@@ -74,6 +87,7 @@ const GLANCE = [
     unit: 's',
     runbook: 'an-override-is-about-to-end',
     queries: [[`min((stsrelay_override_next_expiry_timestamp_seconds{${I}} > 0) - time())`, 'in']],
+    nothing: 'none',
     span: 4,
     limits: { yellow: 86_400, red: 3600, isFloor: true },
   }),
@@ -83,11 +97,11 @@ const SESSIONS = [
   curves({
     title: 'Which policy decides, and how do sessions go?',
     healthy: 'successful for nearly all; without a policy some starttls-not-supported.',
-    unit: 'cps',
+    unit: 'cpm',
     runbook: POLICY,
     queries: [
       [
-        `sum by (policy_type, mode, result) (rate(stsrelay_tls_sessions_total{${I}}${RATE})) > 0`,
+        `60 * sum by (policy_type, mode, result) (rate(stsrelay_tls_sessions_total{${I}}${RATE})) > 0`,
         '{{policy_type}} {{mode}}: {{result}}',
       ],
     ],
@@ -95,23 +109,23 @@ const SESSIONS = [
   curves({
     title: 'Why do sessions fail that a policy binds?',
     healthy: 'nothing at all. A result type is what the domain is told in its TLS report.',
-    unit: 'cps',
+    unit: 'cpm',
     runbook: POLICY,
     queries: [
       [
-        `sum by (result) (rate(stsrelay_tls_sessions_total{${I}, mode="enforce", result!="successful"}${RATE}))`,
-        '{{result}}',
+        `60 * sum by (policy_type, result) ${bound(RATE, ', result!="successful"')} > 0`,
+        '{{policy_type}}: {{result}}',
       ],
     ],
   }),
   curves({
     title: 'What TLS was asked for, and what was reached?',
     healthy: 'verify is always verified; of opportunistic little is clear, and less each month.',
-    unit: 'mps',
+    unit: 'mpm',
     runbook: STRIPPED,
     queries: [
       [
-        `sum by (asked, policy, reached) (rate(stsrelay_tls_deliveries_total{${I}}${RATE}))`,
+        `60 * sum by (asked, policy, reached) (rate(stsrelay_tls_deliveries_total{${I}}${RATE}))`,
         '{{asked}} ({{policy}}): {{reached}}',
       ],
     ],
@@ -119,21 +133,24 @@ const SESSIONS = [
   curves({
     title: 'Do handshakes need a second try?',
     healthy: 'a few, with a small ClientHello. In clear text: mail that somebody may read.',
-    unit: 'cps',
+    unit: 'cpm',
     runbook: STRIPPED,
     queries: [
-      [`sum by (to, cause) (rate(stsrelay_tls_fallbacks_total{${I}}${RATE}))`, '{{to}}: {{cause}}'],
+      [
+        `60 * sum by (to, cause) (rate(stsrelay_tls_fallbacks_total{${I}}${RATE}))`,
+        '{{to}}: {{cause}}',
+      ],
     ],
   }),
   curves({
     title: 'Which destinations do not meet their policy?',
     healthy:
       'none. One: its own mistake, mostly. Several at once: look at ourselves, or at who is on the way.',
-    unit: 'cps',
+    unit: 'cpm',
     runbook: POLICY,
     queries: [
       [
-        `topk(10, sum by (destination) (rate(stsrelay_destination_recipients_total{${I}, ${D}, result="policy-not-met"}${RATE})))`,
+        `60 * topk(10, sum by (destination) (rate(stsrelay_destination_recipients_total{${I}, ${D}, result="policy-not-met"}${RATE})))`,
         '{{destination}}',
       ],
     ],
@@ -141,20 +158,23 @@ const SESSIONS = [
   curves({
     title: 'How much goes in clear text?',
     healthy: 'one in a hundred or less, and no rise. Dots are messages: their id is in the log.',
-    unit: 'mps',
+    unit: 'mpm',
     runbook: STRIPPED,
     queries: [
-      [`sum(rate(stsrelay_plaintext_deliveries_total{${I}}${RATE}))`, 'recipients in clear text'],
+      [
+        `60 * sum(rate(stsrelay_plaintext_deliveries_total{${I}}${RATE}))`,
+        'recipients in clear text',
+      ],
     ],
   }),
   curves({
     title: 'Which versions of TLS are spoken?',
     healthy:
       'TLSv1.3 for most. A sudden shift to TLSv1.2: something on the way rewrites handshakes.',
-    unit: 'cps',
+    unit: 'cpm',
     runbook: STRIPPED,
     queries: [
-      [`sum by (version) (rate(stsrelay_tls_handshakes_total{${I}}${RATE}))`, '{{version}}'],
+      [`60 * sum by (version) (rate(stsrelay_tls_handshakes_total{${I}}${RATE}))`, '{{version}}'],
     ],
   }),
   ranking({
@@ -185,9 +205,11 @@ const POLICIES = [
   curves({
     title: 'Do policy look-ups have an answer?',
     healthy: 'mostly absent; unknown near 0.',
-    unit: 'cps',
+    unit: 'cpm',
     runbook: REFRESH,
-    queries: [[`sum by (result) (rate(stsrelay_mtasts_lookups_total{${I}}${RATE}))`, '{{result}}']],
+    queries: [
+      [`60 * sum by (result) (rate(stsrelay_mtasts_lookups_total{${I}}${RATE}))`, '{{result}}'],
+    ],
   }),
   curves(
     {
@@ -235,18 +257,32 @@ const POLICIES = [
 
 const REPORTS = [
   curves({
-    title: 'Do our TLS reports arrive?',
+    title: 'What became of the TLS reports? (1 d)',
+    healthy: 'once a day some are made, and as many delivered or posted.',
+    unit: 'short',
+    runbook: 'tls-reports-fail',
+    queries: [
+      [`sum(increase(stsrelay_tls_reports_total{${I}, result="made"}[1d]))`, 'made'],
+      [
+        `sum by (transport, result) (increase(stsrelay_tls_reports_total{${I}, result=~"delivered|posted|queued"}[1d]))`,
+        '{{transport}}: {{result}}',
+      ],
+    ],
+    span: 12,
+  }),
+  curves({
+    title: 'Which TLS reports reach nobody? (1 d)',
     healthy:
-      'once a day some are made, and as many delivered or posted; failed and suspended near 0.',
+      'a few: somebody’s mailbox. All of a transport: ours. none: it could not be made; not-mailed: tlsRpt is not set up.',
     unit: 'short',
     runbook: 'tls-reports-fail',
     queries: [
       [
-        `sum by (transport, result) (increase(stsrelay_tls_reports_total{${I}}[1h]))`,
+        `sum by (transport, result) (increase(stsrelay_tls_reports_total{${I}, result=~"failed|suspended|not-mailed|waiting"}[1d]))`,
         '{{transport}}: {{result}}',
       ],
     ],
-    span: 24,
+    span: 12,
   }),
 ];
 

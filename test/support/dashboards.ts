@@ -78,10 +78,11 @@ export function readScenarios(): readonly Check[] {
   });
 }
 
+export const RUNBOOK = readFileSync(new URL('docs/operations.md', ROOT), 'utf8');
+
 /** The sections of the runbook, as the part of an address behind `#`. */
 export function runbookSections(): ReadonlySet<string> {
-  const text = readFileSync(new URL('docs/operations.md', ROOT), 'utf8');
-  const headings = [...text.matchAll(/^## (.+)$/gm)].map(([, heading = '']) => heading);
+  const headings = [...RUNBOOK.matchAll(/^## (.+)$/gm)].map(([, heading = '']) => heading);
   return new Set(
     headings.map((one) =>
       one

@@ -5,13 +5,16 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { COMMANDS, GROUPS } from '../../src/cli/commands.ts';
 import type { AnyFamily } from '../../src/telemetry/families/family.ts';
 import { FAMILIES, PREFIX } from '../../src/telemetry/metrics.ts';
+import { EVENTS } from '../../src/telemetry/vocabulary/events.ts';
 import {
   type Board,
   concrete,
   type Panel,
   RULES_FILE,
+  RUNBOOK,
   readBoards,
   readRules,
   readScenarios,
@@ -159,6 +162,48 @@ describe('the alerts', () => {
   }, () => {
     const { code, output } = promtool(['test', 'rules', ...SCENARIO_FILES]);
     assert.equal(code, 0, output);
+  });
+});
+
+describe('the runbook', () => {
+  test('names commands and options that exist', () => {
+    const options = new Map<string, readonly string[]>();
+    for (const { name, commands } of [{ name: '', commands: COMMANDS }, ...GROUPS]) {
+      for (const { usage, options: own = [] } of commands) {
+        const full = `${name} ${usage.split(' ')[0]}`.trim();
+        options.set(full, [...own.map(({ long }) => long ?? ''), '--config', '--json']);
+      }
+    }
+    const named = [...RUNBOOK.matchAll(/(?:`|^)stsrelay ([a-z][^`#\n]*)/gm)];
+    assert.ok(named.length > 20);
+    for (const [text, words = ''] of named) {
+      const [one = '', two = ''] = words.split(' ');
+      const known = options.get(`${one} ${two}`) ?? options.get(one.trim());
+      assert.ok(known, text);
+      for (const [option] of words.matchAll(/--[a-z-]+/g)) {
+        assert.ok(known.includes(option), `${option} in ${text}`);
+      }
+    }
+  });
+
+  test('names events, panels and metrics that exist', () => {
+    const stages = new Set(Object.keys(EVENTS).map((name) => name.split('.')[0]));
+    const events = [...RUNBOOK.matchAll(/\b([a-z]+)\.[a-z]+(?:_[a-z]+)*\b/g)].filter(
+      ([name, stage]) => stages.has(stage ?? '') && (name.includes('_') || `${stage}` === 'intake'),
+    );
+    assert.ok(events.length > 10);
+    for (const [name] of events) assert.ok(Object.hasOwn(EVENTS, name), name);
+    const titles = BOARDS.flatMap((board) => realPanels(board).map(({ title }) => title));
+    const panels = [...RUNBOOK.matchAll(/(?<!\*)\*([A-Z][^*\n]*\?)\*(?!\*)/g)];
+    assert.ok(panels.length > 5);
+    for (const [, title = ''] of panels) {
+      assert.ok(
+        titles.some((one) => one.startsWith(title)),
+        title,
+      );
+    }
+    for (const [name] of RUNBOOK.matchAll(/\bstsrelay_[a-z_]+/g))
+      assert.ok(SAMPLES.has(name), name);
   });
 });
 

@@ -6,6 +6,8 @@ import { counter, DELIVERY_BUCKETS, gauge, histogram, withExemplars } from './fa
 
 /** RFC 8460 §4.3: what a report would say, and what is no failure. */
 const SESSION_RESULTS = ['successful', 'clear-text', ...RESULT_TYPES] as const;
+/** Where a policy binds nobody wants clear text. */
+const BINDING_RESULTS = ['successful', ...RESULT_TYPES] as const;
 
 /** What becomes of a report, and of each copy of it. */
 const REPORT_RESULTS = [
@@ -77,13 +79,16 @@ export const DELIVERY_FAMILIES = {
       mode: ['enforce', 'testing', 'none', 'default', 'override', 'route', 'tls-required-no'],
       result: SESSION_RESULTS,
     },
-    from0: SESSION_RESULTS.filter((result) => result !== 'clear-text').map((result) => ({
-      policy_type: 'sts',
-      mode: 'enforce',
-      result,
-    })),
+    from0: [
+      ...BINDING_RESULTS.map((result) => ({ policy_type: 'sts', mode: 'enforce', result })),
+      // A mode is something that MTA-STS alone has.
+      ...BINDING_RESULTS.map((result) => ({ policy_type: 'tlsa', mode: 'none', result })),
+      { policy_type: 'no-policy-found', mode: 'default', result: 'successful' },
+      { policy_type: 'no-policy-found', mode: 'default', result: 'starttls-not-supported' },
+    ],
     healthy: '`successful` for nearly all; without a policy some `starttls-not-supported`.',
-    alert: 'Anything but `successful` in mode enforce: that mail waits.',
+    alert:
+      'Anything but `successful` in mode enforce, or of `policy_type="tlsa"` (its mode is always none): that mail waits.',
   }),
   tlsReports: counter('tls_reports_total', {
     help: 'TLS reports (RFC 8460): `made`, and what became of each copy, by transport.',
@@ -93,13 +98,15 @@ export const DELIVERY_FAMILIES = {
       { transport: 'none', result: 'failed' },
       { transport: 'mailto', result: 'delivered' },
       { transport: 'mailto', result: 'failed' },
+      { transport: 'mailto', result: 'suspended' },
       { transport: 'https', result: 'posted' },
       { transport: 'https', result: 'failed' },
+      { transport: 'https', result: 'suspended' },
     ],
     healthy:
       'A burst a day, in the window after `tlsRpt.sendAfter`: `made`, and as many `delivered` or `posted`.',
     alert:
-      '`failed`, and nothing `delivered` or `posted`: no domain learns of the failures that we see.',
+      '`failed` or `suspended`, and nothing `delivered` or `posted`: no domain learns of the failures that we see.',
   }),
   tlsHandshakes: counter('tls_handshakes_total', {
     help: 'Finished outgoing TLS handshakes, whatever the certificate was worth.',
