@@ -57,12 +57,20 @@ async function settle({ internet }: RelayWorld): Promise<void> {
     sts: {},
     mx: [{ host: 'mx.expired.test', certificate: 'expired' }],
   });
+  await internet.domain('signed.test', {
+    secure: true,
+    mx: [{ host: 'mx.signed.test', tlsa: 'mismatch' }],
+  });
+  await internet.domain('broken.test', { mx: [{ host: 'mx.broken.test', startTls: 'reset' }] });
   await internet.domain('clear.test', { mx: [{ host: 'mx.clear.test', certificate: null }] });
   await internet.domain('dead.test', { mx: [{ host: 'mx.dead.test', down: true }] });
   await internet.domain('null.test', { nullMx: true });
 }
 
-const TO = ['plain', 'enforced', 'testing', 'excepted', 'expired', 'clear', 'dead', 'null'];
+const TO = [
+  ...['plain', 'enforced', 'testing', 'excepted', 'expired', 'signed', 'broken', 'clear'],
+  ...['dead', 'null'],
+];
 
 /** Mail for all of them. */
 async function load(world: RelayWorld): Promise<void> {
@@ -187,6 +195,9 @@ describe('metrics, dashboards and alerts of a relay under load', { skip, concurr
     const held =
       'stsrelay_destination_recipients_total{destination="expired.test", result="policy-not-met"}';
     assert.ok((await value(held)) >= 1);
+    const byTlsa = 'stsrelay_tls_sessions_total{policy_type="tlsa", result="tlsa-invalid"}';
+    assert.ok((await value(byTlsa)) >= 1);
+    assert.ok((await value('sum(stsrelay_tls_fallbacks_total{to="clear"})')) >= 1);
     assert.ok((await value('stsrelay_destination_queue_messages{destination="dead.test"}')) >= 1);
     assert.ok((await value('stsrelay_overrides_active')) === 1);
     assert.ok((await value('stsrelay_mtasts_refresh_failing_policies{mode="enforce"}')) === 1);
@@ -200,6 +211,7 @@ describe('metrics, dashboards and alerts of a relay under load', { skip, concurr
     await untilFiring([
       'StsrelayDowngradeSuspected certificate-invalid',
       'StsrelayPolicyNotMet expired.test',
+      'StsrelayPolicyNotMet signed.test',
       'StsrelayRestarted receive',
     ]);
   });
