@@ -23,9 +23,25 @@ export interface Panel {
     readonly h: number;
   };
   readonly links?: readonly { readonly url: string }[];
-  readonly fieldConfig?: { readonly defaults: { readonly unit?: string } };
+  readonly fieldConfig?: {
+    readonly defaults: {
+      readonly unit?: string;
+      readonly noValue?: string;
+      readonly thresholds?: {
+        readonly steps: readonly { readonly color: string; readonly value: number | null }[];
+      };
+      readonly mappings?: readonly {
+        readonly options: Readonly<Record<string, { readonly text: string }>>;
+      }[];
+    };
+  };
   readonly datasource?: { readonly uid: string };
-  readonly targets?: readonly { readonly expr: string; readonly refId: string }[];
+  readonly targets?: readonly {
+    readonly expr: string;
+    readonly refId: string;
+    readonly legendFormat?: string;
+    readonly instant?: boolean;
+  }[];
 }
 
 export interface Board {

@@ -35,6 +35,12 @@ export interface Series {
   readonly value: readonly [seconds: number, value: string];
 }
 
+/** The same over time. */
+export interface Curve {
+  readonly metric: Readonly<Record<string, string>>;
+  readonly values: readonly Series['value'][];
+}
+
 export interface Exemplar {
   readonly labels: Readonly<Record<string, string>>;
 }
@@ -54,6 +60,16 @@ export class Prometheus implements AsyncDisposable {
   /** An instant query; throws with what Prometheus says about a wrong one. */
   async query(expr: string): Promise<readonly Series[]> {
     const { result } = (await this.#ask('query', { query: expr })) as { result: Series[] };
+    return result;
+  }
+
+  /** A query for each step of a time; all in seconds. */
+  async range(
+    query: string,
+    { start, end, step }: { start: number; end: number; step: number },
+  ): Promise<readonly Curve[]> {
+    const span = { start: String(start), end: String(end), step: String(step) };
+    const { result } = (await this.#ask('query_range', { query, ...span })) as { result: Curve[] };
     return result;
   }
 
