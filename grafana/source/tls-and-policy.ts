@@ -31,12 +31,12 @@ const GLANCE = [
   stat({
     title: 'How many destinations do not meet their policy?',
     healthy:
-      '0. One: its own mistake, mostly; its mail waits. Several at once: look at ourselves, or at who is on the way.',
+      '0. One: its own mistake, mostly; its mail waits. Several at once: look at ourselves, or at who is on the way. `other` is not counted.',
     unit: 'short',
     runbook: POLICY,
     queries: [
       [
-        `count(stsrelay_destination_queue_messages{${I}} and on (instance, destination) increase(stsrelay_destination_recipients_total{${I}, result="policy-not-met"}[7h]) > 0) or 0 * sum(stsrelay_destination_queue_messages{${I}})`,
+        `count(stsrelay_destination_queue_messages{${I}, destination!="other"} and on (instance, destination) increase(stsrelay_destination_recipients_total{${I}, result="policy-not-met"}[7h]) > 0) or 0 * sum(stsrelay_destination_queue_messages{${I}})`,
         'destinations',
       ],
     ],
