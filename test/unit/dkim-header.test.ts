@@ -107,6 +107,8 @@ describe('the author', () => {
     ['From: =?utf-8?q?a=40other.test?=\r\n <a@example.net>', 'example.net', 'folded, encoded name'],
     ['From: jörg@bücher.test', 'xn--bcher-kva.test', 'an international address'],
     ['From: "a b"@example.net', 'example.net', 'a quoted local part'],
+    ['From: J. R. ö "x, y" <a@example.net>', 'example.net', 'dots, UTF-8 and quotes in a name'],
+    ['From:\r\n\t<a@example.net>\r\n ', 'example.net', 'folds around it'],
   ];
   for (const [from, domain, why] of good) {
     test(why, () => assert.equal(authorOf(header('To: b@x.test', from))?.domain, domain));
@@ -121,10 +123,18 @@ describe('the author', () => {
     [['From: a@[192.0.2.1]'], 'an address literal'],
     [['From: '], 'nothing'],
     [[`From: ${'x'.repeat(3000)} <a@example.net>`], 'more than anybody reads'],
+    [['From: a@sen\x01der.test'], 'a control character'],
+    [['From: a@example.net.'], 'a dot behind the domain'],
   ];
   for (const [lines, why] of none) {
     test(`${why}: nobody`, () => assert.equal(authorOf(header(...lines)), undefined));
   }
+});
+
+test('an author in eight bits that are not UTF-8: nobody', () => {
+  const from = (octets: string) => gather(Buffer.from(`From: ${octets}\r\n\r\n`, 'latin1')).fields;
+  assert.equal(authorOf(from('J\xc3\xb6rg <a@example.net>'))?.address, 'a@example.net');
+  assert.equal(authorOf(from('J\xf6rg <a@example.net>')), undefined);
 });
 
 describe('who signed before', () => {
