@@ -8,7 +8,7 @@
  *   sign      when the message is complete: the field that goes on top
  *
  * The message itself is never changed. What cannot be signed (no key that works, a header
- * beyond all measure) goes without, and is told: a signature helps mail, its absence must not stop it.
+ * beyond all measure, as far as its author is known) goes without, and is told: a signature helps mail, its absence must not stop it.
  * Memory: a header, for as long as its message comes in.
  */
 import type { Clock } from '../platform/clock.ts';
@@ -21,7 +21,7 @@ import { BodyHash, dkimSignature } from './nodemailer-dkim.ts';
 export interface DkimEvents extends KeyEvents {
   signed(): void;
   /** A message was to be signed, and was not. */
-  unsigned(facts: { readonly domain: DomainName | undefined; readonly reason: string }): void;
+  unsigned(facts: { readonly domain: DomainName; readonly reason: string }): void;
 }
 
 export type Signed =
@@ -92,15 +92,14 @@ interface SigningParts {
 export class Signing {
   readonly #parts: SigningParts;
   #gatherer: HeaderGatherer | undefined = new HeaderGatherer();
-  /** Of a message that is to be signed. */
+  /** Of a message that is to be signed. `body` is absent where its header is too large for that. */
   #meant:
     | {
         readonly domain: DomainName;
         readonly header: readonly HeaderField[];
-        readonly body: BodyHash;
+        readonly body: BodyHash | undefined;
       }
     | undefined;
-  #isTooLarge = false;
 
   constructor(parts: SigningParts) {
     this.#parts = parts;
@@ -109,15 +108,15 @@ export class Signing {
   /** The next octets of the message. */
   push(chunk: Buffer): void {
     const body = this.#gatherer ? this.#gather(this.#gatherer, chunk) : chunk;
-    if (body) this.#meant?.body.update(body);
+    if (body) this.#meant?.body?.update(body);
   }
 
   /** The message is complete. Never rejects. */
   async end(): Promise<Signed> {
     if (this.#gatherer) this.#decide(this.#gatherer); // a header and nothing else
-    if (this.#isTooLarge) return this.#fail('the header is too large to be signed');
     if (!this.#meant) return { kind: 'not-meant' };
     const { domain, header, body } = this.#meant;
+    if (!body) return this.#fail('the header is too large to be signed', domain);
     const bodyHash = body.digest();
     const keys = await this.#parts.keys.keysOf(domain);
     const fields = keys.flatMap((key) => dkimSignature({ header, bodyHash }, COVERED, key) ?? []);
@@ -128,27 +127,25 @@ export class Signing {
 
   #gather(gatherer: HeaderGatherer, chunk: Buffer): Buffer | undefined {
     const body = gatherer.push(chunk);
-    if (gatherer.isTooLarge) {
-      this.#isTooLarge = true;
-      this.#gatherer = undefined;
-    } else if (body) this.#decide(gatherer);
+    if (body || gatherer.isTooLarge) this.#decide(gatherer);
     return body;
   }
 
   #decide(gatherer: HeaderGatherer): void {
     this.#gatherer = undefined;
     const { keys, maySignFor } = this.#parts;
-    const header = gatherer.fields();
-    const author = authorOf(header);
+    const { fields } = gatherer.header();
+    const author = authorOf(fields);
     if (!author || !keys.has(author.domain) || !maySignFor(author.address)) return;
     // Whoever signed for the domain already knew what it wanted covered.
     const isSigned = ({ key }: HeaderField) => key === 'dkim-signature';
-    if (header.filter(isSigned).some((field) => signingDomainOf(field) === author.domain)) return;
-    const covered = header.filter(({ key }) => COVERED_KEYS.has(key));
-    this.#meant = { domain: author.domain, header: covered, body: new BodyHash() };
+    if (fields.filter(isSigned).some((field) => signingDomainOf(field) === author.domain)) return;
+    const header = fields.filter(({ key }) => COVERED_KEYS.has(key));
+    const body = gatherer.isTooLarge ? undefined : new BodyHash();
+    this.#meant = { domain: author.domain, header, body };
   }
 
-  #fail(reason: string, domain?: DomainName): Signed {
+  #fail(reason: string, domain: DomainName): Signed {
     this.#parts.events.unsigned({ domain, reason });
     return { kind: 'failed', reason };
   }

@@ -21,7 +21,7 @@ export function dkimEvents(log: Log, metrics: Metrics) {
       log.write('info', 'dkim.signing', { unsigned: over.count, seconds: over.seconds });
     },
     /** A message that was to be signed goes without; told once a spell. */
-    unsigned(facts: { readonly domain: string | undefined; readonly reason: string }): void {
+    unsigned(facts: { readonly domain: string; readonly reason: string }): void {
       metrics.dkimSignatures.inc({ result: 'failed' });
       const told = unsigned.hit();
       if (!told) return;

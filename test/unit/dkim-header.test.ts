@@ -26,7 +26,7 @@ function gather(message: Buffer, cuts: readonly number[] = []) {
     isBody ||= rest !== undefined;
     if (rest) body.push(rest);
   }
-  return { fields: gatherer.fields(), body: Buffer.concat(body), isBody, gatherer };
+  return { ...gatherer.header(), body: Buffer.concat(body), isBody };
 }
 
 describe('the header of a message', () => {
@@ -77,14 +77,18 @@ describe('the header of a message', () => {
     );
   });
 
-  test('is given up where it is too large, and keeps nothing then', () => {
+  test('is given up where it is too large, with what was complete until then', () => {
     const gatherer = new HeaderGatherer();
+    gatherer.push(Buffer.from('From: a@example.net\r\n'));
     const piece = Buffer.from(`X: ${'x'.repeat(1000)}\r\n`);
     for (let octets = 0; octets <= MOST_HEADER_OCTETS; octets += piece.length) {
       assert.equal(gatherer.push(piece), undefined);
     }
     assert.equal(gatherer.isTooLarge, true);
     assert.equal(gatherer.push(Buffer.from('\r\n\r\n')), undefined);
+    const { fields } = gatherer.header();
+    assert.deepEqual(fields.length, 1 + Math.floor((MOST_HEADER_OCTETS - 21) / piece.length));
+    assert.deepEqual(fields.at(-1), { key: 'x', line: piece.toString().trim() });
   });
 
   test('octets that come one by one cost no more than time', () => {

@@ -108,15 +108,24 @@ describe('which messages are signed', () => {
     assert.equal(scene([]).signer.begin(), undefined);
   });
 
-  test('a header beyond measure goes without, and is told', async () => {
-    const { signer, told } = scene();
-    const message = `X: ${'x'.repeat(MOST_HEADER_OCTETS)}\r\n${MESSAGE}`;
-    assert.equal(await signed(signer, message), undefined);
-    assert.deepEqual(
-      told.map(([name]) => name),
-      ['unsigned'],
-    );
-  });
+  const beyond = `X: ${'x'.repeat(MOST_HEADER_OCTETS)}\r\n`;
+  const [from = ''] = MESSAGE.split('\r\n');
+  const large: readonly (readonly [string, readonly string[], string])[] = [
+    [`${from}\r\n${beyond}`, ['example.net'], 'is told'],
+    [`${from.replace('example.net', 'other.test')}\r\n${beyond}`, [], 'another domain: not told'],
+    [`${beyond}${from}\r\n`, [], 'the author comes too late: not told'],
+    [`${from}${'x'.repeat(MOST_HEADER_OCTETS)}\r\n`, [], 'half an author: not told'],
+  ];
+  for (const [header, domains, why] of large) {
+    test(`a header beyond measure goes without; ${why}`, async () => {
+      const { signer, told } = scene();
+      assert.equal(await signed(signer, `${header}\r\nbody\r\n`, [50, 100_000]), undefined);
+      const expected = domains.map((domain) => {
+        return ['unsigned', { domain, reason: 'the header is too large to be signed' }];
+      });
+      assert.deepEqual(told, expected);
+    });
+  }
 });
 
 describe('a signature', () => {

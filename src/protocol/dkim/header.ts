@@ -16,6 +16,16 @@ export interface HeaderField {
   readonly line: string;
 }
 
+export interface Header {
+  /** From the top. */
+  readonly fields: readonly HeaderField[];
+  /** Each line is a field or a fold of one (RFC 5322 §2.2): all who read it see the same header. */
+  readonly isWellFormed: boolean;
+}
+
+/** A field name (RFC 5322 §3.6.8) and its colon, obsolete blanks between them. */
+const NAME = /^([!-9;-~]+)[ \t]*:/;
+
 const END = Buffer.from('\r\n\r\n');
 
 /** Gathers the header of one message. */
@@ -31,7 +41,7 @@ export class HeaderGatherer {
 
   /**
    * Take the next octets of the message. When the header is complete, what of `chunk` lies behind its
-   * empty line; undefined before, and once it is too large.
+   * empty line; undefined before, and once it is too large: what was gathered until then is kept.
    */
   push(chunk: Buffer): Buffer | undefined {
     if (this.#isTooLarge) return undefined;
@@ -42,16 +52,14 @@ export class HeaderGatherer {
       this.#length = end;
       return chunk.subarray(end - before);
     }
-    if (this.#length >= MOST_HEADER_OCTETS) {
-      this.#isTooLarge = true;
-      this.#octets = Buffer.alloc(0);
-    }
+    this.#isTooLarge = this.#length >= MOST_HEADER_OCTETS;
     return undefined;
   }
 
-  /** The fields gathered so far, from the top. */
-  fields(): readonly HeaderField[] {
-    return splitFields(this.#octets.toString('latin1', 0, this.#length));
+  /** What was gathered so far; of a header that is too large, without the field it was given up in. */
+  header(): Header {
+    const lines = unsplit(this.#octets.toString('latin1', 0, this.#length));
+    return fieldsOf(this.#isTooLarge ? lines.slice(0, -1) : lines);
   }
 
   /** Where the body begins; -1 where that has not come yet. */
@@ -77,7 +85,8 @@ export class HeaderGatherer {
   }
 }
 
-function splitFields(header: string): readonly HeaderField[] {
+/** Each line with its folds. */
+function unsplit(header: string): readonly string[] {
   const folded: string[][] = [];
   for (const line of header.split('\r\n')) {
     if (line === '') continue;
@@ -85,18 +94,15 @@ function splitFields(header: string): readonly HeaderField[] {
     if (isFold && folded.length > 0) folded.at(-1)?.push(line);
     else folded.push([line]);
   }
-  return folded.flatMap((lines) => {
-    const line = lines.join('\r\n');
-    const colon = line.indexOf(':');
-    // A line that is no field is in no signature, and ends no header either.
-    return colon <= 0 ? [] : [{ key: trimEnd(line.slice(0, colon)).toLowerCase(), line }];
-  });
+  return folded.map((lines) => lines.join('\r\n'));
 }
 
-function trimEnd(name: string): string {
-  let end = name.length;
-  while (end > 0 && (name[end - 1] === ' ' || name[end - 1] === '\t')) end -= 1;
-  return name.slice(0, end);
+function fieldsOf(lines: readonly string[]): Header {
+  const fields = lines.flatMap((line) => {
+    const name = NAME.exec(line)?.[1];
+    return name === undefined ? [] : [{ key: name.toLowerCase(), line }];
+  });
+  return { fields, isWellFormed: fields.length === lines.length };
 }
 
 /** The value of a field in one line: the folds taken out (RFC 5322 §2.2.3), the blanks left. */

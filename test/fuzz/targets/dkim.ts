@@ -16,7 +16,7 @@ function gather(chunks: readonly Buffer[]) {
     if (body) body = Buffer.concat([body, chunk]);
     else body = gatherer.push(chunk);
   }
-  return { fields: gatherer.fields(), body };
+  return { ...gatherer.header(), body };
 }
 
 const message = (...lines: readonly string[]) =>
