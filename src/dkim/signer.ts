@@ -22,6 +22,8 @@ export interface DkimEvents extends KeyEvents {
   signed(): void;
   /** A message was to be signed, and was not. */
   unsigned(facts: { readonly domain: DomainName; readonly reason: string }): void;
+  /** A message of a domain with a key has lines in its header that are no fields. */
+  malformed(facts: { readonly domain: DomainName }): void;
 }
 
 export type Signed =
@@ -29,7 +31,7 @@ export type Signed =
   | { readonly kind: 'signed'; readonly fields: string; readonly domain: DomainName }
   /** Nothing of `dkim` is about this message. */
   | { readonly kind: 'not-meant' }
-  /** It was to be signed. */
+  /** Its author's domain has a key, and it goes without. */
   | { readonly kind: 'failed'; readonly reason: string };
 
 /** Whether whoever hands a message over may write as this author. */
@@ -88,18 +90,22 @@ interface SigningParts {
   readonly maySignFor: MaySignFor;
 }
 
+/** A message that is to be signed: of what, or why it cannot be. */
+type Meant = { readonly domain: DomainName } & (
+  | {
+      readonly kind: 'signable';
+      readonly header: readonly HeaderField[];
+      readonly body: BodyHash;
+    }
+  | { readonly kind: 'too-large' }
+  | { readonly kind: 'malformed' }
+);
+
 /** One message. */
 export class Signing {
   readonly #parts: SigningParts;
   #gatherer: HeaderGatherer | undefined = new HeaderGatherer();
-  /** Of a message that is to be signed. `body` is absent where its header is too large for that. */
-  #meant:
-    | {
-        readonly domain: DomainName;
-        readonly header: readonly HeaderField[];
-        readonly body: BodyHash | undefined;
-      }
-    | undefined;
+  #meant: Meant | undefined;
 
   constructor(parts: SigningParts) {
     this.#parts = parts;
@@ -108,15 +114,20 @@ export class Signing {
   /** The next octets of the message. */
   push(chunk: Buffer): void {
     const body = this.#gatherer ? this.#gather(this.#gatherer, chunk) : chunk;
-    if (body) this.#meant?.body?.update(body);
+    if (body && this.#meant?.kind === 'signable') this.#meant.body.update(body);
   }
 
   /** The message is complete. Never rejects. */
   async end(): Promise<Signed> {
     if (this.#gatherer) this.#decide(this.#gatherer); // a header and nothing else
     if (!this.#meant) return { kind: 'not-meant' };
-    const { domain, header, body } = this.#meant;
-    if (!body) return this.#fail('the header is too large to be signed', domain);
+    const { domain, kind } = this.#meant;
+    if (kind === 'too-large') return this.#fail('the header is too large to be signed', domain);
+    if (kind === 'malformed') {
+      this.#parts.events.malformed({ domain });
+      return { kind: 'failed', reason: 'lines of the header are no fields' };
+    }
+    const { header, body } = this.#meant;
     const bodyHash = body.digest();
     const keys = await this.#parts.keys.keysOf(domain);
     const fields = keys.flatMap((key) => dkimSignature({ header, bodyHash }, COVERED, key) ?? []);
@@ -134,15 +145,20 @@ export class Signing {
   #decide(gatherer: HeaderGatherer): void {
     this.#gatherer = undefined;
     const { keys, maySignFor } = this.#parts;
-    const { fields } = gatherer.header();
+    const { fields, isWellFormed } = gatherer.header();
     const author = authorOf(fields);
     if (!author || !keys.has(author.domain) || !maySignFor(author.address)) return;
     // Whoever signed for the domain already knew what it wanted covered.
     const isSigned = ({ key }: HeaderField) => key === 'dkim-signature';
     if (fields.filter(isSigned).some((field) => signingDomainOf(field) === author.domain)) return;
-    const header = fields.filter(({ key }) => COVERED_KEYS.has(key));
-    const body = gatherer.isTooLarge ? undefined : new BodyHash();
-    this.#meant = { domain: author.domain, header, body };
+    const { domain } = author;
+    if (gatherer.isTooLarge) this.#meant = { kind: 'too-large', domain };
+    // Hosts on the way mend such a header, or take the line for its end: no signature would hold.
+    else if (!isWellFormed) this.#meant = { kind: 'malformed', domain };
+    else {
+      const header = fields.filter(({ key }) => COVERED_KEYS.has(key));
+      this.#meant = { kind: 'signable', domain, header, body: new BodyHash() };
+    }
   }
 
   #fail(reason: string, domain: DomainName): Signed {

@@ -1,6 +1,7 @@
 /**
  * What happens when messages are signed (RFC 6376). One function per event: log line and metric together.
  */
+import { LineBudget } from './line-budget.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { Spell } from './spell.ts';
@@ -13,6 +14,7 @@ interface KeyFacts {
 
 export function dkimEvents(log: Log, metrics: Metrics) {
   const unsigned = new Spell();
+  const malformed = new LineBudget();
   return {
     signed(): void {
       metrics.dkimSignatures.inc({ result: 'signed' });
@@ -27,6 +29,12 @@ export function dkimEvents(log: Log, metrics: Metrics) {
       if (!told) return;
       const { count, seconds } = told;
       log.write('error', 'dkim.unsigned', { ...facts, unsigned: count, seconds });
+    },
+    /** It goes without, and no key is to blame: whoever made it is. */
+    malformed({ domain }: { readonly domain: string }): void {
+      metrics.dkimSignatures.inc({ result: 'malformed' });
+      const { mayTell, unsaid } = malformed.take();
+      log.write(mayTell ? 'info' : 'debug', 'dkim.malformed', { domain, unsaid });
     },
     /** `keeps`: the key that was read before stays in use. */
     keyFailed(facts: KeyFacts & { readonly reason: string; readonly keeps: boolean }): void {

@@ -33,6 +33,8 @@ describe('the header of a message', () => {
   const good: readonly (readonly [string, readonly string[], string, string])[] = [
     ['A: 1\r\nB: 2\r\n\r\nbody\r\n', ['a|A: 1', 'b|B: 2'], 'body\r\n', 'fields and body'],
     ['A: 1\r\n 2\r\n\t3\r\n\r\n', ['a|A: 1\r\n 2\r\n\t3'], '', 'folds belong to their field'],
+    ['From a@b.test Mon Jan  1 00:00:00 2026\r\nA: 1\r\n\r\n', ['a|A: 1'], '', 'an mbox line'],
+    ['A b: 1\r\n\xe4: 2\r\nA: 1\r\n\r\n', ['a|A: 1'], '', 'names that are none'],
     ['A \t: 1\r\n\r\n', ['a|A \t: 1'], '', 'blanks before the colon'],
     ['\r\nA: no field\r\n\r\n', [], 'A: no field\r\n\r\n', 'a message that begins with its body'],
     ['no colon\r\n: no name\r\nA: 1\r\n\r\n', ['a|A: 1'], '', 'lines that are no fields'],

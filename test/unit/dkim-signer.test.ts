@@ -42,6 +42,7 @@ function scene(selectors: readonly string[] = ['s1'], domain = 'example.net') {
     events: {
       signed: () => told.push(['signed']),
       unsigned: (facts) => told.push(['unsigned', facts]),
+      malformed: (facts) => told.push(['malformed', facts]),
       keyFailed: (facts) => told.push(['keyFailed', facts]),
       keyChanged: (facts) => told.push(['keyChanged', facts]),
     },
@@ -107,6 +108,23 @@ describe('which messages are signed', () => {
   test('nothing is begun where nothing is configured', () => {
     assert.equal(scene([]).signer.begin(), undefined);
   });
+
+  for (const line of [
+    'garbage',
+    ': x',
+    'From a@example.net Mon Jan  1 00:00:00 2026',
+    ' a fold of nothing',
+    'Ü: x',
+  ]) {
+    test(`a line that is no field, ${JSON.stringify(line)}: goes without, no alarm`, async () => {
+      const { signer, told } = scene();
+      assert.equal(await signed(signer, `${line}\r\n${MESSAGE}`, [10]), undefined);
+      assert.deepEqual(told, [['malformed', { domain: 'example.net' }]]);
+      const others = MESSAGE.replace('example.net', 'other.test');
+      assert.equal(await signed(signer, `${line}\r\n${others}`), undefined);
+      assert.equal(told.length, 1, 'of another domain: nothing is told');
+    });
+  }
 
   const beyond = `X: ${'x'.repeat(MOST_HEADER_OCTETS)}\r\n`;
   const [from = ''] = MESSAGE.split('\r\n');

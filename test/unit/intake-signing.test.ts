@@ -18,7 +18,8 @@ before(() => {
   const keyFile = dir.file('key.pem');
   writeFileSync(keyFile, rsaPair().keyPem);
   const nothing = () => {};
-  const events = { signed: nothing, unsigned: nothing, keyFailed: nothing, keyChanged: nothing };
+  const key = { keyFailed: nothing, keyChanged: nothing };
+  const events = { signed: nothing, unsigned: nothing, malformed: nothing, ...key };
   signer = new DkimSigner({ clock: systemClock, events });
   const domains = ['one.test', 'two.test'];
   signer.use(domains.map((domain) => ({ domain, selector: 's', keyFile })));

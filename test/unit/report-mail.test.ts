@@ -46,7 +46,8 @@ before(() => {
   const keyFile = dir.file('key.pem');
   writeFileSync(keyFile, pair.keyPem);
   const nothing = () => {};
-  const events = { signed: nothing, unsigned: nothing, keyFailed: nothing, keyChanged: nothing };
+  const key = { keyFailed: nothing, keyChanged: nothing };
+  const events = { signed: nothing, unsigned: nothing, malformed: nothing, ...key };
   signer = new DkimSigner({ clock: systemClock, events });
   signer.use([
     { domain: 'sender.test', selector: 's1', keyFile },

@@ -51,9 +51,9 @@ export const INTAKE_FAMILIES = {
     alert: 'Near `limits.connections`: the next clients get 421.',
   }),
   dkimSignatures: counter('dkim_signatures_total', {
-    help: 'Messages that were to be signed with a key of `dkim`: signed, or sent without (failed).',
-    labels: { result: ['signed', 'failed'] },
-    healthy: '`failed` stays 0.',
+    help: 'Messages that were to be signed with a key of `dkim`: signed, or sent without (failed; malformed: lines in the header are no fields).',
+    labels: { result: ['signed', 'failed', 'malformed'] },
+    healthy: '`failed` stays 0. `malformed` is about what clients send.',
     alert: '`failed`: recipients may refuse what is not signed; see the event `dkim.unsigned`.',
   }),
   spoolLatency: histogram('spool_latency_seconds', {

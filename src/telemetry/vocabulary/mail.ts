@@ -292,6 +292,12 @@ export const MAIL_EVENTS = {
     means: 'A message that was to be signed goes without; told once a spell.',
     fields: ['domain', 'reason', 'unsigned', 'seconds'],
   },
+  'dkim.malformed': {
+    level: ['info', 'debug'],
+    means:
+      'A message of a domain with a key goes without a signature: lines in its header are no fields, and no signature would hold. At most so many in a minute, the rest is counted in `unsaid`.',
+    fields: ['domain', 'unsaid'],
+  },
   'dkim.key_failed': {
     level: ['warn', 'error'],
     means: 'A key cannot be read. A warning while the one of before stays in use.',
