@@ -59,11 +59,12 @@ Exit codes:
 
 export const spoolExport: CliCommand = {
   usage: 'export <directory> [id...]',
-  summary: 'copy messages out of the spool: ID.eml as it is, ID.json with envelope and history',
+  summary: 'copy messages out of the spool: ID.eml as sent, ID.json with envelope and history',
   options: [
     new Option('--damaged', 'those that the relay set aside because parts of a file were damaged'),
   ],
   notes: `${NOTES}
+ID.eml is what would be delivered: the octets that came in, below the relay's own trace field and DKIM signature.
 Files that are there already are left alone. What was exported is still in the spool and will be
 delivered when the relay is started again. Of a damaged message ID.eml.damaged is what could be read.
 With --damaged, some of what is found may have been delivered, or is queued still: its octets stood beside
@@ -158,11 +159,17 @@ async function exportMessage(message: Found, target: string): Promise<string | u
   try {
     const facts = JSON.stringify({ envelope, sizeBytes, recipients, records }, undefined, 2);
     await writeNew(join(target, `${id}.json`), [Buffer.from(`${facts}\n`)]);
-    await writeNew(join(target, `${id}.eml`), message.body());
+    await writeNew(join(target, `${id}.eml`), asDelivered(message));
     return undefined;
   } catch (error) {
     return (error as Error).message;
   }
+}
+
+/** Its signature stands in the envelope, and goes on top (delivery/outgoing-content.ts). */
+async function* asDelivered({ envelope, body }: RescuedMessage): AsyncIterable<Buffer> {
+  if (envelope.signature !== undefined) yield Buffer.from(envelope.signature, 'latin1');
+  yield* body();
 }
 
 /** What is left of a message whose envelope is lost: its body, if it has a file of its own. */

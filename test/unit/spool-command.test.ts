@@ -150,6 +150,24 @@ describe('spool export', () => {
     assert.equal((await run(dir, 'check')).code, 0);
   });
 
+  test('what is signed comes out signed, as it would be delivered', async () => {
+    using dir = tempDir();
+    const { spool } = await openSpool(dir.file('data/spool'));
+    const signature = 'DKIM-Signature: v=1; d=sender.example;\r\n b=x\r\n';
+    const [small, large] = [sampleEnvelope({ signature }), sampleEnvelope({ signature })];
+    const body = 'Received: x\r\n\r\nhello\r\n';
+    await store(spool, small, body);
+    await store(spool, large, LARGE);
+    await spool.close();
+    const { code, err } = await run(dir, 'export', 'rescued');
+    assert.equal(code, 0, err);
+    assert.equal(String(readFileSync(dir.file(`rescued/${small.id}.eml`))), signature + body);
+    const found = readFileSync(dir.file(`rescued/${large.id}.eml`));
+    assert.ok(found.equals(Buffer.concat([Buffer.from(signature), LARGE])));
+    const facts = JSON.parse(readFileSync(dir.file(`rescued/${small.id}.json`), 'utf8'));
+    assert.equal(facts.envelope.signature, signature);
+  });
+
   test('one that is damaged hides no other', async () => {
     using dir = tempDir();
     const { small, large } = await leaveSpool(dir);
