@@ -6,7 +6,7 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { parseDomain } from '../protocol/domain.ts';
+import { isDomainSyntax, parseDomain } from '../protocol/domain.ts';
 import { needsSmtpUtf8 } from '../protocol/mailbox.ts';
 import { isAddressPort, isHostPort, isMailbox, isNetwork } from './addresses.ts';
 import {
@@ -133,6 +133,18 @@ export function domain() {
   return notation({
     expected: 'a domain name',
     parse: (value) => wrap(parseDomain(value)),
+    format: (value) => value,
+  });
+}
+
+/**
+ * A DKIM selector (RFC 6376 §3.1): labels as of a domain, of which any may be digits alone. Those YAML reads as a
+ * number, and 0123 as another one, so that they have to be quoted.
+ */
+export function selector() {
+  return notation({
+    expected: 'a selector such as s1 or "2026" (digits alone in quotes)',
+    parse: (value) => wrap(isDomainSyntax(value) ? value.toLowerCase() : undefined),
     format: (value) => value,
   });
 }

@@ -155,6 +155,14 @@ describe('problems', () => {
       'two keys where one public key is',
     ],
     [
+      'dkim:\n  - { domain: a.example, selector: 2026, keyFile: k }\n  - { domain: a.example, selector: a_b, keyFile: l }',
+      [
+        '2: dkim[0].selector: found 2026, expected a selector such as s1 or "2026" (digits alone in quotes)',
+        '3: dkim[1].selector: found "a_b", expected a selector such as s1 or "2026" (digits alone in quotes)',
+      ],
+      'a selector that YAML takes for a number, and one that is none',
+    ],
+    [
       'messageSize: 1MiB',
       [
         '1: messageSize: found an unknown key, expected a known key: did you mean limits.messageSize?',
@@ -442,7 +450,7 @@ describe('warnings', () => {
     ],
     ['routes: [{ domain: "*", nextHop: "a.example", wrapper: implicit }]', []],
     [
-      'dkim: [{ domain: a.example, selector: s, keyFile: /nowhere/k }]',
+      'dkim: [{ domain: a.example, selector: "2026", keyFile: /nowhere/k }]',
       [/^2: dkim\[0\]\.keyFile: \/nowhere\/k cannot be read \(ENOENT\)/],
     ],
     [

@@ -15,6 +15,7 @@ import {
   optionalPlainMailbox,
   path,
   port,
+  selector,
   text,
 } from '../kinds.ts';
 import { formatTimeOfDay, parseTimeOfDay } from '../units.ts';
@@ -44,7 +45,7 @@ export const postmaster = optionalMailbox()
 
 const signature = z.strictObject({
   domain: domain().describe('The signing domain (`d=`).'),
-  selector: domain().describe('The selector (`s=`).'),
+  selector: selector().describe('The selector (`s=`).'),
   keyFile: path().describe(
     'The private key, RSA of 1024 bits or more, PEM; re-read when it changes.',
   ),
