@@ -17,14 +17,14 @@ import { createReportQueue } from './reporting/queue-report.ts';
 import { ReportFiles } from './reporting/report-files.ts';
 import type { ReportMailParts } from './reporting/report-mail.ts';
 import { oldestToSend } from './reporting/report-plan.ts';
-import { ReportSender } from './reporting/report-sender.ts';
+import { type MailEnding, ReportSender } from './reporting/report-sender.ts';
 import { ReportStates } from './reporting/report-states.ts';
 import { excludes, Reports } from './reporting/reports.ts';
 import { excludesRua } from './reporting/rua.ts';
 import type { HandedOn } from './reporting/send-parts.ts';
 import { SharedReports } from './reporting/shared-reports.ts';
 import { Suspensions } from './reporting/suspensions.ts';
-import type { AttemptRecord } from './spool/message-state.ts';
+import type { AttemptRecord, RecordedFailure } from './spool/message-state.ts';
 import type { ReportEvents } from './telemetry/report-events.ts';
 
 /** How reports leave. */
@@ -120,9 +120,9 @@ export async function openTlsReports(parts: TlsReportParts): Promise<TlsReports>
         });
       },
     }),
-    mailTried(id, { delivered, bounced }) {
+    mailTried(id, { delivered, bounced, untried = false }) {
       const [given] = bounced;
-      if (given) void sender.mailEnded(id, { failure: given.failure.text });
+      if (given) void sender.mailEnded(id, endingOf(given.failure, untried));
       else if (delivered.length > 0) void sender.mailEnded(id, {});
     },
     async close() {
@@ -131,4 +131,15 @@ export async function openTlsReports(parts: TlsReportParts): Promise<TlsReports>
       await Promise.all([collector.close(), states.close(), suspensions.close()]);
     },
   };
+}
+
+/** Causes that say nothing of the other side (outcome/classify.ts). */
+const OWN_FAULTS: ReadonlySet<string> = new Set([
+  ...['bounced-by-administrator', 'dropped-by-administrator'],
+  ...['auth-not-possible', 'auth-paused', 'relay-stopping', 'spool-unreadable'],
+]);
+
+/** `untried`: nobody was asked, since an administrator, a hold or a pause was in the way. */
+function endingOf({ text, source, cause }: RecordedFailure, untried: boolean): MailEnding {
+  return { failure: text, isOwnFault: untried || (source === 'local' && OWN_FAULTS.has(cause)) };
 }

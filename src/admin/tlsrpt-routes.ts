@@ -116,6 +116,7 @@ const sending = z
   .meta({ id: 'TlsReportSending' });
 
 const suspension = z.object({
+  domain: z.string().describe('The policy domain whose rua it is.'),
   rua: z.string(),
   failures: count.describe('Reports in a row that did not get there.'),
   reason: z.string(),
@@ -191,9 +192,11 @@ const send = {
 export function addTlsReportRoutes(api: Api, reports: TlsReportAdmin): void {
   api.get('/tlsrpt/days', { schema: list }, async () => ({
     days: await reports.days(),
-    suspended: reports.suspensions().map(({ rua, failures, reason, failedAtMs, untilMs }) => ({
-      ...{ rua, failures, reason, failedAt: timeOf(failedAtMs), until: timeOf(untilMs) },
-    })),
+    suspended: reports
+      .suspensions()
+      .map(({ domain, rua, failures, reason, failedAtMs, untilMs }) => ({
+        ...{ domain, rua, failures, reason, failedAt: timeOf(failedAtMs), until: timeOf(untilMs) },
+      })),
   }));
   api.get('/tlsrpt/days/:day', { schema: show }, async ({ params, query }) => {
     const { domain: wanted, after, limit } = query;

@@ -22,7 +22,13 @@ const listSchema = z.object({
     }),
   ),
   suspended: z.array(
-    z.looseObject({ rua: z.string(), failures: count, reason: z.string(), until: z.string() }),
+    z.looseObject({
+      domain: z.string(),
+      rua: z.string(),
+      failures: count,
+      reason: z.string(),
+      until: z.string(),
+    }),
   ),
 });
 const sendingSchema = z.looseObject({
@@ -72,7 +78,7 @@ export const tlsReportList: CliCommand = {
   usage: 'list',
   summary: 'the days: domains, sessions that succeeded and failed, and what became of the reports',
   notes: `
-Below the days: places to report to that keep failing, and until when they are left alone.
+Below the days: the rua of which domains keep failing, and until when they are left alone.
 ${EXIT_CODES}`,
   async run(invocation) {
     const path = '/api/v1/tlsrpt/days';
@@ -90,8 +96,8 @@ ${EXIT_CODES}`,
           .join(', '),
       ]);
       print(formatTable(DAYS_HEADING, rows));
-      const places = suspended.map(({ rua, until, failures, reason }) => [
-        ...[printable(rua), until, String(failures), printable(reason)],
+      const places = suspended.map(({ domain, rua, until, failures, reason }) => [
+        ...[domain, printable(rua), until, String(failures), printable(reason)],
       ]);
       if (places.length > 0) print(formatTable(SUSPENDED_HEADING, places));
     }
@@ -142,7 +148,7 @@ Exit codes:
 };
 
 const DAYS_HEADING = ['DAY', 'DOMAINS', 'SUCCESSFUL', 'FAILED', 'BEYOND', 'REPORTS'];
-const SUSPENDED_HEADING = ['SUSPENDED', 'UNTIL', 'FAILURES', 'WHY'];
+const SUSPENDED_HEADING = ['DOMAIN', 'SUSPENDED', 'UNTIL', 'FAILURES', 'WHY'];
 const HEADING = ['DOMAIN', 'POLICY', 'SUCCESSFUL', 'FAILED', 'FAILURE'];
 
 export const tlsReportSend: CliCommand = {

@@ -31,7 +31,7 @@ export async function handOn(
     if (!target || isFinal(target) || (target.nextAtMs ?? 0) > clock.now()) continue;
     signal.throwIfAborted();
     // `handing-over` here: the disk did not take it, so nothing was queued.
-    const suspension = job.anew ? undefined : parts.suspensions.of(rua);
+    const suspension = job.anew ? undefined : parts.suspensions.of({ domain, rua });
     if (suspension && target.attempts === 0) {
       const until = new Date(suspension.untilMs).toISOString();
       const reason = `not tried before ${until}: ${suspension.reason}`;
@@ -107,7 +107,8 @@ async function mailTo(
     const { rua, attempts, firstAtMs, atMs } = target;
     const again: ReportTarget = { rua, state: 'waiting', attempts, firstAtMs, atMs };
     const reason = (error as Error).message;
-    return failedOnce(now, { target: again, reason }, { copy, parts });
+    // A full disk, a key that cannot be read.
+    return failedOnce(now, { target: again, reason, isOwnFault: true }, { copy, parts });
   }
 }
 
@@ -123,12 +124,14 @@ interface FailedAttempt {
   readonly reason: string;
   /** What becomes of it after the last attempt. */
   readonly endsAs?: 'failed' | 'not-mailed';
+  /** It failed here, not there: nothing is held against the place. */
+  readonly isOwnFault?: boolean;
 }
 
 /** RFC 8460 §5.5: tried again for a day. */
 async function failedOnce(
   state: ReportState,
-  { target, reason, endsAs = 'failed' }: FailedAttempt,
+  { target, reason, endsAs = 'failed', isOwnFault = false }: FailedAttempt,
   { copy, parts }: Handing,
 ): Promise<ReportState> {
   const { day } = copy;
@@ -139,29 +142,39 @@ async function failedOnce(
   const tried = { ...target, attempts, firstAtMs, nextAtMs, reason };
   const isGivenUp = nextAtMs === undefined;
   const changed = { ...tried, state: isGivenUp ? endsAs : 'waiting' } as const;
-  return settleTarget(state, changed, { day, parts });
+  return settleTarget(state, changed, { day, parts, isOwnFault });
+}
+
+interface Settling {
+  readonly day: string;
+  readonly parts: SendReportParts;
+  /** It failed here, not there: nothing is held against the place. */
+  readonly isOwnFault?: boolean;
 }
 
 /** A target has another state: kept, told, and remembered for later reports to the same place. */
 export async function settleTarget(
   state: ReportState,
   target: ReportTarget,
-  { day, parts }: { readonly day: string; readonly parts: SendReportParts },
+  { day, parts, isOwnFault = false }: Settling,
 ): Promise<ReportState> {
   const { clock, events, suspensions, states } = parts;
+  const { domain } = state;
   const changed = { ...target, atMs: clock.now() };
   // Meanwhile another target may have changed.
-  const latest = states.get(day, state.domain) ?? state;
+  const latest = states.get(day, domain) ?? state;
   const now = await keep(day, withTarget(latest, changed), parts);
-  events.target(day, state.domain, changed);
+  events.target(day, domain, changed);
   if (changed.state === 'posted' || changed.state === 'delivered') {
-    await suspensions.arrived(changed.rua);
+    await suspensions.arrived({ domain, rua: changed.rua });
   }
-  if (changed.state === 'failed') {
-    const reason = changed.reason ?? '';
-    const { failures, untilMs } = await suspensions.failed(changed.rua, reason);
-    const until = new Date(untilMs).toISOString();
-    events.suspended(changed.rua, { failures, until, reason });
+  if (changed.state === 'failed' && !isOwnFault) {
+    const { reason = '', rua } = changed;
+    const suspension = await suspensions.failed({ domain, rua }, { day, reason });
+    if (suspension) {
+      const { failures, untilMs } = suspension;
+      events.suspended(domain, { rua, failures, until: new Date(untilMs).toISOString(), reason });
+    }
   }
   return now;
 }

@@ -55,6 +55,14 @@ export interface ReportSenderParts extends SendReportParts {
   readonly clock: Clock;
 }
 
+/** How the mail that carried a report ended. */
+export interface MailEnding {
+  /** Absent: it was delivered. */
+  readonly failure?: string;
+  /** What failed is this relay, or an administrator gave it up: nothing is held against the place. */
+  readonly isOwnFault?: boolean;
+}
+
 /** What an administrator who asks for the reports of a day is told about one. */
 export interface SendAnswer {
   readonly domain: string;
@@ -151,12 +159,12 @@ export class ReportSender {
   }
 
   /** The end of the mail that carried a report. */
-  async mailEnded(id: MessageId, ending: { readonly failure?: string }): Promise<void> {
+  async mailEnded(id: MessageId, ending: MailEnding): Promise<void> {
     const { states, shared, node } = this.#parts;
     const mailed = states.ofMail(id);
     const target = mailed?.state.targets.find(({ messageId }) => messageId === id);
     if (!mailed || !target) return;
-    const { failure } = ending;
+    const { failure, isOwnFault = false } = ending;
     const changed: ReportTarget =
       failure === undefined
         ? { ...target, state: 'delivered' }
@@ -166,7 +174,7 @@ export class ReportSender {
     const told = await shared?.state(day, state.domain).catch(() => undefined);
     const isOurs = told === undefined || told.node === node;
     const parts = isOurs ? this.#parts : { ...this.#parts, shared: undefined };
-    await settleTarget(state, changed, { day, parts }).catch(() => {}); // told
+    await settleTarget(state, changed, { day, parts, isOwnFault }).catch(() => {}); // told
   }
 
   /**

@@ -48,7 +48,10 @@ export interface SendReportEvents {
   gaveUp(day: string, domain: string, reason: string): void;
   /** What became of a copy, or that it is tried again. */
   target(day: string, domain: string, target: ReportTarget): void;
-  suspended(rua: string, facts: { failures: number; until: string; reason: string }): void;
+  suspended(
+    domain: string,
+    facts: { rua: string; failures: number; until: string; reason: string },
+  ): void;
   /** The disk, or Redis, did not take the state of a report. */
   stateDelayed(day: string, domain: string, error: Error): void;
 }

@@ -78,9 +78,12 @@ export function reportEvents(log: Log, metrics: Metrics) {
         ...(nextAtMs === undefined ? {} : { nextAttempt: new Date(nextAtMs).toISOString() }),
       });
     },
-    /** A place keeps failing, and is left alone for a while. */
-    suspended(rua: string, facts: { failures: number; until: string; reason: string }): void {
-      log.write('warn', 'report.rua_suspended', { rua, ...facts });
+    /** A rua of a domain keeps failing, and is left alone for a while. */
+    suspended(
+      domain: string,
+      facts: { rua: string; failures: number; until: string; reason: string },
+    ): void {
+      log.write('warn', 'report.rua_suspended', { domain, ...facts });
     },
     suspensionsUnreadable(aside: string, reason: string): void {
       log.write('error', 'report.suspensions_unreadable', { aside, reason });

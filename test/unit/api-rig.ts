@@ -123,7 +123,7 @@ function fakeReports(): TlsReportAdmin {
     settings: () => settings,
   });
   const suspension = {
-    ...{ rua: 'https://b.example/', failures: 2, reason },
+    ...{ domain: 'b.example', rua: 'https://b.example/', day: '2026-01-09', failures: 2, reason },
     ...{ failedAtMs: 0, untilMs: 1, expires: 2 },
   };
   const nothing = { during: <R>(_entry: object, make: () => Promise<R>) => make() };

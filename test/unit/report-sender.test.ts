@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { utcDay } from '../../src/reporting/collect.ts';
+import type { AttemptRecord, RecordedFailure } from '../../src/spool/message-state.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemorySpool } from '../support/memory-spool.ts';
 import { tempDir } from '../support/temp-dir.ts';
@@ -325,3 +326,91 @@ describe('a POST', () => {
     await next.reports.close();
   });
 });
+
+describe('a place that fails', () => {
+  const COLLECTOR = 'https://collector.example/v1';
+  const COLLECTOR_MAIL = 'mailto:tls@collector.example';
+
+  test('is left alone for the domain that named it, and for no other one', async () => {
+    await using one = await bench();
+    const { node, outdoors, clock } = one;
+    for (const domain of ['evil.example', 'good.example']) {
+      outdoors.publish(domain, COLLECTOR, COLLECTOR_MAIL);
+    }
+    outdoors.answer = () => ({ ok: false, reason: 'answered 404', permanent: true });
+    node.count('evil.example');
+    await node.roundAt(LATE);
+    const id = outdoors.mails[0]?.envelope.id;
+    assert.ok(id);
+    await node.reports.sender.mailEnded(id, { failure: '552 5.3.4 too big' });
+    assert.deepEqual(
+      node.reports.suspensions.list().map(({ domain, rua }) => `${domain} ${rua}`),
+      [`evil.example ${COLLECTOR}`, `evil.example ${COLLECTOR_MAIL}`],
+    );
+    outdoors.answer = () => ({ ok: true });
+    clock.set(`${NEXT_DAY}T06:00:00Z`);
+    node.count('good.example');
+    node.count('evil.example');
+    await node.roundAt(`2026-03-16T04:59:00Z`);
+    assert.deepEqual(await node.targets('good.example', NEXT_DAY), {
+      [COLLECTOR]: 'posted',
+      [COLLECTOR_MAIL]: 'queued',
+    });
+    assert.deepEqual(await node.targets('evil.example', NEXT_DAY), {
+      [COLLECTOR]: 'suspended',
+      [COLLECTOR_MAIL]: 'suspended',
+    });
+  });
+
+  test('is not one whose mail this relay could not queue, or an administrator gave up', async () => {
+    await using one = await bench();
+    const { node, outdoors, clock } = one;
+    outdoors.publish('a.example', MAIL);
+    outdoors.mail = 'refused';
+    node.count('a.example');
+    const start = Date.parse(LATE);
+    for (let at = start; at < start + 26 * HOUR_MS; at += 600_000) await node.roundAt(at);
+    assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'failed' });
+    assert.deepEqual(node.reports.suspensions.list(), []);
+    outdoors.mail = 'taken';
+    const day = utcDay(clock.now());
+    node.count('a.example');
+    await node.roundAt(Date.parse(day) + DAY_MS + 5 * HOUR_MS);
+    assert.deepEqual(await node.targets('a.example', day), { [MAIL]: 'queued' });
+    const id = outdoors.mails[0]?.envelope.id;
+    assert.ok(id);
+    const bounced = [{ index: 0, failure: GIVEN_UP }];
+    node.reports.mailTried(id, { ...ATTEMPT, bounced, untried: true });
+    await waitFor('its end', async () => {
+      return (await node.targets('a.example', day))[MAIL] === 'failed';
+    });
+    assert.deepEqual(node.reports.suspensions.list(), []);
+  });
+
+  test('is not left alone for longer because somebody tries by hand', async () => {
+    await using one = await bench();
+    const { node, outdoors, clock } = one;
+    outdoors.publish('a.example', POST);
+    outdoors.answer = () => ({ ok: false, reason: 'answered 404', permanent: true });
+    node.count('a.example');
+    await node.roundAt(LATE);
+    const before = node.reports.suspensions.list();
+    assert.equal(before.length, 1);
+    for (const hours of [1, 1, 30]) {
+      clock.advance(hours * HOUR_MS);
+      await node.reports.sender.sendNow(DAY, ['a.example'], { dryRun: false });
+    }
+    assert.equal(outdoors.posts.length, 4);
+    assert.deepEqual(node.reports.suspensions.list(), before);
+    assert.equal(node.logged('report.rua_suspended').length, 1);
+  });
+});
+
+const GIVEN_UP: RecordedFailure = {
+  ...{ text: 'an administrator of this relay gave it up', source: 'local' as const },
+  ...{ cause: 'dropped-by-administrator', status: '5.0.0', causeClass: 'other' as const },
+};
+const ATTEMPT: AttemptRecord = {
+  ...{ kind: 'attempt' as const, atMs: 0, destination: 'a.example' as never },
+  ...{ delivered: [], relayed: [], bounced: [], deferred: [] },
+};

@@ -396,8 +396,8 @@ export const MAIL_EVENTS = {
   },
   'report.rua_suspended': {
     level: 'warn',
-    means: 'A place keeps failing, and is left alone for a while.',
-    fields: ['rua', 'failures', 'until', 'reason'],
+    means: 'A rua of a domain keeps failing, and is left alone for a while.',
+    fields: ['domain', 'rua', 'failures', 'until', 'reason'],
   },
   'report.suspensions_unreadable': {
     level: 'error',
