@@ -30,6 +30,11 @@ export async function handOn(
     const target = state.targets.find((one) => one.rua === rua);
     if (!target || isFinal(target) || (target.nextAtMs ?? 0) > clock.now()) continue;
     signal.throwIfAborted();
+    if (parts.isExcluded(rua)) {
+      // A reload says so meanwhile.
+      state = await settleTarget(state, { ...target, state: 'excluded' }, { day, parts });
+      continue;
+    }
     // `handing-over` here: the disk did not take it, so nothing was queued.
     const suspension = job.anew ? undefined : parts.suspensions.of({ domain, rua });
     if (suspension && target.attempts === 0) {

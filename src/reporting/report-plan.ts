@@ -16,6 +16,8 @@ export interface ReportPlanParts {
     /** After midnight, UTC; ms. */
     readonly sendAfter: number;
     readonly sendWindow: number;
+    /** How long counts are kept after their day; ms. */
+    readonly keep: number;
   };
   readonly isExcludedDomain: (domain: string) => boolean;
   /** What this node counted. */
@@ -59,12 +61,13 @@ export class ReportPlan {
   async days(): Promise<readonly string[]> {
     const { clock, counts, states, shared, settings } = this.#parts;
     const nowMs = clock.now();
-    const oldest = oldestToSend(nowMs);
+    const { sendAfter, keep } = settings();
+    // Not those whose counts are gone.
+    const oldest = utcDay(nowMs - Math.min(keep, MOST_LATE_MS) - DAY_MS);
     const days = new Set([...(await counts.days()), ...states.recent().keys()]);
     // Others may have counted what this node has not.
     if (shared) days.add(utcDay(nowMs - DAY_MS));
     for (const day of [...this.#days.keys()]) if (day < oldest) this.#days.delete(day);
-    const { sendAfter } = settings();
     return [...days].filter((day) => day >= oldest && nowMs >= endOf(day) + sendAfter).sort();
   }
 

@@ -228,15 +228,21 @@ export class ReportSender {
     const today = utcDay(clock.now());
     if (this.#cleanedOn === today) return;
     const oldest = utcDay(clock.now() - settings().keep - DAY_MS);
-    await states.removeBefore(oldest, oldestToSend(clock.now()));
+    // What has gone is known for as long as it could be sent again, whatever `keep` says.
+    const toSend = oldestToSend(clock.now());
+    const [oldestState = toSend] = [oldest, toSend].sort();
+    await states.removeBefore(oldestState, toSend);
     await files.removeBefore(oldest);
     this.#cleanedOn = today;
   }
 
   async #sendDue(day: string): Promise<void> {
-    const { clock } = this.#parts;
+    const { clock, isExcludedDomain } = this.#parts;
     const due = await this.#plan.of(day);
-    const jobs = [...due].filter(([, atMs]) => atMs <= clock.now()).map(([domain]) => domain);
+    // Excluded meanwhile: a plan holds for an hour.
+    const jobs = [...due].flatMap(([domain, atMs]) =>
+      atMs <= clock.now() && !isExcludedDomain(domain) ? [domain] : [],
+    );
     if (jobs.length === 0 || this.#share?.isRecalling) return;
     const without = await this.#awaited(day);
     await inParallel(jobs, async (domain) => {

@@ -10,6 +10,7 @@ import type { Sums } from './day-tally.ts';
 import type { ReportFiles } from './report-files.ts';
 import type { ReportState, TargetState } from './report-state.ts';
 import type { ReportStates } from './report-states.ts';
+import { excludedPlaces } from './rua.ts';
 
 export interface DaySummary extends Sums {
   /** UTC. */
@@ -128,6 +129,6 @@ function targetsOf(states: Iterable<ReportState>): Partial<Record<TargetState, n
 
 /** Whether a policy domain is one of `tlsRpt.exclude`. */
 export function excludes({ exclude }: Pick<Settings['tlsRpt'], 'exclude'>) {
-  const excluded = new Set(exclude.map((entry) => entry.toLowerCase().replace(/\.$/, '')));
+  const excluded = excludedPlaces(exclude);
   return (domain: string): boolean => excluded.has(domain);
 }

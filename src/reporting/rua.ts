@@ -2,6 +2,7 @@
  * The URIs of a TLSRPT record (RFC 8460 §3) as places to send to. Pure.
  */
 import { needsSmtpUtf8, parseMailbox } from '../protocol/mailbox.ts';
+import { normalPlace } from '../protocol/tlsrpt/exclusion.ts';
 
 /** The mailbox of a `mailto:` URI, decoded; undefined when there is none that mail can go to. */
 export function mailboxOf(rua: string): string | undefined {
@@ -16,9 +17,20 @@ export function mailboxOf(rua: string): string | undefined {
   }
 }
 
-/** Whether `tlsRpt.exclude` names a place, as an address or a whole URI. */
+/** By list, since it is asked for each domain and rua; a reload brings another list. */
+const normalLists = new WeakMap<readonly string[], ReadonlySet<string>>();
+
+/** The entries of `tlsRpt.exclude` in normal form. */
+export function excludedPlaces(exclude: readonly string[]): ReadonlySet<string> {
+  const known = normalLists.get(exclude);
+  if (known) return known;
+  const places = new Set(exclude.flatMap((entry) => normalPlace(entry) ?? []));
+  normalLists.set(exclude, places);
+  return places;
+}
+
+/** Whether `tlsRpt.exclude` names a rua, as an address or a whole URI. */
 export function excludesRua(exclude: readonly string[]): (rua: string) => boolean {
-  const excluded = new Set(exclude.map((entry) => entry.toLowerCase()));
-  return (rua) =>
-    excluded.has(rua.toLowerCase()) || excluded.has(mailboxOf(rua)?.toLowerCase() ?? rua);
+  const excluded = excludedPlaces(exclude);
+  return (rua) => excluded.has(normalPlace(rua) ?? '');
 }

@@ -137,7 +137,10 @@ async function ask(state: ReportState, job: ReportJob, parts: Parts): Promise<Re
   events.made(facts);
   const targets = targetsOf(answer.rua, parts);
   const outcome = targets.every(isFinal) ? 'done' : 'sending';
-  return keep(day, { ...state, outcome, targets, nodes, without, atMs: nowMs }, parts);
+  const begun = { ...state, outcome, targets, nodes, without, atMs: nowMs } as const;
+  const kept = await keep(day, begun, parts);
+  for (const target of targets) if (isFinal(target)) events.target(day, domain, target);
+  return kept;
 
   function nobodyAsks(reason: string): Promise<ReportState> {
     events.nobodyAsks(day, domain, reason);

@@ -1,6 +1,7 @@
 /** Sending TLS reports (RFC 8460 §4.1, §5): when, to whom, how often; over crashes and failures. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { settingsFrom } from '../../src/config/load.ts';
 import { utcDay } from '../../src/reporting/collect.ts';
 import type { AttemptRecord, RecordedFailure } from '../../src/spool/message-state.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -106,6 +107,40 @@ describe('a report', () => {
     );
     assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'excluded', [POST]: 'posted' });
     assert.ok(!outdoors.asked.includes('_smtp._tls.c.example'));
+    assert.deepEqual(
+      node.logged('report.excluded').map(({ rua }) => rua),
+      [MAIL],
+    );
+  });
+
+  test('that waits, or is planned, goes to nobody whom a reload excludes', async () => {
+    await using one = await bench();
+    const { node, outdoors } = one;
+    const exclude = (...entries: string[]) => {
+      const tlsRpt = { ...REPORTER.tlsRpt, exclude: entries };
+      const { dkim } = REPORTER;
+      node.settings = settingsFrom({ hostname: 'relay.example.net', dkim, tlsRpt });
+    };
+    outdoors.publish('a.example', MAIL, POST);
+    outdoors.publish('b.example', 'https://b.example/');
+    outdoors.mail = 'refused';
+    outdoors.answer = () => ({ ok: false, reason: 'answered 500' });
+    node.count('a.example');
+    node.count('b.example');
+    await node.roundAt(`${NEXT_DAY}T00:10:00Z`); // planned, and not due
+    assert.equal(outdoors.asked.length, 0);
+    exclude('b.example');
+    await node.roundAt(Date.parse(LATE) - 3 * HOUR_MS);
+    await node.roundAt(LATE);
+    assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'waiting', [POST]: 'waiting' });
+    assert.ok(!outdoors.asked.includes('_smtp._tls.b.example'));
+    exclude('b.example', 'tls@a.example', POST);
+    outdoors.mail = 'taken';
+    const posts = outdoors.posts.length;
+    await node.roundAt(Date.parse(LATE) + HOUR_MS);
+    assert.deepEqual(await node.targets('a.example'), { [MAIL]: 'excluded', [POST]: 'excluded' });
+    assert.deepEqual([outdoors.mails.length, outdoors.posts.length], [0, posts]);
+    assert.equal(node.logged('report.excluded').length, 2);
   });
 
   test('is asked for again, where DNS fails, for a day', async () => {
@@ -133,6 +168,27 @@ describe('a report', () => {
     await node.reports.sender.round();
     assert.equal(outdoors.posts.length, 1);
     assert.deepEqual(await node.targets('a.example', '2026-03-16'), { [POST]: 'posted' });
+  });
+
+  test('is not sent again where little is kept', async () => {
+    const settings = { ...REPORTER, tlsRpt: { ...REPORTER.tlsRpt, keep: '1d' } };
+    await using one = await bench({ settings });
+    const { node, outdoors } = one;
+    outdoors.publish('a.example', POST, MAIL);
+    node.count('a.example');
+    await node.roundAt(LATE);
+    for (const day of [16, 17, 18, 19]) await node.roundAt(`2026-03-${day}T05:00:00Z`);
+    one.isCrashed = true;
+    await node.reports.close();
+    const next = await one.again();
+    await next.reports.sender.round();
+    assert.deepEqual([outdoors.posts.length, outdoors.mails.length], [1, 1]);
+    const sent = await next.reports.sender.sendNow(DAY, ['a.example'], { dryRun: false });
+    assert.deepEqual(
+      sent.map(({ sends }) => sends),
+      [false],
+    );
+    await next.reports.close();
   });
 });
 

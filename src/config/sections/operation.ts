@@ -2,6 +2,7 @@
  * Settings of running the relay: identity, signing, TLS reports, HTTP and the log.
  */
 import { z } from 'zod';
+import { normalPlace } from '../../protocol/tlsrpt/exclusion.ts';
 import {
   choice,
   domain,
@@ -91,7 +92,12 @@ export const tlsRpt = z
     keep: duration('1d', '3650d')
       .prefault('30d')
       .describe('How long reports, and the counts they are made of, are kept.'),
-    exclude: list(text('a policy domain or a rua address', (value) => /^\S{1,500}$/.test(value)))
+    exclude: list(
+      text(
+        'a policy domain, an address, or a mailto: or https: URI',
+        (value) => value.length <= 500 && normalPlace(value) !== undefined,
+      ),
+    )
       .prefault([])
       .describe('Policy domains or rua addresses (or whole URIs) that never get a report.'),
   })
