@@ -126,9 +126,15 @@ const suspension = z.object({
 
 const sent = z.object({
   reports: z
-    .array(z.object({ domain: z.string(), sends: z.boolean(), sending: sending.optional() }))
-    .readonly()
-    .describe('`sends`: something was, or would be, sent.'),
+    .array(
+      z.object({
+        domain: z.string(),
+        sends: z.boolean().describe('Something was left to send.'),
+        sending: sending.optional(),
+        error: z.string().optional().describe('Sending it came to nothing for now: why.'),
+      }),
+    )
+    .readonly(),
   next: z.string().optional().describe('`after` of the next request; absent in the last.'),
 });
 
@@ -226,9 +232,10 @@ export function addTlsReportRoutes(api: Api, reports: TlsReportAdmin): void {
     if (!made.ok) throw new Refusal(made.status, made.error);
     const { answers, next } = made;
     return {
-      reports: answers.map(({ domain, sends, state }) => ({
+      reports: answers.map(({ domain, sends, state, error }) => ({
         ...{ domain, sends },
         ...(state ? { sending: sendingOf(state) } : {}),
+        ...(error === undefined ? {} : { error }),
       })),
       ...(next === undefined ? {} : { next }),
     };

@@ -42,7 +42,10 @@ const sendingSchema = z.looseObject({
 type Sending = z.infer<typeof sendingSchema>;
 const sentSchema = z.object({
   reports: z.array(
-    z.looseObject({ domain: z.string(), sends: z.boolean(), sending: sendingSchema.optional() }),
+    z.looseObject({
+      ...{ domain: z.string(), sends: z.boolean() },
+      ...{ sending: sendingSchema.optional(), error: z.string().optional() },
+    }),
   ),
   next: z.string().optional(),
 });
@@ -165,15 +168,16 @@ What failed, was suspended or could not leave by mail is tried again. What has g
 each place: the domain, what became of the report there, and why.
 
 Exit codes:
-  0  done
-  1  nothing was left to send
-  2  wrong usage or configuration, or a day whose reports cannot be sent
+  0  what was left to send was sent, or is tried again, or with --dry-run would be sent
+  1  nothing was left to send, or the day's reports cannot be sent (now)
+  2  wrong usage or configuration
   3  the relay cannot be reached`,
   async run(invocation) {
     const { args, options, json } = invocation;
     const dryRun = options['dryRun'] === true;
     const domain = args[0] === undefined ? undefined : requireDomain(args[0]);
-    const path = `/api/v1/tlsrpt/days/${String(options['day'])}/send`;
+    const day = String(options['day']);
+    const path = `/api/v1/tlsrpt/days/${day}/send`;
     const dataDir = requireDataDir(invocation);
     const reports: z.infer<typeof sentSchema>['reports'] = [];
     let after: string | undefined;
@@ -194,8 +198,9 @@ Exit codes:
     } while (after !== undefined);
     const isAnything = reports.some(({ sends }) => sends);
     if (json) printJson({ dryRun, reports });
-    else if (reports.length === 0) printError('there is no report');
+    else if (reports.length === 0) printError(`no report for ${domain ?? 'anybody'} on ${day}`);
     else print(formatTable(['DOMAIN', 'RUA', 'STATE', 'WHY'], reports.flatMap(sentRows(dryRun))));
+    if (!json && reports.length > 0 && !isAnything) printError('nothing is left that can be sent');
     return isAnything ? EXIT.done : EXIT.no;
   },
 };
@@ -204,10 +209,12 @@ Exit codes:
 const SEND_TIMEOUT_MS = 600_000;
 
 function sentRows(dryRun: boolean) {
-  return ({ domain, sending }: z.infer<typeof sentSchema>['reports'][number]) => {
+  return ({ domain, sending, error }: z.infer<typeof sentSchema>['reports'][number]) => {
+    const failed = error === undefined ? [] : [[domain, '', 'tried again', printable(error)]];
+    if (!sending && error !== undefined) return failed;
     if (!sending) return [[domain, '', 'elsewhere', 'another node is sending it']];
     const rows = sendingRows(domain, sending);
-    if (!dryRun) return rows;
+    if (!dryRun) return [...rows, ...failed];
     return rows.map(([name = '', rua = '', state = '', why = '']) => [
       ...[name, rua, state === 'waiting' ? 'would be sent' : state, why],
     ]);

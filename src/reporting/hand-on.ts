@@ -15,37 +15,54 @@ import type { ReportCopy, ReportJob, SendReportParts } from './send-parts.ts';
 
 type Parts = SendReportParts & { readonly signal: AbortSignal };
 
-/** RFC 8460 §3: to each of them, as far as it gets now. */
+/** RFC 8460 §3: to each of them, as far as it gets now: mail first, then all POSTs side by side. */
 export async function handOn(
   begun: ReportState,
   job: ReportJob,
   parts: Parts,
 ): Promise<ReportState> {
-  const { clock, signal } = parts;
-  const { day, domain } = job;
   const copy = await copyOf(job, parts);
-  let state = begun;
-  for (const { rua } of begun.targets) {
-    // As it is by now: what was queued may have been delivered meanwhile.
-    const target = state.targets.find((one) => one.rua === rua);
-    if (!target || isFinal(target) || (target.nextAtMs ?? 0) > clock.now()) continue;
-    signal.throwIfAborted();
-    if (parts.isExcluded(rua)) {
-      // A reload says so meanwhile.
-      state = await settleTarget(state, { ...target, state: 'excluded' }, { day, parts });
-      continue;
-    }
-    // `handing-over` here: the disk did not take it, so nothing was queued.
-    const suspension = job.anew ? undefined : parts.suspensions.of({ domain, rua });
-    if (suspension && target.attempts === 0) {
-      const until = new Date(suspension.untilMs).toISOString();
-      const reason = `not tried before ${until}: ${suspension.reason}`;
-      state = await settleTarget(state, { ...target, state: 'suspended', reason }, { day, parts });
-    } else if (/^https:/i.test(rua)) state = await postTo(state, target, { copy, parts });
-    else state = await mailTo(state, target, { copy, parts });
-    state = parts.states.get(day, domain) ?? state;
+  const latest = () => parts.states.get(job.day, job.domain) ?? begun;
+  const [posts, mails] = [
+    begun.targets.filter(isPost),
+    begun.targets.filter((one) => !isPost(one)),
+  ];
+  for (const { rua } of mails) await handOne(latest(), { rua, job, copy, parts });
+  const posted = await Promise.allSettled(
+    posts.map(({ rua }) => handOne(latest(), { rua, job, copy, parts })),
+  );
+  for (const one of posted) if (one.status === 'rejected') throw one.reason;
+  return latest();
+}
+
+function isPost({ rua }: ReportTarget): boolean {
+  return /^https:/i.test(rua);
+}
+
+interface OneTarget extends Handing {
+  readonly rua: string;
+  readonly job: ReportJob;
+}
+
+async function handOne(state: ReportState, { rua, job, copy, parts }: OneTarget): Promise<void> {
+  const { day, domain } = job;
+  // As it is by now: what was queued may have been delivered meanwhile.
+  const target = state.targets.find((one) => one.rua === rua);
+  if (!target || isFinal(target) || (target.nextAtMs ?? 0) > parts.clock.now()) return;
+  parts.signal.throwIfAborted();
+  // A reload may have changed it.
+  if (parts.isExcluded(rua)) {
+    await settleTarget(state, { ...target, state: 'excluded' }, { day, parts });
+    return;
   }
-  return state;
+  // `handing-over` here: the disk did not take it, so nothing was queued.
+  const suspension = job.anew ? undefined : parts.suspensions.of({ domain, rua });
+  if (suspension && target.attempts === 0) {
+    const until = new Date(suspension.untilMs).toISOString();
+    const reason = `not tried before ${until}: ${suspension.reason}`;
+    await settleTarget(state, { ...target, state: 'suspended', reason }, { day, parts });
+  } else if (isPost(target)) await postTo(state, target, { copy, parts });
+  else await mailTo(state, target, { copy, parts });
 }
 
 /** As it was made; anew where another node made it, or somebody removed it. */

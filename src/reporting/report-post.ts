@@ -27,11 +27,11 @@ export type ReportPosted =
 export interface ReportPostParts {
   readonly post: HttpsPost;
   readonly clock: Clock;
-  /** Patience with the whole of it; two minutes when absent. */
+  /** Patience with the whole of it; a minute when absent. */
   readonly waitMs?: number;
 }
 
-const WAIT_MS = 120_000;
+const WAIT_MS = 60_000;
 /** Statuses of 4xx that are about the moment (RFC 9110 §15.5.9, RFC 8470 §5.2, RFC 6585 §4). */
 const OF_THE_MOMENT: ReadonlySet<number> = new Set([408, 421, 425, 429]);
 

@@ -1,6 +1,6 @@
 /**
- * Sends the reports in rounds, half a minute apart, a few at once (RFC 8460 §5): those whose time has come
- * (report-plan.ts). A relay that was away catches up with the days of the last week.
+ * Sends the reports in rounds, half a minute apart, some at once (RFC 8460 §5): those whose time has come
+ * (report-plan.ts). A round begins while reports of earlier ones are still under way. A relay that was away catches up with the days of the last week.
  *
  * With other nodes on the same Redis a round shares what this node counted first, and the reports of a day
  * wait for the counts of all of them, for an hour at most; who comes later is noted, and its counts are in no
@@ -15,12 +15,13 @@ import type { DayTally } from './day-tally.ts';
 import { settleTarget } from './hand-on.ts';
 import { NodeShare } from './node-share.ts';
 import type { ReportFiles } from './report-files.ts';
-import { endOf, oldestToSend, ReportPlan } from './report-plan.ts';
+import { type DayPlan, endOf, oldestToSend, ReportPlan } from './report-plan.ts';
 import { isOver, type ReportState, type ReportTarget, withTarget } from './report-state.ts';
 import type { ReportStates } from './report-states.ts';
 import type { ReportJob, SendReportParts } from './send-parts.ts';
 import { previewReport, sendReport } from './send-report.ts';
 import type { SharedReports } from './shared-reports.ts';
+import { Turns } from './turns.ts';
 
 export interface ReportSenderEvents {
   /** A round came to nothing, and is made again. */
@@ -70,17 +71,20 @@ export interface SendAnswer {
   readonly state: ReportState | undefined;
   /** What would be done, or was: false where nothing is left to do. */
   readonly sends: boolean;
+  /** Sending it came to nothing, and is tried again: why. */
+  readonly error?: string;
 }
 
 const ROUND_MS = 30_000;
 const DAY_MS = 86_400_000;
 /** How long the reports of a day wait for the counts of other nodes. */
 const GRACE_MS = 3_600_000;
-const AT_ONCE = 8;
+/** Reports that are sent at once; most wait for somebody's host. */
+const AT_ONCE = 32;
 /** After something failed that is nobody's fault outside. */
 const AGAIN_MS = 60_000;
 /** For one report, its POSTs included. */
-const PATIENCE_MS = 300_000;
+const PATIENCE_MS = 150_000;
 
 export class ReportSender {
   readonly #parts: ReportSenderParts;
@@ -90,6 +94,9 @@ export class ReportSender {
   readonly #toldMissing = new Set<string>();
   /** Reports that are being sent: by a round, or because somebody asks. */
   readonly #underWay = new Map<string, Promise<unknown>>();
+  /** What rounds have begun and not ended, waiting for its turn included. */
+  readonly #begun = new Set<string>();
+  readonly #turns = new Turns(AT_ONCE);
   #cleanedOn = '';
   /** Rounds fail: told once. */
   #isFailing = false;
@@ -135,24 +142,32 @@ export class ReportSender {
   #next(): void {
     if (this.#ending.signal.aborted) return;
     this.#cancel = this.#parts.clock.after(ROUND_MS, () => {
-      void this.round().then(() => this.#next());
+      void this.#begin().then(() => this.#next());
     });
   }
 
   /** One round: share, and send what is due. Never rejects. */
-  round(): Promise<void> {
+  async round(): Promise<void> {
+    const begun = await this.#begin();
+    await Promise.all(begun);
+  }
+
+  /** What a round began, none of which rejects: the next one does not wait for it. Never rejects. */
+  #begin(): Promise<readonly Promise<void>[]> {
     const mine = this.#round.then(async () => {
-      if (!this.#parts.settings().enabled) return;
+      const begun: Promise<void>[] = [];
+      if (!this.#parts.settings().enabled) return begun;
       try {
         await this.#share?.share();
         await this.#removeOld();
-        for (const day of await this.#plan.days()) await this.#sendDue(day);
+        for (const day of await this.#plan.days()) begun.push(...(await this.#sendDue(day)));
         this.#isFailing = false;
       } catch (error) {
         const isTold = this.#isFailing || this.#ending.signal.aborted;
         if (!isTold) this.#parts.events.roundFailed(error as Error);
         this.#isFailing = true;
       }
+      return begun;
     });
     this.#round = mine;
     return mine;
@@ -179,7 +194,8 @@ export class ReportSender {
 
   /**
    * Send the reports of an ended day now, those that came to nothing included; what has gone is not repeated. A
-   * dry run changes nothing. Rejects when disk or Redis do not work.
+   * dry run changes nothing. What came to nothing for one domain is in its answer, and stops no other. Rejects
+   * while other nodes may not have said what they sent, or Redis is away.
    */
   async sendNow(
     day: string,
@@ -187,15 +203,21 @@ export class ReportSender {
     { dryRun }: { readonly dryRun: boolean },
   ): Promise<readonly SendAnswer[]> {
     const { states } = this.#parts;
-    const answers: SendAnswer[] = [];
+    const turns = new Turns(AT_ONCE);
     const without = dryRun ? [] : await this.#readyToSend(day);
-    await inParallel(domains, async (domain) => {
+    const sendOne = async (domain: string): Promise<SendAnswer> => {
       const job = { day, domain, without, anew: true };
-      const before = await previewReport(job, this.#parts, this.#ending.signal);
-      const sends = !isOver(before);
-      if (sends && !dryRun) await this.#sendOne(job, { rejects: true });
-      answers.push({ domain, sends, state: dryRun ? before : states.get(day, domain) });
-    });
+      try {
+        const before = await previewReport(job, this.#parts, this.#ending.signal);
+        if (isOver(before) || dryRun) return { domain, sends: !isOver(before), state: before };
+        await this.#sendOne(job, { rejects: true });
+        return { domain, sends: true, state: states.get(day, domain) };
+      } catch (error) {
+        const { message } = error as Error;
+        return { domain, sends: true, state: states.get(day, domain), error: message };
+      }
+    };
+    const answers = await Promise.all(domains.map((domain) => turns.run(() => sendOne(domain))));
     return answers.sort((a, b) => (a.domain < b.domain ? -1 : 1));
   }
 
@@ -204,6 +226,7 @@ export class ReportSender {
     this.#cancel();
     this.#ending.abort(new Error('the relay is stopping'));
     await this.#round;
+    await this.#turns.idle();
   }
 
   /** Everything of this node is in Redis, as far as it is there: others need not wait. Never rejects. */
@@ -236,24 +259,40 @@ export class ReportSender {
     this.#cleanedOn = today;
   }
 
-  async #sendDue(day: string): Promise<void> {
+  /** Begin with what is due and not under way. Rejects as Redis does. */
+  async #sendDue(day: string): Promise<readonly Promise<void>[]> {
     const { clock, isExcludedDomain } = this.#parts;
     const due = await this.#plan.of(day);
     // Excluded meanwhile: a plan holds for an hour.
-    const jobs = [...due].flatMap(([domain, atMs]) =>
-      atMs <= clock.now() && !isExcludedDomain(domain) ? [domain] : [],
-    );
-    if (jobs.length === 0 || this.#share?.isRecalling) return;
-    const without = await this.#awaited(day);
-    await inParallel(jobs, async (domain) => {
-      if (this.#ending.signal.aborted) return;
-      const dueMs = this.#plan.dueAt(day, domain);
-      if (without.length > 0 && clock.now() < dueMs + GRACE_MS) return;
-      if (without.length > 0) this.#tellMissing(day, without);
-      const next = await this.#sendOne({ day, domain, without });
-      if (next === undefined) due.delete(domain);
-      else due.set(domain, next);
+    const domains = [...due].flatMap(([domain, atMs]) => {
+      const isDue = atMs <= clock.now() && !this.#begun.has(`${day} ${domain}`);
+      return isDue && !isExcludedDomain(domain) ? [domain] : [];
     });
+    if (domains.length === 0 || this.#share?.isRecalling) return [];
+    const without = await this.#awaited(day);
+    return domains.flatMap((domain) => {
+      const dueMs = this.#plan.dueAt(day, domain);
+      if (without.length > 0 && clock.now() < dueMs + GRACE_MS) return [];
+      if (without.length > 0) this.#tellMissing(day, without);
+      return [this.#sendPlanned({ day, domain, without }, due)];
+    });
+  }
+
+  /** In its turn. Never rejects. */
+  async #sendPlanned(job: ReportJob, due: DayPlan): Promise<void> {
+    const { day, domain } = job;
+    const key = `${day} ${domain}`;
+    this.#begun.add(key);
+    try {
+      await this.#turns.run(async () => {
+        if (this.#ending.signal.aborted || this.#parts.isExcludedDomain(domain)) return;
+        const next = await this.#sendOne(job);
+        if (next === undefined) due.delete(domain);
+        else due.set(domain, next);
+      });
+    } finally {
+      this.#begun.delete(key);
+    }
   }
 
   /** One after the other, where somebody asks for what a round is sending. */
@@ -305,12 +344,4 @@ export class ReportSender {
     this.#toldMissing.add(key);
     this.#parts.events.nodesMissing(day, nodes);
   }
-}
-
-async function inParallel<T>(all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
-  const left = all.values();
-  const workers = Array.from({ length: AT_ONCE }, async () => {
-    for (let next = left.next(); !next.done; next = left.next()) await work(next.value);
-  });
-  await Promise.all(workers);
 }

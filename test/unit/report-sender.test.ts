@@ -383,6 +383,60 @@ describe('a POST', () => {
   });
 });
 
+describe('a slow host', () => {
+  test('holds up neither the mail of its domain nor other reports', async () => {
+    await using one = await bench();
+    const { node, outdoors, clock } = one;
+    const slow = ['https://slow.example/1', 'https://slow.example/2'];
+    const ends: (() => void)[] = [];
+    outdoors.publish('slow.example', ...slow, 'mailto:tls@slow.example');
+    outdoors.publish('good.example', 'https://good.example/');
+    outdoors.answer = (url) =>
+      url.includes('slow')
+        ? new Promise((resolve) => ends.push(() => resolve({ ok: true })))
+        : { ok: true };
+    node.count('slow.example');
+    clock.set(LATE);
+    const round = node.reports.sender.round();
+    await waitFor('both POSTs', () => outdoors.posts.length === 2);
+    assert.equal(outdoors.mails.length, 1);
+    node.count('good.example');
+    await node.roundAt('2026-03-16T05:00:00Z');
+    assert.equal(outdoors.posts.at(-1)?.url, 'https://good.example/');
+    assert.equal(outdoors.posts.length, 3);
+    for (const end of ends) end();
+    await round;
+    assert.deepEqual(Object.values(await node.targets('slow.example')).sort(), [
+      ...['posted', 'posted', 'queued'],
+    ]);
+  });
+});
+
+describe('sending by hand', () => {
+  test('goes on with others where one comes to nothing, and says which nobody asks for', async () => {
+    await using one = await bench();
+    const { node, outdoors, clock } = one;
+    outdoors.publish('a.example', POST);
+    outdoors.publish('b.example', 'https://b.example/');
+    const domains = ['a.example', 'b.example', 'c.example'];
+    for (const domain of domains) node.count(domain);
+    outdoors.answer = (url) => {
+      if (url === POST) throw new Error('it took too long');
+      return { ok: true };
+    };
+    clock.set(`${NEXT_DAY}T00:01:00Z`);
+    const answers = await node.reports.sender.sendNow(DAY, domains, { dryRun: false });
+    assert.deepEqual(
+      answers.map(({ sends, state, error }) => [sends, state?.outcome, error]),
+      [
+        [true, 'sending', 'it took too long'],
+        [true, 'done', undefined],
+        [false, 'nobody-asks', undefined],
+      ],
+    );
+  });
+});
+
 describe('a place that fails', () => {
   const COLLECTOR = 'https://collector.example/v1';
   const COLLECTOR_MAIL = 'mailto:tls@collector.example';
