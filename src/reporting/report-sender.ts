@@ -16,7 +16,13 @@ import { settleTarget } from './hand-on.ts';
 import { NodeShare } from './node-share.ts';
 import type { ReportFiles } from './report-files.ts';
 import { type DayPlan, endOf, oldestToSend, ReportPlan } from './report-plan.ts';
-import { isOver, type ReportState, type ReportTarget, withTarget } from './report-state.ts';
+import {
+  isOver,
+  isQueuedElsewhere,
+  type ReportState,
+  type ReportTarget,
+  withTarget,
+} from './report-state.ts';
 import type { ReportStates } from './report-states.ts';
 import type { ReportJob, SendReportParts } from './send-parts.ts';
 import { previewReport, sendReport } from './send-report.ts';
@@ -112,20 +118,21 @@ export class ReportSender {
   }
 
   /**
-   * What a crash left half done: mail that was about to be queued was, where the spool has it. To be called
-   * before the queue begins. Rejects with the system's error.
+   * What a crash left half done: mail that was about to be queued was, where the spool has it; mail that was
+   * queued here and is not there any more has ended. To be called before the queue begins. Rejects with the
+   * system's error.
    */
   async resume(isInSpool: (id: MessageId) => Promise<boolean>): Promise<void> {
-    const { states, clock } = this.#parts;
+    const { states, clock, node } = this.#parts;
     for (const [day, known] of states.recent()) {
       for (const state of known.values()) {
-        const half = state.targets.filter((target) => target.state === 'handing-over');
-        for (const { rua, messageId, attempts, firstAtMs } of half) {
-          const atMs = clock.now();
+        for (const target of state.targets) {
+          const isOurs = state.node === node && !isQueuedElsewhere(target);
+          if (target.state !== 'handing-over' && !(target.state === 'queued' && isOurs)) continue;
+          const { messageId } = target;
           const isThere = messageId !== undefined && (await isInSpool(messageId));
-          const resumed: ReportTarget = isThere
-            ? { rua, state: 'queued', messageId, attempts: attempts + 1, firstAtMs, atMs }
-            : { rua, state: 'waiting', attempts, firstAtMs, atMs };
+          const resumed = resumedTarget(target, isThere, clock.now());
+          if (resumed === target) continue;
           await states.put(day, withTarget(states.get(day, state.domain) ?? state, resumed));
         }
       }
@@ -344,4 +351,17 @@ export class ReportSender {
     this.#toldMissing.add(key);
     this.#parts.events.nodesMissing(day, nodes);
   }
+}
+
+function resumedTarget(target: ReportTarget, isInSpool: boolean, atMs: number): ReportTarget {
+  const { rua, messageId, attempts, firstAtMs, state } = target;
+  if (state === 'queued') {
+    if (isInSpool) return target;
+    // Its end was on record in the spool, and not here: most are delivered.
+    const reason = 'it left the queue before a crash; the log says how';
+    return { ...target, state: 'delivered', atMs, reason };
+  }
+  return isInSpool
+    ? { rua, state: 'queued', messageId, attempts: attempts + 1, firstAtMs, atMs }
+    : { rua, state: 'waiting', attempts, firstAtMs, atMs };
 }

@@ -42,6 +42,8 @@ export interface ReportTarget {
   readonly reason?: string | undefined;
   /** Of the mail that carries it. */
   readonly messageId?: MessageId | undefined;
+  /** The node in whose queue the mail is, where that is another one. */
+  readonly queuedBy?: string | undefined;
 }
 
 export type ReportOutcome = 'asking' | 'nobody-asks' | 'gave-up' | 'sending' | 'done' | 'elsewhere';
@@ -92,6 +94,7 @@ export const reportStateForm = z.object({
       nextAtMs: time.optional(),
       reason: z.string().optional(),
       messageId: messageId.optional(),
+      queuedBy: z.string().optional(),
     }),
   ),
 });
@@ -103,6 +106,11 @@ export function isOver({ outcome }: ReportState): boolean {
 
 export function isFinal({ state }: ReportTarget): boolean {
   return state !== 'waiting' && state !== 'handing-over';
+}
+
+/** Its mail is not in the queue of the node that looks after the report by now. */
+export function isQueuedElsewhere({ queuedBy }: ReportTarget): boolean {
+  return queuedBy !== undefined;
 }
 
 /** When there is something to do about it, ms; undefined when it is over. */

@@ -88,8 +88,10 @@ function adopted(
   const targets = told.targets.map((target): ReportTarget => {
     const known = own?.targets.find(({ rua }) => rua === target.rua);
     if (known && isFinal(known)) return known;
+    if (target.state === 'queued') return { queuedBy: told.node, ...target };
     if (target.state !== 'handing-over') return target;
-    return { ...target, state: 'queued', reason: `queued by ${told.node}`, atMs: clock.now() };
+    const queued = { state: 'queued', queuedBy: told.node, atMs: clock.now() } as const;
+    return { ...target, ...queued, reason: `queued by ${told.node}` };
   });
   return { ...told, node, targets };
 }

@@ -232,6 +232,23 @@ describe('report mail', () => {
     });
   }
 
+  test('that left the queue before a crash, its end not on record, is settled', async () => {
+    await using one = await bench();
+    const { node, outdoors } = one;
+    outdoors.publish('a.example', MAIL);
+    node.count('a.example');
+    await node.roundAt(LATE);
+    const before = await one.again();
+    assert.deepEqual(await before.targets('a.example'), { [MAIL]: 'queued' });
+    const next = await ReportNode.open({ ...one, spool: new MemorySpool() });
+    assert.deepEqual(await next.targets('a.example'), { [MAIL]: 'delivered' });
+    await next.reports.sender.round();
+    assert.equal(outdoors.mails.length, 1);
+    assert.deepEqual(next.reports.suspensions.list(), []);
+    await before.reports.close();
+    await next.reports.close();
+  });
+
   test('that the disk does not take is tried again', async () => {
     await using one = await bench();
     const { node, outdoors } = one;
