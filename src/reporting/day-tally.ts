@@ -4,6 +4,9 @@
  * order, so those of a process that crashed, of an earlier part of the day or of another relay are
  * merged by adding.
  *
+ * A domain whose lines and details take more than is modest shares half of the room with others like it: the
+ * long policies of some leave those of all others room.
+ *
  * Beyond the bounds a detail loses hosts and reason, a policy its lines, a domain its name: those
  * are counted together as `other` and in no report.
  */
@@ -23,6 +26,8 @@ export interface TallyLimits {
   readonly details: number;
   /** Characters that lines and details take together. */
   readonly characters: number;
+  /** Of them each domain may take so many, without counting as greedy. */
+  readonly modest: number;
 }
 
 export const DAY_LIMITS: TallyLimits = {
@@ -30,11 +35,17 @@ export const DAY_LIMITS: TallyLimits = {
   policies: 20,
   details: 200,
   characters: 16 * 1024 * 1024,
+  modest: 16 * 1024,
 };
 
 export interface Sums {
   readonly successful: number;
   readonly failed: number;
+}
+
+interface DomainTally {
+  readonly policies: Map<string, PolicyTally>;
+  characters: number;
 }
 
 interface PolicyTally {
@@ -46,8 +57,10 @@ interface PolicyTally {
 
 export class DayTally {
   readonly #limits: TallyLimits;
-  readonly #domains = new Map<string, Map<string, PolicyTally>>();
+  readonly #domains = new Map<string, DomainTally>();
   #characters = 0;
+  /** Of them those that were more than modest. */
+  #greedy = 0;
   #other: Sums = { successful: 0, failed: 0 };
 
   constructor(limits: TallyLimits = DAY_LIMITS) {
@@ -72,7 +85,7 @@ export class DayTally {
     const tally = this.#policyOf(domain, counted);
     tally.successful += counted.successful;
     tally.failed += counted.failed;
-    for (const one of counted.details) this.#addDetail(tally, one);
+    for (const one of counted.details) this.#addDetail(domain, tally, one);
   }
 
   addOther({ successful, failed }: Sums): void {
@@ -91,7 +104,7 @@ export class DayTally {
   }
 
   countsOf(domain: string): readonly PolicyCounts[] {
-    return [...(this.#domains.get(domain)?.values() ?? [])].map((tally) => ({
+    return [...(this.#domains.get(domain)?.policies.values() ?? [])].map((tally) => ({
       ...tally,
       details: [...tally.details.values()],
     }));
@@ -104,37 +117,39 @@ export class DayTally {
     }
   }
 
-  #domainOf(name: string): Map<string, PolicyTally> | undefined {
+  #domainOf(name: string): DomainTally | undefined {
     const known = this.#domains.get(name);
     if (known) return known;
     if (this.#domains.size >= this.#limits.domains) return undefined;
-    const policies = new Map<string, PolicyTally>();
-    this.#domains.set(name, policies);
-    return policies;
-  }
-
-  #policyOf(domain: Map<string, PolicyTally>, { policy, domain: name }: Counted): PolicyTally {
-    const key = keyOf(policy);
-    const known = domain.get(key);
-    if (known) return known;
-    const hasRoom = domain.size < this.#limits.policies && this.#takes(key.length);
-    const kept = hasRoom ? policy : { ...policy, domain: name, lines: [], mx: [] };
-    const keptKey = hasRoom ? key : keyOf(kept);
-    const there = domain.get(keptKey);
-    if (there) return there;
-    const fresh = { policy: kept, successful: 0, failed: 0, details: new Map() };
-    domain.set(keptKey, fresh);
+    const fresh: DomainTally = { policies: new Map(), characters: 0 };
+    this.#domains.set(name, fresh);
     return fresh;
   }
 
-  #addDetail({ details }: PolicyTally, { detail, sessions }: DetailCount): void {
+  #policyOf(domain: DomainTally, { policy, domain: name }: Counted): PolicyTally {
+    const { policies } = domain;
+    const key = keyOf(policy);
+    const known = policies.get(key);
+    if (known) return known;
+    const hasRoom = policies.size < this.#limits.policies && this.#takes(domain, key.length);
+    const kept = hasRoom ? policy : { ...policy, domain: name, lines: [], mx: [] };
+    const keptKey = hasRoom ? key : keyOf(kept);
+    const there = policies.get(keptKey);
+    if (there) return there;
+    const fresh = { policy: kept, successful: 0, failed: 0, details: new Map() };
+    policies.set(keptKey, fresh);
+    return fresh;
+  }
+
+  #addDetail(domain: DomainTally, { details }: PolicyTally, counted: DetailCount): void {
+    const { detail, sessions } = counted;
     const key = JSON.stringify(detail);
     const known = details.get(key);
     if (known) {
       known.sessions += sessions;
       return;
     }
-    const hasRoom = details.size < this.#limits.details && this.#takes(key.length);
+    const hasRoom = details.size < this.#limits.details && this.#takes(domain, key.length);
     const kept = hasRoom ? detail : foldedDetail(detail);
     const keptKey = hasRoom ? key : JSON.stringify(kept);
     const there = details.get(keptKey);
@@ -142,8 +157,13 @@ export class DayTally {
     else details.set(keptKey, { detail: kept, sessions });
   }
 
-  #takes(length: number): boolean {
-    if (this.#characters + length > this.#limits.characters) return false;
+  #takes(domain: DomainTally, length: number): boolean {
+    const { characters, modest } = this.#limits;
+    if (this.#characters + length > characters) return false;
+    const isGreedy = domain.characters + length > modest;
+    if (isGreedy && this.#greedy + length > characters / 2) return false;
+    if (isGreedy) this.#greedy += length;
+    domain.characters += length;
     this.#characters += length;
     return true;
   }

@@ -186,7 +186,7 @@ describe('a policy that cannot be had', () => {
   });
 });
 
-const LIMITS = { domains: 3, policies: 2, details: 3, characters: 500 };
+const LIMITS = { domains: 3, policies: 2, details: 3, characters: 500, modest: 200 };
 const anyCounted: fc.Arbitrary<Counted> = fc.record({
   domain: fc.constantFrom('a.example', 'b.example', 'c.example', 'd.example', 'e.example'),
   policy: fc.record({
@@ -245,6 +245,27 @@ describe('a tally', () => {
         }
       }),
     );
+  });
+
+  test('keeps room for others from domains with long policies', () => {
+    const tally = new DayTally();
+    const mx = Array.from({ length: 900 }, (_, n) => `${'m'.repeat(50)}${n}.evil.example`);
+    const lines = mx.map((host) => `mx: ${host}`);
+    const detail = { resultType: 'certificate-expired', mxHost: 'mx.good.example' } as const;
+    const counted = { successful: 1, failed: 1, details: [{ detail, sessions: 1 }] };
+    const long = { type: 'sts', domain: 'evil.example', lines, mx } as const;
+    for (let n = 0; n < 200; n++)
+      tally.add({ domain: `e${n}.evil.example`, policy: long, ...counted });
+    const policy = {
+      ...long,
+      domain: 'good.example',
+      lines: ['version: STSv1'],
+      mx: ['a.example'],
+    };
+    tally.add({ domain: 'good.example', policy, ...counted });
+    assert.deepEqual(tally.countsOf('good.example'), [{ policy, ...counted }]);
+    assert.deepEqual(tally.countsOf('e0.evil.example')[0]?.policy, long);
+    assert.deepEqual(tally.countsOf('e199.evil.example')[0]?.policy.lines, []);
   });
 
   test('with room for everything says what was counted, detail by detail', () => {

@@ -104,7 +104,7 @@ export const DELIVERY_FAMILIES = {
       { transport: 'https', result: 'suspended' },
     ],
     healthy:
-      'A burst a day, in the window after `tlsRpt.sendAfter`: `made`, and as many `delivered` or `posted`.',
+      'A burst a day, in the window after `tlsRpt.sendAfter`: for each `made` a `posted` or `queued`, later `delivered`, for each of its `rua`.',
     alert:
       '`failed` or `suspended`, and nothing `delivered` or `posted`: no domain learns of the failures that we see.',
   }),
