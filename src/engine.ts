@@ -153,7 +153,10 @@ export function createEngine(parts: EngineParts): Engine {
   const jobs = new JobQueue(producer, names, onRedisError);
   const outbox = new Outbox({ jobs, clock, events: queueEvents });
   const dispatcher = new Dispatcher({ ledger, gate, outbox, clock, rates });
-  const attempts = new Attempts({ ledger, dispatcher, clock, events: queueEvents });
+  const attempts = new Attempts({
+    ...{ ledger, dispatcher, clock, events: queueEvents },
+    retry: () => retry(),
+  });
   const gates = new Gates({
     ...{ clock, rates, pauses: parts.pauses },
     retry: () => retry(),

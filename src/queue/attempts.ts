@@ -8,6 +8,8 @@ import type { QueueEvents } from '../telemetry/queue-events.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Delivery, Tried } from './lane.ts';
 import type { Ledger } from './ledger.ts';
+import { timeBy } from './reschedule.ts';
+import type { RetrySettings } from './retry-schedule.ts';
 
 /** When recipients are left: the absolute time of the next attempt, and the last one, where one was made. */
 export type AttemptEnd =
@@ -35,6 +37,8 @@ export interface AttemptsParts {
   readonly ledger: Ledger;
   readonly dispatcher: Pick<Dispatcher, 'supply'>;
   readonly clock: Clock;
+  /** As they are now; others when a reload has changed them. */
+  readonly retry: () => RetrySettings;
   readonly events: Pick<QueueEvents, 'attemptCrashed'>;
 }
 
@@ -55,7 +59,8 @@ export class Attempts {
 
   /** An attempt, of a worker's turn. Never rejects. */
   async make(delivery: Delivery, attempt: Deed): Promise<void> {
-    const { ledger, dispatcher, clock } = this.#parts;
+    const { ledger, dispatcher, clock, retry } = this.#parts;
+    const before = retry();
     let end = await this.#endOf(delivery, attempt);
     for (let asked = this.#nextAfter(delivery); asked; asked = this.#nextAfter(delivery)) {
       // Who is left then waits as the attempt said.
@@ -66,7 +71,13 @@ export class Attempts {
       asked.done();
     }
     if (end.kind === 'closed') ledger.close(delivery);
-    else ledger.postpone(delivery, end.atMs, clock.now(), end.tried);
+    else {
+      const { atMs, tried } = end;
+      // A reload meanwhile gave all that waited other times.
+      const hasOther = tried !== undefined && retry() !== before;
+      const dueMs = hasOther ? timeBy(retry(), timesOf(delivery, { atMs, tried })) : atMs;
+      ledger.postpone(delivery, dueMs, clock.now(), tried);
+    }
     dispatcher.supply(delivery.lane);
   }
 
@@ -143,4 +154,11 @@ export class Attempts {
   running(): readonly Promise<unknown>[] {
     return [...this.#running];
   }
+}
+
+function timesOf(
+  { id, destination, nullReversePath }: Delivery,
+  { atMs: nextAttemptMs, tried }: { readonly atMs: number; readonly tried: Tried },
+) {
+  return { id, destination, nullReversePath, tried, nextAttemptMs };
 }

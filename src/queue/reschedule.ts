@@ -18,7 +18,10 @@ const TURN_MS = 10;
 const SAME_MS = 1000;
 
 /** When the settings have a delivery that waits tried; as it is where they have no say. */
-function timeBy(settings: RetrySettings, delivery: Delivery): number {
+export function timeBy(
+  settings: RetrySettings,
+  delivery: Pick<Delivery, 'id' | 'destination' | 'nullReversePath' | 'tried' | 'nextAttemptMs'>,
+): number {
   const { id, destination, nullReversePath, tried, nextAttemptMs } = delivery;
   if (!tried || tried.attempts === 0) return nextAttemptMs;
   return dueAt(settings, {

@@ -6,17 +6,21 @@ import { type HoldRule, HoldRules } from '../../src/queue/hold-rules.ts';
 import type { Delivery } from '../../src/queue/lane.ts';
 import { Ledger } from '../../src/queue/ledger.ts';
 import { QueueControl } from '../../src/queue/queue-control.ts';
+import type { RetrySettings } from '../../src/queue/retry-schedule.ts';
 import { foldRecords, type SpoolRecord } from '../../src/spool/message-state.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemorySpool } from '../support/memory-spool.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { destinationOf, sampleEnvelope } from './sample-mail.ts';
+import { RETRY } from './story-samples.ts';
 
 export class ControlBench implements AsyncDisposable {
   readonly clock = new FakeClock();
   readonly spool = new MemorySpool();
   readonly dir = tempDir();
   readonly crashed: string[] = [];
+  /** In force. */
+  retry: RetrySettings = RETRY;
   /** What giving up comes to. */
   giveUp: (delivery: Delivery) => Promise<AttemptEnd> = async () => ({ kind: 'closed' });
   /** Appends that the disk does not take. */
@@ -42,7 +46,7 @@ export class ControlBench implements AsyncDisposable {
     const events = {
       attemptCrashed: (_: object, error: Error) => void this.crashed.push(error.message),
     };
-    this.attempts = new Attempts({ ledger, dispatcher, clock, events });
+    this.attempts = new Attempts({ ledger, dispatcher, clock, events, retry: () => this.retry });
     this.control = new QueueControl({
       ...{ ledger, rules, clock, dispatcher, destinationOf, attempts: this.attempts },
       gates: { stateOf: ({ hold }) => (hold ? 'held' : 'due'), isClosed: () => false },

@@ -20,6 +20,7 @@ import type { QueueEvents } from '../../src/telemetry/queue-events.ts';
 import type { TestRedis } from '../support/redis.ts';
 import { Chronicle, waitFor } from '../support/wait-for.ts';
 import { attempt, destinationOf, FAILURE, recordEvents, sampleEnvelope } from './sample-mail.ts';
+import { RETRY } from './story-samples.ts';
 
 export const QUEUE_NAMES = queueNames('stsrelay', 'n1');
 export const CLOSED: AttemptEnd = { kind: 'closed' };
@@ -94,6 +95,7 @@ export class QueueRig {
       dispatcher: this.dispatcher,
       attempts: new Attempts({
         ...{ ledger: this.ledger, dispatcher: this.dispatcher, clock: this.clock },
+        retry: () => RETRY,
         events: this.recorded.events,
       }),
       clock: this.clock,
