@@ -1,7 +1,7 @@
 /**
  * Counts what the TLS reports are made of, by UTC day (RFC 8460 §4.1), and keeps it: in memory for a fifth
  * of a second at most, then on disk (count-log.ts). The sessions of an attempt are written beside its record
- * in the spool (`settled`): a crash takes those that nobody knows the end of. Whatever is on disk is
+ * in the spool (`settled`); a crash between the two writes may take them. Whatever is on disk is
  * counted once: what could not be written stays in memory and is written later, within bounds (day-tally.ts).
  *
  * Everything is counted, for any domain: whether it asks for reports is looked up when there is one
