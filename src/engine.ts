@@ -61,8 +61,8 @@ export interface EngineParts {
   readonly detector: DowngradeDetector;
   /** For the TLS reports. */
   readonly countSession: Counting['session'];
-  /** What was counted is kept. */
-  readonly countsSettled: () => Promise<void>;
+  /** Put an attempt on record, its counts first. */
+  readonly besideCounts: <R>(record: () => Promise<R>) => Promise<R>;
   /** An attempt of the mail of a TLS report of ours is on record. */
   readonly reportMailTried: (id: MessageId, record: AttemptRecord) => void;
   readonly pauses: Pick<Pauses, 'of' | 'list'>;
@@ -236,10 +236,9 @@ export function createEngine(parts: EngineParts): Engine {
       return clock.now() >= expiry(retry(), question);
     },
     async settle(attempt) {
-      // Beside each other, so that what is in doubt for a crash gets no longer.
-      const counted = parts.countsSettled();
-      const record = await settle(attempt, { spool, clock, retry, events: outcomeEvents });
-      await counted;
+      const record = await parts.besideCounts(() =>
+        settle(attempt, { spool, clock, retry, events: outcomeEvents }),
+      );
       const { id, tlsReport } = attempt.message.envelope;
       if (tlsReport) parts.reportMailTried(id, record);
       return record;

@@ -319,7 +319,7 @@ class RunningRelay implements Relay {
       pauses: parts.pauses,
       holdRules: parts.holdRules,
       countSession: parts.tlsReports.counting.session,
-      countsSettled: parts.tlsReports.settled,
+      besideCounts: parts.tlsReports.besideCounts,
       reportMailTried: parts.tlsReports.mailTried,
       policyEvents: ground.events.policy,
       queueEvents: ground.events.queue,

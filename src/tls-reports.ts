@@ -10,7 +10,7 @@ import type { MessageId } from './mail/message-id.ts';
 import type { Clock } from './platform/clock.ts';
 import type { RedisClient } from './platform/redis.ts';
 import type { Resolver } from './platform/resolver.ts';
-import { Collector } from './reporting/collect.ts';
+import { besideCounts, Collector } from './reporting/collect.ts';
 import { type Counting, createCounting } from './reporting/counting.ts';
 import { DayCounts } from './reporting/day-counts.ts';
 import { createReportQueue } from './reporting/queue-report.ts';
@@ -58,8 +58,8 @@ export interface TlsReportParts {
 
 export interface TlsReports {
   readonly counting: Counting;
-  /** What was counted so far is on disk, or the disk does not take it now. */
-  readonly settled: () => Promise<void>;
+  /** Put an attempt on record after what its sessions counted (reporting/collect.ts). */
+  readonly besideCounts: <R>(record: () => Promise<R>) => Promise<R>;
   readonly reports: Reports;
   readonly sender: ReportSender;
   readonly suspensions: Suspensions;
@@ -104,7 +104,7 @@ export async function openTlsReports(parts: TlsReportParts): Promise<TlsReports>
   });
   return {
     ...{ reports, sender, suspensions },
-    settled: () => collector.settled(),
+    besideCounts: (record) => besideCounts(collector, record),
     counting: createCounting({
       settings: () => settings().tlsRpt,
       count: (counted) => collector.count(counted),

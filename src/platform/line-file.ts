@@ -5,7 +5,9 @@
  *
  *   CRC-32 of the rest in hex, a blank, JSON, LF
  *
- * Calls on one file are made one after the other.
+ * Who cannot wait for the disk calls `write`, which outlives the process but not the machine, and `sync`
+ * beside other work. Calls on one file are made one after the other, but for `sync`: others may be made
+ * while it runs.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
@@ -18,14 +20,17 @@ const CHECKSUM_CHARACTERS = 9;
 
 export class LineFile {
   readonly #handle: FileHandle;
-  /** Up to where it is known to be good. */
+  /** Up to where it is as it was written. */
   #octets: number;
-  /** Something may stand behind that. */
+  /** Up to where it is durable. */
+  #synced: number;
+  /** Something may stand behind `#octets`. */
   #isUncertain = false;
 
   private constructor(handle: FileHandle, octets: number) {
     this.#handle = handle;
     this.#octets = octets;
+    this.#synced = octets;
   }
 
   /** Open it, or make it; its directory is there. Rejects with the system's error. */
@@ -49,12 +54,38 @@ export class LineFile {
 
   /** Durable when it returns; rejects with the system's error. */
   async append(values: readonly unknown[]): Promise<void> {
+    await this.write(values);
+    try {
+      await this.sync();
+    } catch (error) {
+      this.#octets = this.#synced;
+      this.#isUncertain = true;
+      throw error;
+    }
+  }
+
+  /**
+   * There for every process when it returns, and durable after a `sync`; rejects with the system's error, and
+   * then is not there.
+   */
+  async write(values: readonly unknown[]): Promise<void> {
     if (this.#isUncertain) await this.#handle.truncate(this.#octets);
     const lines = Buffer.from(linesOf(values));
     this.#isUncertain = true;
     await writeAt(this.#handle, lines, this.#octets);
     this.#octets += lines.length;
     this.#isUncertain = false;
+  }
+
+  /**
+   * What was written before the call is durable when it returns. Rejects with the system's error: whether
+   * the machine's crash would take it, nobody knows then, and a later sync would prove nothing.
+   */
+  async sync(): Promise<void> {
+    const octets = this.#octets;
+    if (octets === this.#synced) return;
+    await this.#handle.datasync();
+    this.#synced = Math.max(octets, this.#synced);
   }
 
   async close(): Promise<void> {
@@ -107,7 +138,6 @@ async function writeAt(handle: FileHandle, data: Buffer, position: number): Prom
     const { bytesWritten } = await handle.write(data, written, left, position + written);
     written += bytesWritten;
   }
-  await handle.datasync();
 }
 
 /** Where the last whole line ends. */

@@ -1,8 +1,9 @@
 /**
  * Counts what the TLS reports are made of, by UTC day (RFC 8460 §4.1), and keeps it: in memory for a fifth
- * of a second at most, then on disk (count-log.ts). The sessions of an attempt are written beside its record
- * in the spool (`settled`); a crash between the two writes may take them. Whatever is on disk is
- * counted once: what could not be written stays in memory and is written later, within bounds (day-tally.ts).
+ * of a second at most, then on disk (count-log.ts). The sessions of an attempt are written before its record
+ * in the spool and synced beside it (`besideCounts`): no record without its counts, whatever kills the
+ * process. Whatever is on disk is counted once: what could not be written stays in memory and is written
+ * later, within bounds (day-tally.ts).
  *
  * Everything is counted, for any domain: whether it asks for reports is looked up when there is one
  * to send. Counting takes no time to speak of and never fails.
@@ -47,6 +48,9 @@ export class Collector {
   #lastDay = '';
   #isDelayed = false;
   #isWriting = false;
+  /** The sync under way, and the one that those wait for who came since. */
+  #sync: Promise<boolean> = Promise.resolve(true);
+  #nextSync: Promise<boolean> | undefined;
   #cancel: (() => void) | undefined;
   /** One thing at a time on disk. */
   #working: Promise<unknown> = Promise.resolve();
@@ -71,17 +75,30 @@ export class Collector {
     this.#writeSoon();
   }
 
-  /** Everything counted so far is on disk when it resolves to true. */
-  write(): Promise<boolean> {
-    return this.#inTurn(() => this.#writeNow());
+  /** Everything counted so far is durable when it resolves to true. */
+  async write(): Promise<boolean> {
+    return (await this.#inTurn(() => this.#writeNow())) && this.synced();
   }
 
   /**
-   * Resolves when what was counted so far is on disk, or the disk does not take it now (then it is written
-   * later). Never rejects.
+   * Resolves when what was counted so far outlives the process, or the disk does not take it now (then it is
+   * written later). Never rejects.
    */
-  async settled(): Promise<void> {
-    if (this.#waiting.size > 0 || this.#isWriting) await this.write();
+  async written(): Promise<void> {
+    if (this.#waiting.size > 0 || this.#isWriting) await this.#inTurn(() => this.#writeNow());
+  }
+
+  /**
+   * Resolves to true when what was written so far is durable, to false when the disk does not say so. One
+   * sync is under way at a time: who comes meanwhile shares the next. Never rejects.
+   */
+  synced(): Promise<boolean> {
+    this.#nextSync ??= this.#sync.then(() => {
+      this.#nextSync = undefined;
+      this.#sync = this.#syncNow();
+      return this.#sync;
+    });
+    return this.#nextSync;
   }
 
   /** What was counted on a day so far. Rejects with the system's error. */
@@ -138,22 +155,39 @@ export class Collector {
     for (const [day, tally] of [...this.#waiting].sort()) {
       this.#waiting.delete(day);
       try {
-        await this.#log.append(day, tally);
+        await this.#log.write(day, tally);
       } catch (error) {
         const since = this.#waiting.get(day);
         if (since) tally.addAll(since);
         this.#waiting.set(day, tally);
-        if (!this.#isDelayed) this.#parts.events.delayed(error as Error);
-        this.#isDelayed = true;
+        this.#delayed(error as Error);
         this.#writeSoon();
         return false;
       }
       if (day !== this.#lastDay) await this.#removeOld().catch(() => {}); // again tomorrow
       this.#lastDay = day;
     }
-    if (this.#isDelayed) this.#parts.events.kept();
-    this.#isDelayed = false;
     return true;
+  }
+
+  async #syncNow(): Promise<boolean> {
+    try {
+      await this.#log.sync();
+    } catch (error) {
+      this.#delayed(error as Error);
+      return false;
+    }
+    // What waits was refused; its turn comes.
+    if (this.#isDelayed && this.#waiting.size === 0) {
+      this.#isDelayed = false;
+      this.#parts.events.kept();
+    }
+    return true;
+  }
+
+  #delayed(error: Error): void {
+    if (!this.#isDelayed) this.#parts.events.delayed(error);
+    this.#isDelayed = true;
   }
 
   async #removeOld(): Promise<void> {
@@ -169,4 +203,19 @@ export class Collector {
     this.#waiting.delete(oldest);
     this.#parts.events.lost(oldest);
   }
+}
+
+/**
+ * What `record` does begins when what was counted before the call outlives the process, and is over when that
+ * is durable, too. The sync has no part in how long `record` takes.
+ */
+export async function besideCounts<R>(
+  counts: Pick<Collector, 'written' | 'synced'>,
+  record: () => Promise<R>,
+): Promise<R> {
+  await counts.written();
+  const synced = counts.synced();
+  const result = await record();
+  await synced;
+  return result;
 }

@@ -5,8 +5,9 @@
  *
  *   DAY.log:  a Counted a line (platform/line-file.ts)
  *
- * What `append` returned for is durable. What it rejected for is not there, and may be appended again. A
- * line that cannot be read is passed over, and told. Calls are made one after the other.
+ * What `write` returned for outlives the process, and the machine after a `sync`. What it rejected for is
+ * not there, and may be written again. A line that cannot be read is passed over, and told. Calls are made
+ * one after the other, but for `sync`: others may be made while it runs.
  */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -59,15 +60,20 @@ export class CountLog {
     return new CountLog(directory, events, compactOctets);
   }
 
-  /** Durable when it returns; rejects with the system's error. */
-  async append(day: string, tally: DayTally): Promise<void> {
+  /** Rejects with the system's error. */
+  async write(day: string, tally: DayTally): Promise<void> {
     const { file, atFirst } = await this.#dayFile(day);
-    await file.append(valuesOf(tally));
+    await file.write(valuesOf(tally));
     if (file.octets < Math.max(this.#compactOctets, 2 * atFirst)) return;
-    // What was appended is there, whatever comes of this.
+    // What was written is there, whatever comes of this.
     await this.#compact(day).catch((error: Error) =>
       this.#events.notCompacted(this.#fileOf(day), error),
     );
+  }
+
+  /** Rejects with the system's error: nobody knows then what a crash of the machine would take. */
+  async sync(): Promise<void> {
+    await this.#open?.file.sync();
   }
 
   /** What was counted on `day`; nothing for a day without a file. */
@@ -101,7 +107,11 @@ export class CountLog {
   async close(): Promise<void> {
     const open = this.#open;
     this.#open = undefined;
-    await open?.file.close();
+    try {
+      await open?.file.sync();
+    } finally {
+      await open?.file.close();
+    }
   }
 
   #fileOf(day: string): string {

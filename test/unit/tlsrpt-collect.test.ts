@@ -1,5 +1,7 @@
 /** The counts of TLS reports over crashes, failing disks and midnights: nothing twice, nothing lost. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   appendFile,
   mkdir,
@@ -10,9 +12,15 @@ import {
   truncate,
   writeFile,
 } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { Collector, type CollectorEvents, utcDay } from '../../src/reporting/collect.ts';
+import {
+  besideCounts,
+  Collector,
+  type CollectorEvents,
+  utcDay,
+} from '../../src/reporting/collect.ts';
 import { CountLog } from '../../src/reporting/count-log.ts';
 import type { Counted } from '../../src/reporting/counted.ts';
 import { DayTally } from '../../src/reporting/day-tally.ts';
@@ -86,20 +94,52 @@ describe('what is counted', () => {
     assert.deepEqual([...first.told, ...second.told], []);
   });
 
-  test('is on disk when it is settled, without waiting for its time', async () => {
+  test('is on disk when it is written, without waiting for its time', async () => {
     using dir = tempDir();
     const first = await bench(dir.path);
-    await first.collector.settled(); // nothing to wait for
+    await first.collector.written(); // nothing to wait for
+    assert.equal(await first.collector.synced(), true);
     first.collector.count(counted('a.example'));
-    const [one, other] = [first.collector.settled(), first.collector.settled()];
+    const [one, other] = [first.collector.written(), first.collector.written()];
     first.collector.count(counted('a.example'));
-    await Promise.all([one, other, first.collector.settled()]);
+    await Promise.all([one, other, first.collector.written(), first.collector.synced()]);
     // The first is left as a crash leaves it.
     const second = await bench(dir.path);
     const [policy] = (await second.collector.tallyOf(DAY)).countsOf('a.example');
     assert.equal(policy?.successful, 2);
     await second.collector.close();
     await first.collector.close();
+  });
+
+  test('is there before the attempt is on record, also for a process that is killed at that moment', async () => {
+    using dir = tempDir();
+    const child = spawn(process.execPath, [
+      join(import.meta.dirname, 'counting-child.ts'),
+      dir.path,
+    ]);
+    const [, signal] = (await once(child, 'exit')) as [number | null, string | null];
+    assert.equal(signal, 'SIGKILL');
+    const after = await bench(dir.path);
+    const [policy] = (await after.collector.tallyOf(DAY)).countsOf('a.example');
+    assert.equal(policy?.successful, 1);
+    await after.collector.close();
+  });
+
+  test('does not keep the record waiting for its sync', async () => {
+    const order: string[] = [];
+    const synced = Promise.withResolvers<boolean>();
+    const counts = {
+      written: async () => void order.push('written'),
+      synced: () => synced.promise,
+    };
+    const done = besideCounts(counts, async () => {
+      order.push('on record');
+      synced.resolve(true);
+      return 'record';
+    });
+    void synced.promise.then(() => order.push('synced'));
+    assert.equal(await done, 'record');
+    assert.deepEqual(order, ['written', 'on record', 'synced']);
   });
 
   test('R092 belongs to the UTC day it happened on', async () => {
@@ -157,6 +197,7 @@ describe('a disk that takes nothing', () => {
     await clock.advanceAsync(200);
     const [policy] = (await collector.tallyOf(DAY)).countsOf('a.example');
     assert.deepEqual([policy?.successful, policy?.failed], [1, 1]);
+    assert.equal(await collector.write(), true); // behind the sync that the timer began
     assert.deepEqual(told, ['delayed EISDIR', 'kept']);
     await collector.close();
   });
@@ -184,7 +225,7 @@ describe('the file of a day', () => {
     for (let round = 0; round < 60; round += 1) {
       const one = counted(`${round % 3}.example`, round % 2 === 0 ? {} : expired);
       all.push(one);
-      await log.append(DAY, tallyOf([one]));
+      await log.write(DAY, tallyOf([one]));
       largest = Math.max(largest, (await stat(dir.file(`${DAY}.log`))).size);
     }
     assert.deepEqual(contentOf(await log.read(DAY)), contentOf(tallyOf(all)));
@@ -196,9 +237,9 @@ describe('the file of a day', () => {
     using dir = tempDir();
     const file = dir.file(`${DAY}.log`);
     const first = await CountLog.open(dir.path, quiet);
-    await first.append(DAY, tallyOf([counted('a.example')]));
+    await first.write(DAY, tallyOf([counted('a.example')]));
     const { size } = await stat(file);
-    await first.append(DAY, tallyOf([counted('b.example', expired)]));
+    await first.write(DAY, tallyOf([counted('b.example', expired)]));
     await first.close();
     const whole = await readFile(file);
     for (const cut of [size, size + 1, size + 9, whole.length - 1]) {
@@ -207,7 +248,7 @@ describe('the file of a day', () => {
       const { told, events } = recorded();
       const log = await CountLog.open(dir.path, events);
       assert.deepEqual((await log.read(DAY)).domains(), ['a.example'], `${cut}`);
-      await log.append(DAY, tallyOf([counted('c.example')]));
+      await log.write(DAY, tallyOf([counted('c.example')]));
       assert.deepEqual((await log.read(DAY)).domains(), ['a.example', 'c.example'], `${cut}`);
       assert.deepEqual(told, []);
       await log.close();
@@ -219,7 +260,7 @@ describe('the file of a day', () => {
     const file = dir.file(`${DAY}.log`);
     const { told, events } = recorded();
     const log = await CountLog.open(dir.path, events);
-    await log.append(DAY, tallyOf([counted('a.example'), counted('b.example')]));
+    await log.write(DAY, tallyOf([counted('a.example'), counted('b.example')]));
     const text = await readFile(file, 'utf8');
     await writeFile(file, text.replace('a.example', 'x.example'));
     await appendFile(file, 'something else\n\n{}\n');
