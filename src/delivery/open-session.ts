@@ -10,10 +10,11 @@ import { allowsClearText, daneCheck } from '../mail/tls-requirement.ts';
 import { type DialResult, dial } from '../platform/dial.ts';
 import { refusesSession } from './admission.ts';
 import { logIn } from './credentials.ts';
-import { describePeer } from './peer-verdict.ts';
+import { describePeer, resumedPeer } from './peer-verdict.ts';
 import type { SecureContexts } from './secure-contexts.ts';
 import type { SessionPlan } from './session.ts';
 import { openingFailure } from './session-failure.ts';
+import type { SessionTicket } from './session-tickets.ts';
 import type { SmtpTimeouts } from './smtp-timeouts.ts';
 import type { WireError } from './transaction.ts';
 import { Wire } from './wire.ts';
@@ -30,6 +31,8 @@ export interface OpeningContext extends OpeningParts {
   /** Address to bind to; the kernel chooses when undefined. */
   readonly localAddress: string | undefined;
   readonly signal: AbortSignal;
+  /** A TLS session of an equal plan, to be resumed if the server agrees. */
+  readonly ticket?: SessionTicket | undefined;
   /** Called with the peer of a finished handshake, before it is heard of again. */
   readonly onSecured?: (socket: TLSSocket) => void;
 }
@@ -59,7 +62,9 @@ export async function openSession(plan: SessionPlan, context: OpeningContext): P
     socket: dialed.socket,
     address,
     onSecured: (socket) => {
-      tls = describePeer(socket, candidate.host, daneCheck(requirement));
+      tls =
+        resumedPeer(socket, context.ticket) ??
+        describePeer(socket, candidate.host, daneCheck(requirement));
       context.onSecured?.(socket);
     },
     heloName: context.heloName,
@@ -117,7 +122,7 @@ function startTlsFor({ mode, requirement, implicitTls }: SessionPlan): Wire['sta
   return requirement.level === 'opportunistic' ? 'offered' : 'required';
 }
 
-function tlsOptions({ candidate, mode, requirement }: SessionPlan, parts: OpeningParts) {
+function tlsOptions({ candidate, mode, requirement }: SessionPlan, parts: OpeningContext) {
   const { small, full, forwardSecret } = parts.secureContexts;
   // RFC 9325 §4.1: where a certificate is asked for, no suite without forward secrecy, either.
   const large = requirement.level === 'verify' ? forwardSecret : full;
@@ -129,7 +134,8 @@ function tlsOptions({ candidate, mode, requirement }: SessionPlan, parts: Openin
     secureContext: mode === 'small-hello' ? small : large,
     // RFC 8461 §7.1, RFC 9325 §3.7: SNI is the name of the MX host, never an address.
     ...(servername === undefined ? {} : { servername }),
-    // No session is kept to be resumed: each peer proves who it is (RFC 8461 §5, RFC 9325 §3.4).
+    // RFC 8461 §5, RFC 9325 §3.4: of an equal plan, and with the verdict of its own full handshake.
+    ...(parts.ticket === undefined ? {} : { session: parts.ticket.session }),
     // The handshake is finished in any case; the verdict is ours (peer-verdict.ts).
     rejectUnauthorized: false,
     checkServerIdentity: () => undefined,

@@ -12,6 +12,7 @@ import type { PeerVerdict, TlsFacts } from '../mail/session-result.ts';
 import type { DaneSource } from '../mail/tls-requirement.ts';
 import { dnsNamesFromSubjectAltName, matchDnsId } from '../protocol/tls/dns-id.ts';
 import { chainOf, judgeByDane } from './dane-verdict.ts';
+import type { SessionTicket } from './session-tickets.ts';
 
 /** What the handshake showed; everything the verdict depends on. */
 export interface PeerEvidence {
@@ -22,7 +23,7 @@ export interface PeerEvidence {
   /** Node's rendering of the subjectAltName extension; undefined without one. */
   readonly subjectAltName: string | undefined;
   readonly certificatePresent: boolean;
-  /** The session was resumed: no certificate was sent, and what is known of one is from before. */
+  /** Resumed, and not one of ours: no certificate was sent, and what is known of one is from before. */
   readonly resumed?: boolean;
   readonly expiresAt: string | undefined;
   /** The leaf itself is within its dates: what expired is another certificate of the chain. */
@@ -54,6 +55,20 @@ export function describePeer(
   };
 }
 
+/**
+ * Facts and verdict of a session that resumes one of ours: those of the full handshake (RFC 9325 §3.4).
+ * Undefined when it does not, and is to be judged by itself.
+ */
+export function resumedPeer(
+  socket: TLSSocket,
+  ticket: SessionTicket | undefined,
+): TlsFacts | undefined {
+  const version = socket.getProtocol();
+  if (!ticket || !socket.isSessionReused() || version !== 'TLSv1.3') return undefined;
+  const cipher = socket.getCipher()?.standardName ?? 'unknown';
+  return { ...ticket.tls, version, cipher, resumed: true };
+}
+
 function evidenceOf(
   socket: TLSSocket,
   certificate: Partial<PeerCertificate> | undefined,
@@ -79,7 +94,7 @@ export function judgePeer(evidence: PeerEvidence, host: string | undefined): Pee
   });
   if (!evidence.certificatePresent)
     return refused('certificate-missing', 'no certificate was sent');
-  // We offer no sessions. OpenSSL would repeat its verdict of another day, on other roots and dates.
+  // OpenSSL would repeat its verdict of another day, on other roots and dates.
   if (evidence.resumed) return refused('certificate-missing', 'a session was resumed');
   if (!evidence.chainVerified) {
     const [cause, what] = CHAIN_ERRORS[evidence.chainError ?? ''] ?? OTHER_CHAIN_ERROR;

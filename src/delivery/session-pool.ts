@@ -9,6 +9,7 @@
 import type { Destination } from '../mail/route.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { OpenSession } from './session.ts';
+import { isCurrent } from './verdict-age.ts';
 
 /** How long connections to one destination are used. */
 export interface ReuseLimits {
@@ -23,11 +24,6 @@ export interface PoolParts {
 
 /** Idle sessions of one pool: there is one in each session thread. */
 const MOST_IDLE = 500;
-/**
- * From the handshake on: a verdict gets no older than this, whatever became of roots and issuers
- * meanwhile, and a host that was taken out of DNS is left.
- */
-const LONGEST_USE_MS = 5 * 60_000;
 /** For the replies to QUIT when everything ends. */
 const CLOSE_MS = 2000;
 
@@ -96,10 +92,8 @@ export class SessionPool {
   /** Whether it may carry another message, as far as its age and limits go. */
   #isFit(session: OpenSession, destination: Destination): boolean {
     const now = this.#parts.clock.now();
-    const ageMs = now - session.openedAtMs;
-    // A clock that was set back says nothing about the age.
-    if (ageMs < 0 || ageMs >= LONGEST_USE_MS) return false;
-    return this.#hasRoom(session, destination) && !hasExpired(session, now);
+    const { facts, judgedAtMs } = session;
+    return isCurrent({ tls: facts.tls, judgedAtMs }, now) && this.#hasRoom(session, destination);
   }
 
   /** Whether our limits and those of the server let it carry another message to `destination`. */
@@ -125,10 +119,4 @@ export class SessionPool {
     if (at >= 0) alike.splice(at, 1);
     if (alike.length === 0) this.#byKey.delete(session.key);
   }
-}
-
-/** RFC 8461 §4.2: a certificate that was valid at the handshake and is no longer is none. */
-function hasExpired({ facts: { tls } }: OpenSession, now: number): boolean {
-  if (!tls?.verdict.verified) return false;
-  return !(now < (tls.certValidToMs ?? Number.NEGATIVE_INFINITY));
 }

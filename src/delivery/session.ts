@@ -23,6 +23,7 @@ import { type HandedOver, handOver } from './hand-over.ts';
 import { type OpeningParts, openSession } from './open-session.ts';
 import { sessionKey } from './session-key.ts';
 import type { SessionPool } from './session-pool.ts';
+import type { SessionTickets } from './session-tickets.ts';
 import type { Wire } from './wire.ts';
 
 export interface SessionPlan {
@@ -44,9 +45,10 @@ export interface SessionParts extends OpeningParts {
   readonly localAddressFor: (remote: string) => string | undefined;
 }
 
-/** Where sessions wait for the next message, and what their age is measured with. */
+/** Where sessions wait for the next message, and TLS sessions for the next connection; what their age is measured with. */
 export interface ReuseParts {
   readonly pool: SessionPool;
+  readonly tickets: SessionTickets;
   readonly clock: Clock;
 }
 
@@ -78,7 +80,8 @@ export interface OpenSession {
   readonly wire: Wire;
   /** As they were at the handshake. */
   readonly facts: SessionFacts;
-  readonly openedAtMs: number;
+  /** When the peer was: at the handshake, or at the one that a resumed session began with. */
+  readonly judgedAtMs: number;
   /** How many transactions it had. */
   messages: number;
   /** Whose mail went over it. */
@@ -100,16 +103,19 @@ export async function runSession(
   const localAddress = parts.localAddressFor(plan.address);
   const key = sessionKey(plan, { heloName, localAddress });
   const open = reuse?.pool.take(key, plan.destination);
-  const delivery = { plan, consignment, signal, pool: reuse?.pool };
+  const delivery = { plan, consignment, signal, reuse };
   // Once: whatever else is idle may be as dead as this one.
   const handed = open && (await overOpen(open, { ...delivery, isReused: true }));
   if (handed && handed.ending !== 'unheard') return handed.result;
-  const { wire, facts, failure } = await openSession(plan, { ...parts, localAddress });
+  const nowMs = reuse?.clock.now() ?? 0;
+  const ticket = reuse?.tickets.take(key, nowMs);
+  const { wire, facts, failure } = await openSession(plan, { ...parts, localAddress, ticket });
   if (failure) {
     wire?.finish();
     return { kind: 'ended-early', facts, failure };
   }
-  const opened = { key, wire, facts, openedAtMs: reuse?.clock.now() ?? 0 };
+  const judgedAtMs = ticket && facts.tls?.resumed ? ticket.judgedAtMs : nowMs;
+  const opened = { key, wire, facts, judgedAtMs };
   const session = { ...opened, messages: 0, destinations: new Set<Destination>() };
   wire.once('end', () => reuse?.pool.forget(session));
   return (await overOpen(session, { ...delivery, isReused: false })).result;
@@ -133,13 +139,13 @@ interface Delivery {
   readonly plan: SessionPlan;
   readonly consignment: Consignment;
   readonly signal: AbortSignal;
-  readonly pool: SessionPool | undefined;
+  readonly reuse: ReuseParts | undefined;
 }
 
 /** Hand the message over in `session`, and keep it for the next one or end it. */
 async function overOpen(
   session: OpenSession,
-  { plan, consignment, signal, pool, isReused }: Delivery & { readonly isReused: boolean },
+  { plan, consignment, signal, reuse, isReused }: Delivery & { readonly isReused: boolean },
 ): Promise<HandedOver> {
   const { wire } = session;
   const { candidate, requirement } = plan;
@@ -152,11 +158,20 @@ async function overOpen(
   try {
     handed = await handOver(wire, consignment, { facts, signal });
   } finally {
-    if (pool && handed?.ending === 'clean' && wire.rest()) {
-      const keep = () => pool.put(session, plan.destination);
+    if (reuse && handed?.ending === 'clean' && wire.rest()) {
+      if (plan.mode === 'full') keepTicket(session, reuse.tickets); // it would make a small hello large
+      const keep = () => reuse.pool.put(session, plan.destination);
       if (consignment.recorded !== undefined) consignment.recorded.then(keep, keep);
       else keep();
     } else wire.finish();
   }
   return handed;
+}
+
+/** One for each connection: the next one to this host may take the place of this one. */
+function keepTicket(session: OpenSession, tickets: SessionTickets): void {
+  const { key, wire, facts, judgedAtMs, messages } = session;
+  const { tlsSocket } = wire;
+  if (messages > 1 || !tlsSocket || !facts.tls) return;
+  tickets.keep(key, tlsSocket, { tls: facts.tls, judgedAtMs });
 }

@@ -8,6 +8,7 @@ import type { Clock } from '../platform/clock.ts';
 import { createSecureContexts, type SecureContextOptions } from './secure-contexts.ts';
 import { type Consignment, runSession, type SessionParts, type SessionPlan } from './session.ts';
 import { type ReuseLimits, SessionPool } from './session-pool.ts';
+import { SessionTickets } from './session-tickets.ts';
 import type { SmtpTimeouts } from './smtp-timeouts.ts';
 import { sourceAddresses } from './source-address.ts';
 
@@ -59,9 +60,10 @@ export function sessionsHere({ clock, onConnection }: SessionHomeParts): Session
       const parts = { ...sessionParts(settings), onConnection };
       // Of these settings, roots and names alone: what a reload builds begins with no session.
       const pool = new SessionPool({ clock, limitsFor: reuseLimits(settings.reuse) });
+      const reuse = { pool, tickets: new SessionTickets(), clock };
       return {
         run: (plan, consignment, signal) =>
-          runSession(plan, consignment, { ...parts, signal, reuse: { pool, clock } }),
+          runSession(plan, consignment, { ...parts, signal, reuse }),
         close: () => pool.close(),
       };
     },

@@ -19,6 +19,8 @@ export interface TlsFacts {
   readonly certValidToMs?: number | undefined;
   /** Our own verdict, reached before MAIL FROM. */
   readonly verdict: PeerVerdict;
+  /** The TLS session of an earlier connection: certificate and verdict are those of its full handshake. */
+  readonly resumed?: true;
 }
 
 export type PeerVerdict =

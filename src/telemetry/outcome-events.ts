@@ -183,6 +183,7 @@ function describeSession(session: Pick<SessionResult, 'kind' | 'facts'>) {
     mx: candidate.host,
     address,
     reused,
+    resumed: tls?.resumed,
     tls: tlsWordsOf(session),
     tlsCause: troubleOf(session.facts)?.cause,
     ...describePolicy(requirement),

@@ -11,6 +11,7 @@ import {
   type SessionPlan,
 } from '../../src/delivery/session.ts';
 import { type ReuseLimits, SessionPool } from '../../src/delivery/session-pool.ts';
+import { SessionTickets } from '../../src/delivery/session-tickets.ts';
 import {
   type SessionHome,
   type SessionSettings,
@@ -100,6 +101,7 @@ export async function benchSettings(): Promise<SessionSettings> {
 export class SessionBench implements AsyncDisposable {
   readonly host: MxHost;
   readonly pool: SessionPool;
+  readonly tickets = new SessionTickets();
   readonly clock: FakeClock;
   /** Changed by tests: what the sessions are to the peer, and how long they wait. */
   parts: SessionParts;
@@ -165,8 +167,8 @@ export class SessionBench implements AsyncDisposable {
     const plan = this.plan(handing.plan);
     const signal = handing.signal ?? new AbortController().signal;
     if (this.sessions && !handing.here) return this.sessions.run(plan, consignment, signal);
-    const { pool, clock, parts } = this;
-    return runSession(plan, consignment, { ...parts, signal, reuse: { pool, clock } });
+    const { pool, tickets, clock, parts } = this;
+    return runSession(plan, consignment, { ...parts, signal, reuse: { pool, tickets, clock } });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

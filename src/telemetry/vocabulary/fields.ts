@@ -34,6 +34,8 @@ export const FIELDS = {
   address: 'IP address of it, or of a listener',
   port: 'Of a listener',
   reused: 'Over a connection that another message had opened',
+  resumed:
+    'TLS resumed from an earlier connection; certificate and verdict are of its full handshake',
   site: 'A group of hosts that share their limits',
   // TLS: the evidence
   required: 'TLS that was asked for: none, opportunistic, encrypt, verify',

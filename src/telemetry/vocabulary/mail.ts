@@ -15,6 +15,7 @@ const EVIDENCE = [
   'mx',
   'address',
   'reused',
+  'resumed',
   'tls',
   'tlsCause',
   ...POLICY,

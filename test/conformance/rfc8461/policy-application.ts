@@ -335,19 +335,40 @@ export function connectionReuse(world: SenderWorld): void {
     );
   });
 
-  test('R078 where one message is all, each delivery has a handshake of its own', async () => {
+  test('R078 where one message is all, the next connection resumes the session that was authenticated', async () => {
     await using sender = await world.sender();
     const { mx } = await world.domain('r078.test', { sts: {} });
+    const told = [];
     for (const recipient of ['a@r078.test', 'b@r078.test']) {
-      assertDelivered(await sender.send(recipient), 'verified');
+      const sent = await sender.send(recipient);
+      assertDelivered(sent, 'verified');
+      told.push(sent.events.find(({ event }) => event === 'delivery.delivered'));
     }
-    const sessions = mx[0]?.sessions ?? [];
     assert.deepEqual(
-      sessions.map(({ tls, messages }) => [tls?.resumed, messages.length]),
+      mx[0]?.sessions.map(({ tls, messages }) => [tls?.resumed, messages.length]),
       [
         [false, 1],
-        [false, 1],
+        [true, 1],
       ],
+    );
+    const [full, resumed] = told;
+    assert.deepEqual([full?.['resumed'], resumed?.['resumed']], [undefined, true]);
+    for (const key of ['certSha256', 'policyId', 'verified']) {
+      assert.ok(resumed?.[key] !== undefined && resumed[key] === full?.[key], key);
+    }
+  });
+
+  test('R078 two domains on one host resume nothing of each other', async () => {
+    await using sender = await world.sender();
+    const mx = [{ host: 'mx.r078-apart.test' }];
+    const domains = ['r078-first.test', 'r078-second.test'];
+    for (const name of domains)
+      await world.domain(name, { mx, sts: { mx: ['*.r078-apart.test'] } });
+    for (const name of domains) assertDelivered(await sender.send(`a@${name}`), 'verified');
+    const [host] = (await world.domain('r078-third.test', { mx })).mx;
+    assert.deepEqual(
+      host?.sessions.map(({ tls }) => tls?.resumed),
+      [false, false],
     );
   });
 
