@@ -222,7 +222,7 @@ function choice(name: string, label: string, query: string): dashboard.QueryVari
   return new dashboard.QueryVariableBuilder(name)
     .label(label)
     .datasource(SOURCE)
-    .query({ query, refId: name })
+    .query(query)
     .refresh(dashboard.VariableRefresh.OnTimeRangeChanged)
     .sort(dashboard.VariableSort.AlphabeticalAsc)
     .multi(true)
