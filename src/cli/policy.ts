@@ -8,6 +8,7 @@ import type { DomainName } from '../protocol/domain.ts';
 import { requireDomain } from './answers.ts';
 import { type CliCommand, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { requireDataDir } from './configuration.ts';
+import { fold } from './fold.ts';
 import {
   domainOption,
   filtersOf,
@@ -134,7 +135,7 @@ async function forEachDomain(
     if (invocation.json) continue;
     const { code, text } = result;
     if (code !== EXIT.done) printError(text);
-    else print(printed > 0 && text.includes('\n') ? `\n${text}` : text);
+    else print(fold(printed > 0 && text.includes('\n') ? `\n${text}` : text));
     if (code === EXIT.done) printed += 1;
   }
   if (invocation.json) {

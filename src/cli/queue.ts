@@ -6,6 +6,7 @@ import type { MessageView } from '../admin/queue-show.ts';
 import { type CliCommand, EXIT } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import { counted, deliveries } from './counted.ts';
+import { fold } from './fold.ts';
 import {
   domainOption,
   filtersOf,
@@ -148,7 +149,7 @@ Exit codes:
         if (!invocation.json) printError(`${id} ${NOT_QUEUED}`);
       } else {
         shown.push(message);
-        if (!invocation.json) print(textOf(message as MessageView));
+        if (!invocation.json) print(fold(textOf(message as MessageView)));
       }
     }
     if (invocation.json) printJson(shown.length === 1 ? shown[0] : shown);

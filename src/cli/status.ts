@@ -9,6 +9,7 @@ import { type CliCommand, CliError, EXIT } from './command.ts';
 import { requireDataDir } from './configuration.ts';
 import { askRelay } from './control-client.ts';
 import { counted, deliveries } from './counted.ts';
+import { fold } from './fold.ts';
 import { formatSpan, toTheSecond } from './span.ts';
 import { print, printable, printJson } from './terminal.ts';
 
@@ -55,7 +56,7 @@ code 3: since when, how often it was started again and when it will be.`,
       if (!supervisor) throw answer;
       const { message: error } = answer;
       if (invocation.json) printJson({ ok: false, error, ...rolesFacts(supervisor) });
-      else print(formatAway(supervisor, error));
+      else print(fold(formatAway(supervisor, error)));
       return EXIT.unreachable;
     }
     const { status: code, body } = answer;
@@ -65,7 +66,7 @@ code 3: since when, how often it was started again and when it will be.`,
     }
     const relay = parsed.data as RelayStatus;
     if (invocation.json) printJson({ ...relay, ...(supervisor ? rolesFacts(supervisor) : {}) });
-    else print(formatStatus(relay, supervisor));
+    else print(fold(formatStatus(relay, supervisor)));
     return EXIT.done;
   },
 };
