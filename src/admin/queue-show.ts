@@ -2,11 +2,15 @@
  * One queued message explained: its story so far, and what each of its deliveries waits for now.
  */
 import type { MessageId } from '../mail/message-id.ts';
-import { type DestinationStory, type MessageStory, storyOf } from '../outcome/story.ts';
+import {
+  type DestinationStory,
+  type MessageStory,
+  type StoryParts,
+  storyOf,
+} from '../outcome/story.ts';
 import type { Gates, QueueState } from '../queue/gates.ts';
 import type { Delivery } from '../queue/lane.ts';
 import type { Ledger } from '../queue/ledger.ts';
-import type { RetrySettings } from '../queue/retry-schedule.ts';
 import type { DestinationOf } from '../spool/message-state.ts';
 import type { Spool } from '../spool/store.ts';
 import type { OverrideView } from './overrides.ts';
@@ -33,7 +37,7 @@ export interface ShowParts {
   readonly gates: Gates;
   readonly spool: Pick<Spool, 'read'>;
   readonly destinationOf: DestinationOf;
-  readonly retry: () => RetrySettings;
+  readonly retry: () => StoryParts['retry'];
   readonly overrides: () => readonly OverrideView[];
 }
 
@@ -53,7 +57,11 @@ export async function showMessage(
     const own = now.find(({ destination }) => destination === one.destination);
     return own ? asNow(one, own) : one;
   });
-  return { ...story, destinations, now };
+  // Nobody is told of the delay of what an administrator holds.
+  const isHeld = now.length > 0 && now.every(({ state }) => state === 'held');
+  const { delayWarningDue, ...rest } = story;
+  const due = delayWarningDue === undefined || isHeld ? {} : { delayWarningDue };
+  return { ...rest, ...due, destinations, now };
 }
 
 function asNow(story: DestinationStory, { nextAttempt, expires }: DeliveryNow): DestinationStory {

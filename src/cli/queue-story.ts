@@ -49,10 +49,7 @@ function headRows(story: MessageStory, nowMs: number): readonly string[] {
     ...row('recipients', [`${totalOf(story.counts)}: ${fatesIn(story.counts)}`]),
     ...row('notify', notifyLines(story.recipients)),
     ...row('orcpt', orcptLines(story.recipients)),
-    ...row(
-      'reports',
-      dsns.map((dsn) => describeDsn(dsn, nowMs)),
-    ),
+    ...row('reports', [...dsns.map((dsn) => describeDsn(dsn, nowMs)), ...toBeTold(story, nowMs)]),
   ];
 }
 
@@ -136,6 +133,19 @@ function describeDsn({ id, actions, destination, at, queued }: DsnStory, nowMs: 
   return queued === undefined
     ? `${what}: owed since ${when(at, nowMs)}`
     : `${what}: queued as ${id} at ${when(queued, nowMs)}`;
+}
+
+/** What the sender will be told, and when. */
+function toBeTold(
+  { delayWarningDue: at, tellsOfFailure }: MessageStory,
+  nowMs: number,
+): readonly string[] {
+  const isDue = at !== undefined && secondsFrom(at, nowMs) >= 0;
+  const since = isDue ? 'has been due since' : 'at';
+  return [
+    ...(at === undefined ? [] : [`delayed: ${since} ${when(at, nowMs)}, if it still waits`]),
+    ...(tellsOfFailure ? ['failed: when it is given up, with the last reason'] : []),
+  ];
 }
 
 function destinationLines(story: DestinationStory, view: StoryView): readonly string[] {

@@ -7,10 +7,9 @@
  * Bounded, however many recipients, destinations and attempts there are: what is left out is counted.
  */
 import type { ClientFacts, Notify } from '../mail/envelope.ts';
-import { expiry, type RetrySettings } from '../queue/retry-schedule.ts';
+import { expiry } from '../queue/retry-schedule.ts';
 import {
   type DeliveryState,
-  type DestinationOf,
   foldRecords,
   groupByDestination,
   type MessageState,
@@ -18,7 +17,13 @@ import {
 } from '../spool/message-state.ts';
 import type { StoredMessage } from '../spool/store.ts';
 import { type AttemptStory, attemptStories } from './story-attempts.ts';
-import { type DsnStory, dsnStories } from './story-dsns.ts';
+import {
+  type DsnStory,
+  type DsnsToCome,
+  dsnStories,
+  dsnsToCome,
+  type ToComeParts,
+} from './story-dsns.ts';
 import {
   countFates,
   type FateCounts,
@@ -61,7 +66,7 @@ export interface DestinationStory {
   readonly historyLeftOut?: number;
 }
 
-export interface MessageStory {
+export interface MessageStory extends DsnsToCome {
   readonly id: string;
   /** Of its header, when it came in. */
   readonly messageId?: string;
@@ -92,11 +97,7 @@ export interface MessageStory {
   readonly dsns: readonly DsnStory[];
 }
 
-export interface StoryParts {
-  /** As they are now. */
-  readonly retry: RetrySettings;
-  readonly destinationOf: DestinationOf;
-}
+export type StoryParts = ToComeParts;
 
 const MOST_RECIPIENTS = 1000;
 const MOST_DESTINATIONS = 100;
@@ -141,6 +142,7 @@ export function storyOf(message: StoredMessage, parts: StoryParts): MessageStory
       ),
     ...leftOut('destinationsLeftOut', destinations.length - MOST_DESTINATIONS),
     ...(delay ? { delayWarning: timeOf(delay.atMs) } : {}),
+    ...dsnsToCome(message, fates, parts),
     dsns: dsnStories(message),
   };
 }

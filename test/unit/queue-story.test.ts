@@ -43,6 +43,7 @@ client      192.0.2.7 (HELO app.sender.example), user shop, over TLS
 sender      ann@sender.example
 size        4321 octets
 recipients  1: waits
+reports     failed: when it is given up, with the last reason
 
 dest.example, 1 recipient: waits; not tried yet, the first attempt has been due since 2026-01-15T12:00:00Z (5 s ago), given up after 2026-01-20T12:00:00Z (in 4 d 23 h).
   waits       bob@dest.example`,
@@ -65,6 +66,26 @@ dest.example, 1 recipient: waits; not tried yet, the first attempt has been due 
     );
     assert.match(lineOf({ tlsRequiredNo: true }, 'TLS ') ?? '', /TLS-Required: No/);
     assert.equal(lineOf({}, 'TLS '), undefined);
+  });
+
+  test('what its sender will be told, and when', () => {
+    const message = messageWith({}, failedFor([0], GREY));
+    const lines = (nowMs: number) => {
+      const story = storyOf(message, {
+        retry: { ...RETRY, delayWarning: 4 * HOUR },
+        destinationOf,
+      });
+      const head = formatStory(story, { nowMs }).split('\n\n')[0] ?? '';
+      return head.slice(head.indexOf('reports')).split('\n');
+    };
+    assert.deepEqual(lines(RECEIVED_AT + HOUR), [
+      'reports     delayed: at 2026-01-15T16:00:00Z (in 3 h), if it still waits',
+      '            failed: when it is given up, with the last reason',
+    ]);
+    assert.match(
+      lines(RECEIVED_AT + 5 * HOUR)[0] ?? '',
+      /delayed: has been due since .* \(1 h ago\)/,
+    );
   });
 
   test('the name that its sender knows it by', () => {
@@ -159,6 +180,7 @@ recipients  5: 2 wait, 2 delivered, 1 bounced
 notify      NEVER for b@dest.example
 orcpt       b@dest.example was rfc822;bee@home.example
 reports     delayed: queued as 01ARZ3NDEKTSV4RS at 2026-01-15T12:06:00Z (4 min ago)
+            failed: when it is given up, with the last reason
 
 dest.example, 3 recipients: 1 waits, 1 delivered, 1 bounced; tried once, the next attempt is due at 2026-01-15T12:15:00Z (in 5 min), given up after 2026-01-20T12:00:00Z (in 4 d 23 h).
   waits       c@dest.example

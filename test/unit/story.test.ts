@@ -1,12 +1,15 @@
 /** The story of a message: whatever is on record is told, once, and within bounds. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Notify } from '../../src/mail/envelope.ts';
 import type { Destination } from '../../src/mail/route.ts';
 import { storyOf } from '../../src/outcome/story.ts';
+import type { SpoolRecord } from '../../src/spool/message-state.ts';
 import type { StoredMessage } from '../../src/spool/store.ts';
 import { attempt, destinationOf, FAILURE, RECEIVED_AT } from './sample-mail.ts';
 import {
   BREACHES,
+  DAY,
   DSN_ID,
   failedFor,
   GOOD,
@@ -226,6 +229,50 @@ describe('a story tells', () => {
     ]);
   });
 });
+
+describe('what the sender of a message that waits will be told', () => {
+  const toldOf = (
+    change: Parameters<typeof messageWith>[0],
+    { delayWarning = 4 * HOUR, records = [] }: ToldParts = {},
+  ) => {
+    const retry = { ...RETRY, delayWarning: delayWarning === 0 ? undefined : delayWarning };
+    const { delayWarningDue, tellsOfFailure } = storyOf(messageWith(change, ...records), {
+      retry,
+      destinationOf,
+    });
+    return [delayWarningDue, tellsOfFailure];
+  };
+  const DUE = '2026-01-15T16:00:00.000Z';
+  const notify = (...events: readonly Notify[]) => ({
+    recipients: [{ address: 'bob@dest.example', notify: events }],
+  });
+
+  test('by default: of the delay, and of the failure', () => {
+    assert.deepEqual(toldOf({}), [DUE, true]);
+  });
+  test('what its NOTIFY asks for', () => {
+    assert.deepEqual(toldOf(notify('NEVER')), [undefined, undefined]);
+    assert.deepEqual(toldOf(notify('FAILURE')), [undefined, true]);
+    assert.deepEqual(toldOf(notify('DELAY')), [DUE, undefined]);
+  });
+  test('nothing where there is no sender, or nobody waits', () => {
+    assert.deepEqual(toldOf({ reversePath: '' }), [undefined, undefined]);
+    const records = [attempt({ delivered: [0] })];
+    assert.deepEqual(toldOf({}, { records }), [undefined, undefined]);
+  });
+  test('of no delay where that was told, is switched off, or comes after the end', () => {
+    const told = { kind: 'delay', atMs: RECEIVED_AT + HOUR, waiting: [], dsnId: DSN_ID } as const;
+    assert.deepEqual(toldOf({}, { records: [told] }), [undefined, true]);
+    assert.deepEqual(toldOf({}, { delayWarning: 0 }), [undefined, true]);
+    assert.deepEqual(toldOf({}, { delayWarning: 6 * DAY }), [undefined, true]);
+  });
+});
+
+interface ToldParts {
+  /** 0: off. */
+  readonly delayWarning?: number;
+  readonly records?: readonly SpoolRecord[];
+}
 
 describe('a story is bounded', () => {
   test('500 recipients with one reply are one line, also where it names each of them', () => {
