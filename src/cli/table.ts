@@ -47,7 +47,8 @@ export function formatTable(
       const text = cut(line.at(-1) ?? '', last);
       if (!isBelow) return [`${row.join('')}${text}`.trimEnd()];
       const isSaid = text !== '' && text !== '-';
-      return [row.join('').trimEnd(), ...(isSaid ? [`${INDENT}${text}`] : [])];
+      const above = row.join('').trimEnd();
+      return [...(above === '' ? [] : [above]), ...(isSaid ? [`${INDENT}${text}`] : [])];
     })
     .join('\n');
 }

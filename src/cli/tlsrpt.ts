@@ -119,7 +119,7 @@ export const tlsReportShow: CliCommand = {
     ).argParser(parseDay),
   ],
   notes: `
-Of today: what it comes to so far. A line for each policy, and below it one for each kind of failure, with how
+Of today: what it comes to so far. A line for each policy, and one for each kind of failure, with how
 many sessions, at which host, and why. Whether a domain asks for its report is looked up when it is sent. --json
 gives the whole reports, as RFC 8460 has them.
 
@@ -140,7 +140,7 @@ Exit codes:
     else {
       const rows: (readonly string[])[] = [];
       for await (const one of reports) {
-        rows.push(...rowsOf(one));
+        rows.push(...rowsOf(one, process.stdout.isTTY === true));
         shown += 1;
       }
       if (shown > 0) print(formatTable(HEADING, rows));
@@ -252,21 +252,34 @@ async function* reportsOf(
   } while (after !== undefined);
 }
 
-function rowsOf({ domain, report }: Report): readonly (readonly string[])[] {
-  return report.policies.flatMap(({ policy, summary, 'failure-details': details }) => [
-    [
+/** A row for each policy, and one for each kind of failure; on a screen the first failure stands beside its policy. */
+export function rowsOf(
+  { domain, report }: Report,
+  isScreen: boolean,
+): readonly (readonly string[])[] {
+  return report.policies.flatMap(({ policy, summary, 'failure-details': details }) => {
+    const failures = details.map(describeFailure);
+    const own = [
       ...[domain, policy['policy-type']],
       String(summary['total-successful-session-count']),
       String(summary['total-failure-session-count']),
-      '',
-    ],
-    ...details.map((one) => {
-      const { 'receiving-mx-hostname': host = '', 'failure-reason-code': reason = '' } = one;
-      const where = [host, reason].filter(Boolean).join(': ');
-      const what = `${one['failed-session-count']} ${one['result-type']}`;
-      return [domain, policy['policy-type'], '', '', where === '' ? what : `${what} (${where})`];
-    }),
-  ]);
+    ];
+    if (!isScreen) {
+      const rows = failures.map((failure) => [domain, policy['policy-type'], '', '', failure]);
+      return [[...own, ''], ...rows];
+    }
+    const [first = '', ...others] = failures;
+    return [[...own, first], ...others.map((failure) => ['', '', '', '', failure])];
+  });
+}
+
+function describeFailure(
+  detail: Report['report']['policies'][number]['failure-details'][number],
+): string {
+  const { 'receiving-mx-hostname': host = '', 'failure-reason-code': reason = '' } = detail;
+  const where = [host, reason].filter(Boolean).join(': ');
+  const what = `${detail['failed-session-count']} ${detail['result-type']}`;
+  return where === '' ? what : `${what} (${where})`;
 }
 
 function parseDay(text: string): string {
