@@ -8,11 +8,13 @@ import { loadSettings } from '../config/load.ts';
 import { formatProblem, formatWarning } from '../config/problems.ts';
 import type { Settings } from '../config/settings.ts';
 import { rolesSocket } from '../door.ts';
+import { tellSystemdReady } from '../platform/tell-systemd.ts';
 import { type ReceiverLink, type Relay, type ReloadAnswer, startRelay } from '../relay.ts';
 import { type Order, type Supervised, takeOrders } from '../roles/orders.ts';
 import { listenForSignals } from '../roles/signals.ts';
 import { createLog } from '../telemetry/log.ts';
 import { reportProcessTroubles } from '../telemetry/process-troubles.ts';
+import { systemdUntold } from '../telemetry/role-events.ts';
 import { CliError, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { requireSettings } from './configuration.ts';
 
@@ -66,7 +68,9 @@ async function run(
   }).catch((error: unknown) => {
     throw startError(error, settings.dataDir);
   });
-  reportProcessTroubles(relay.log);
+  const { log } = relay;
+  reportProcessTroubles(log);
+  if (!orders) tellSystemdReady((why) => systemdUntold(log, why)); // else the supervisor does
   if ('onReload' in signals) signals.onReload(reload);
   await relay.stop(await signals.stop);
   return EXIT.done;

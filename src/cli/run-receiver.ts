@@ -5,10 +5,12 @@
  */
 import { resolve } from 'node:path';
 import { intakeSocket, STOP_GRACE_MS } from '../door.ts';
+import { tellSystemdReady } from '../platform/tell-systemd.ts';
 import { Receiver, SentAwayError } from '../receive.ts';
 import { type OwnerPlace, takeOrders } from '../roles/orders.ts';
 import { listenForSignals } from '../roles/signals.ts';
 import { reportProcessTroubles } from '../telemetry/process-troubles.ts';
+import { systemdUntold } from '../telemetry/role-events.ts';
 import { CliError, EXIT, type ExitCode, type Invocation } from './command.ts';
 
 /** Run until told to stop. Throws CliError when it cannot listen. */
@@ -38,6 +40,7 @@ async function runApart(invocation: Invocation): Promise<ExitCode> {
   const { settings } = requireSettings(invocation);
   const signals = listenForSignals();
   const receiver = open({ dataDir: resolve(settings.dataDir), log: settings.log }, 0);
+  void receiver.opened.then(() => tellSystemdReady((why) => systemdUntold(receiver.log, why)));
   const ended = await Promise.race([signals.stop, receiver.failed]);
   if (typeof ended !== 'string') {
     await receiver.stop(0);

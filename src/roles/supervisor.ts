@@ -15,9 +15,10 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import type { Server } from 'node:net';
+import { tellSystemdReady } from '../platform/tell-systemd.ts';
 import { createLog, type Log } from '../telemetry/log.ts';
 import { reportProcessTroubles } from '../telemetry/process-troubles.ts';
-import { type RoleName, supervisorEvents } from '../telemetry/role-events.ts';
+import { type RoleName, supervisorEvents, systemdUntold } from '../telemetry/role-events.ts';
 import { VERSION } from '../version.ts';
 import type { Order, OwnerPlace, Report } from './orders.ts';
 import { RoleState } from './role-state.ts';
@@ -152,7 +153,9 @@ class Supervisor {
     const isFirst = !this.#isStarted;
     this.#isStarted = true;
     this.#reloadIfDue();
-    if (isFirst && this.#signal !== undefined) this.#stop(this.#signal);
+    if (!isFirst) return;
+    if (this.#signal !== undefined) this.#stop(this.#signal);
+    else tellSystemdReady((why) => systemdUntold(this.#log, why));
   }
 
   #reloadIfDue(): void {

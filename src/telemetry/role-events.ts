@@ -67,3 +67,10 @@ export function supervisorEvents(log: Log) {
     },
   };
 }
+
+/** Of whoever systemd waits for: it will end this relay, which works. */
+export function systemdUntold(log: Log | undefined, why: string): void {
+  log?.write('warn', 'relay.warning', {
+    warning: `systemd could not be told of the start: ${why}`,
+  });
+}
