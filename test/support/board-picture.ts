@@ -46,7 +46,7 @@ export async function drawBoard(
   const height = Math.max(...panels.map(({ gridPos: { y, h } }) => y + h)) * ROW;
   const parts = [];
   for (const panel of panels) {
-    const { x, y, w, h } = panel.gridPos;
+    const { w, h } = panel.gridPos;
     const size = { width: w * COLUMN - GAP, height: h * ROW - GAP };
     const inner = panel.type === 'row' ? '' : drawPanel(panel, await curvesOf(panel), size);
     const title = drawTitle(panel);
@@ -54,10 +54,28 @@ export async function drawBoard(
       panel.type === 'row'
         ? ''
         : `<rect width="${size.width}" height="${size.height}" fill="#fff" stroke="#d0d7de"/>`;
-    parts.push(`<g transform="translate(${x * COLUMN} ${y * ROW})">${frame}${inner}${title}</g>`);
+    parts.push(`${placed(panel)}${frame}${inner}${title}</g>`);
   }
   const width = 24 * COLUMN;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif"><rect width="${width}" height="${height}" fill="#f6f8fa"/>${parts.join('\n')}</svg>\n`;
+}
+
+/** One panel of a drawn dashboard as a picture of its own. */
+export function cutPanel(board: string, panels: readonly Panel[], title: string): string {
+  const at = panels.findIndex((panel) => panel.title === title);
+  const panel = panels[at];
+  if (!panel) throw new Error(`no panel ${title}`);
+  const start = board.indexOf(placed(panel));
+  const next = panels[at + 1];
+  const end = next ? board.indexOf(`\n${placed(next)}`, start) : board.lastIndexOf('</svg>');
+  if (start === -1 || end === -1) throw new Error(`draw the dashboards again: no ${title}`);
+  const { w, h } = panel.gridPos;
+  const inner = board.slice(start + placed(panel).length, end);
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w * COLUMN - GAP} ${h * ROW - GAP}" font-family="sans-serif"><g>${inner}</svg>\n`;
+}
+
+function placed({ gridPos: { x, y } }: Panel): string {
+  return `<g transform="translate(${x * COLUMN} ${y * ROW})">`;
 }
 
 /** Of numbers on two lines: those are narrow. */

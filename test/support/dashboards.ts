@@ -96,17 +96,26 @@ export function readScenarios(): readonly Check[] {
 
 export const RUNBOOK = readFileSync(new URL('docs/operations.md', ROOT), 'utf8');
 
-/** The sections of the runbook, as the part of an address behind `#`. */
-export function runbookSections(): ReadonlySet<string> {
-  const headings = [...RUNBOOK.matchAll(/^## (.+)$/gm)].map(([, heading = '']) => heading);
-  return new Set(
-    headings.map((one) =>
-      one
+export interface RunbookSection {
+  /** The part of an address behind `#`. */
+  readonly anchor: string;
+  /** The alerts it begins with, `*StsrelayDown, critical.*`, each with its severity; none: it is about something else. */
+  readonly alerts: readonly (readonly [alert: string, severity: string])[];
+}
+
+export function runbookSections(): readonly RunbookSection[] {
+  return RUNBOOK.split(/^## /m)
+    .slice(1)
+    .map((section) => {
+      const [heading = '', ...lines] = section.split('\n');
+      const [, named = ''] = /^\s*\*(Stsrelay[^*]*)\.\*/.exec(lines.join('\n')) ?? [];
+      const anchor = heading
         .toLowerCase()
         .replaceAll(/[^a-z0-9 -]/g, '')
-        .replaceAll(' ', '-'),
-    ),
-  );
+        .replaceAll(' ', '-');
+      const alerts = [...named.matchAll(/(Stsrelay\w+), (\w+)/g)];
+      return { anchor, alerts: alerts.map(([, alert = '', severity = '']) => [alert, severity]) };
+    });
 }
 
 /** What is asked about one metric: `name` or `name{…}`, of ours and of Prometheus about us. */
