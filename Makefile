@@ -44,10 +44,10 @@ fuzz: deps ## mutated input for every parser (FUZZ_SECONDS=10 each, TARGET=, FUZ
 bench: redis bench-tools $(if $(MAIN),deps,build) ## compare speed with Postfix and Haraka (SCENARIOS= PEERS= ROUNDS= N= PROFILE=1, see docs/performance.md)
 	@exec $(NODE) test/bench/main.ts
 
-check: deps ## lint, format, types, architecture, conformance, generated files
+check: deps ## lint, format, types, architecture, conformance, generated files, documents
 	@$(OURS) biome check --diagnostic-level=warn --error-on-warnings
 	@$(OURS) tsc -p tsconfig.json
-	@$(OURS) $(NODE) --test --test-reporter=dot test/unit/architecture.test.ts test/unit/conformance.test.ts test/unit/generated-files.test.ts
+	@$(OURS) $(NODE) --test --test-reporter=dot test/unit/architecture.test.ts test/unit/conformance.test.ts test/unit/generated-files.test.ts test/unit/docs.test.ts
 
 build: deps ## compile src/ to dist/
 	@rm -rf dist

@@ -52,7 +52,8 @@ function firstWord(argv: readonly string[]): string | undefined {
   return argv.find((word, i) => !word.startsWith('-') && argv[i - 1] !== '--config');
 }
 
-function buildProgram({ commands, groups }: Commands, ending: { code: number }): Command {
+/** Everything commander needs; `ending.code` is how the command that was called ended. */
+export function buildProgram({ commands, groups }: Commands, ending: { code: number }): Command {
   const program = new Command('stsrelay')
     .description('Outbound SMTP relay that enforces MTA-STS.')
     .option('--config <file>', 'configuration file')
