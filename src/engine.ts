@@ -14,7 +14,7 @@ import { DelayWarnings } from './outcome/delay-warnings.ts';
 import { createFinisher } from './outcome/finish.ts';
 import { heardFrom } from './outcome/heard.ts';
 import { policyToCheck, settle } from './outcome/settle.ts';
-import { attemptDelivery, expireDelivery, giveUpDelivery, type Stages } from './pipeline.ts';
+import { expireDelivery, giveUpDelivery, type Stages } from './pipeline.ts';
 import type { Clock } from './platform/clock.ts';
 import { withDeadline } from './platform/deadline.ts';
 import { connectRedis, type RedisTarget } from './platform/redis.ts';
@@ -49,6 +49,9 @@ import type { Spool } from './spool/store.ts';
 import type { OutcomeEvents } from './telemetry/outcome-events.ts';
 import type { PolicyEvents } from './telemetry/policy-events.ts';
 import type { QueueEvents } from './telemetry/queue-events.ts';
+import type { Traces } from './telemetry/traces/open-traces.ts';
+import { tracedAttempt } from './traced-attempt.ts';
+import { tellGivenUp, tellingFinisher, tracedOwn } from './traced-messages.ts';
 
 export interface EngineParts {
   readonly settings: () => Settings;
@@ -72,6 +75,8 @@ export interface EngineParts {
   readonly outcomeEvents: OutcomeEvents;
   /** Signs DSNs. */
   readonly signer: DkimSigner;
+  /** Absent: nothing is traced. */
+  readonly traces: Traces | undefined;
 }
 
 export interface Engine {
@@ -201,7 +206,7 @@ export function createEngine(parts: EngineParts): Engine {
     clock,
     destinationOf,
     hostname: () => parts.settings().hostname,
-    events: outcomeEvents,
+    ...tellingFinisher(outcomeEvents, parts.traces),
     signer: parts.signer,
     beginOwn: submit.beginOwn,
     commit: submit.commit,
@@ -241,6 +246,7 @@ export function createEngine(parts: EngineParts): Engine {
       );
       const { id, tlsReport } = attempt.message.envelope;
       if (tlsReport) parts.reportMailTried(id, record);
+      if (attempt.untried) tellGivenUp(attempt, record, parts.traces);
       return record;
     },
     finish,
@@ -270,7 +276,11 @@ export function createEngine(parts: EngineParts): Engine {
   const attempt = (delivery: Delivery): Promise<AttemptEnd> => {
     const hasRoomFor = (route: Route) => dispatcher.place(delivery, hostsOf(route));
     return withDeadline({ clock, waitMs: ATTEMPT_MS }, ending.signal, (signal) =>
-      attemptDelivery(delivery, { ...ownStages, ...parts.outbound(), hasRoomFor }, signal),
+      tracedAttempt(
+        delivery,
+        { stages: { ...ownStages, ...parts.outbound(), hasRoomFor }, traces: parts.traces },
+        signal,
+      ),
     );
   };
   function startWorker(): void {
@@ -280,7 +290,7 @@ export function createEngine(parts: EngineParts): Engine {
   }
   return {
     submit,
-    queueOwn: submit.queueOwn,
+    queueOwn: tracedOwn(submit.queueOwn, parts.traces),
     recover: () => recovery.run(finish),
     begin() {
       reconciler.start();

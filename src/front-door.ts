@@ -19,6 +19,7 @@ import type { Clock } from './platform/clock.ts';
 import type { Submit } from './queue/submit-port.ts';
 import type { IntakeEvents } from './telemetry/intake-events.ts';
 import type { RelayEvents } from './telemetry/relay-events.ts';
+import type { Traces } from './telemetry/traces/open-traces.ts';
 
 export interface FrontDoorParts {
   readonly settings: DoorSettings;
@@ -30,6 +31,7 @@ export interface FrontDoorParts {
   readonly clock: Clock;
   readonly intakeEvents: IntakeEvents;
   readonly relayEvents: RelayEvents;
+  readonly traces: Traces | undefined;
   /** For whoever else uses the listeners' certificate. */
   readonly certificateChanged: (pem: PemPair) => void;
 }
@@ -147,7 +149,7 @@ export class FrontDoor implements Door {
     settings: DoorSettings,
     tls: TlsMaterial | undefined,
   ): Promise<void> {
-    const { submit, signer, clock, intakeEvents } = this.#parts;
+    const { submit, signer, clock, intakeEvents, traces } = this.#parts;
     const place = `${listener.address}:${listener.port}`;
     const opened = await openListener({
       listener,
@@ -158,6 +160,7 @@ export class FrontDoor implements Door {
       submit,
       signer,
       clock,
+      traces,
       events: intakeEvents,
     }).catch((error: Error) => {
       throw new Error(`cannot listen on ${place} (listeners): ${error.message}`, { cause: error });

@@ -17,6 +17,9 @@ import { queueEvents } from './telemetry/queue-events.ts';
 import { relayEvents } from './telemetry/relay-events.ts';
 import { reportEvents } from './telemetry/report-events.ts';
 import { ownerEvents } from './telemetry/role-events.ts';
+import { traceEvents } from './telemetry/trace-events.ts';
+import { openTraces, type Traces } from './telemetry/traces/open-traces.ts';
+import { VERSION } from './version.ts';
 
 /** What tests may put in the place of the real thing. */
 export interface RelayOverrides {
@@ -42,6 +45,8 @@ export class Ground {
   };
   /** Signs with the keys of the settings in force. */
   readonly signer: DkimSigner;
+  /** Absent: nothing is traced. */
+  traces: Traces | undefined;
   readonly #undo: (() => unknown)[] = [];
 
   constructor(settings: Settings, { clock, log }: RelayOverrides) {
@@ -62,6 +67,17 @@ export class Ground {
     const signingEvents = dkimEvents(this.log, this.metrics);
     this.signer = new DkimSigner({ clock: this.clock, events: signingEvents });
     this.signer.use(settings.dkim);
+  }
+
+  /** Trace messages from now on, if the environment asks for it. */
+  async openTraces(): Promise<void> {
+    const events = traceEvents(this.log);
+    const { env: environment } = process;
+    const traces = await openTraces({ environment, version: VERSION, role: 'deliver', events });
+    if (!traces) return;
+    this.traces = traces;
+    this.log.nameTraces?.((id) => traces.of(id)?.traceId);
+    this.undo(() => traces.close());
   }
 
   /** Something was started: how it is taken down. */

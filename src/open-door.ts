@@ -33,13 +33,13 @@ export interface DoorParts {
 /** Open it. Rejects when the listeners cannot be opened and somebody waits for them. */
 export async function openDoor(ground: Ground, parts: DoorParts): Promise<Door> {
   const { dataDir, submit, receiver, certificateChanged, opened } = parts;
-  const { settings, clock, signer } = ground;
+  const { settings, clock, signer, traces } = ground;
   const { owner, intake, relay } = ground.events;
   owner.opened(!receiver);
   const shared = { settings, submit, clock, certificateChanged };
   if (!receiver) {
     const events = { intakeEvents: intake, relayEvents: relay };
-    const door = await FrontDoor.open({ ...shared, ...events, signer, dataDir });
+    const door = await FrontDoor.open({ ...shared, ...events, signer, traces, dataDir });
     opened(door);
     return door;
   }

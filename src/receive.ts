@@ -22,6 +22,9 @@ import { createMetrics } from './telemetry/metrics.ts';
 import { processGauges } from './telemetry/process-gauges.ts';
 import { relayEvents } from './telemetry/relay-events.ts';
 import { receiverEvents } from './telemetry/role-events.ts';
+import { traceEvents } from './telemetry/trace-events.ts';
+import { openTraces, type Traces } from './telemetry/traces/open-traces.ts';
+import { VERSION } from './version.ts';
 
 export interface ReceiverOptions {
   /** Absolute. */
@@ -56,6 +59,7 @@ export class Receiver {
   readonly #link: LinkClient;
   readonly #failed = Promise.withResolvers<Error>();
   readonly #opened = Promise.withResolvers<void>();
+  #traces: Traces | undefined;
   #door: FrontDoor | undefined;
   #stopping = false;
   /** Settings come into force one after the other. */
@@ -103,6 +107,7 @@ export class Receiver {
     await this.#applying.catch(() => {});
     await this.#door?.close(graceMs);
     this.#link.close();
+    await this.#traces?.close();
   }
 
   async #answer(request: DoorRequest): Promise<unknown> {
@@ -144,6 +149,7 @@ export class Receiver {
   async #open(settings: DoorSettings): Promise<FrontDoor> {
     const { dataDir } = this.#options;
     const tell = (news: DoorNews) => this.#link.tell(news);
+    const traces = await this.#openTraces();
     const deadline = performance.now() + PORT_WAIT_MS;
     for (;;) {
       try {
@@ -155,6 +161,7 @@ export class Receiver {
           clock: systemClock,
           intakeEvents: this.#intakeEvents,
           relayEvents: relayEvents(this.log, this.#metrics),
+          traces,
           certificateChanged: (certificate) => tell({ kind: 'certificate', certificate }),
         });
       } catch (error) {
@@ -163,5 +170,16 @@ export class Receiver {
         await sleep(PORT_LOOK_MS);
       }
     }
+  }
+
+  async #openTraces(): Promise<Traces | undefined> {
+    this.#traces ??= await openTraces({
+      environment: process.env,
+      version: VERSION,
+      role: 'receive',
+      events: traceEvents(this.log),
+    });
+    this.log.nameTraces?.((id) => this.#traces?.of(id)?.traceId);
+    return this.#traces;
   }
 }

@@ -115,6 +115,7 @@ class RunningRelay implements Relay {
     const supervisor = receiver?.supervisor ?? 0;
     const lock = await openDataDir(ground.settings.dataDir, supervisor);
     ground.undo(() => lock.unlock());
+    await ground.openTraces();
     ground.undo(() => this.#threads.end());
     const dataDir = lock.path;
     const node = ground.settings.node || (await nodeId(dataDir));
@@ -325,6 +326,7 @@ class RunningRelay implements Relay {
       queueEvents: ground.events.queue,
       outcomeEvents: ground.events.outcome,
       signer: ground.signer,
+      traces: ground.traces,
     });
     ground.undo(() => engine.stop());
     this.#engine = engine;

@@ -5,7 +5,7 @@
  */
 import type { TLSSocket } from 'node:tls';
 import { type Failure, localFailure } from '../mail/failure.ts';
-import type { SessionFacts, TlsFacts } from '../mail/session-result.ts';
+import type { SessionFacts, SessionMark, TlsFacts } from '../mail/session-result.ts';
 import { allowsClearText, daneCheck } from '../mail/tls-requirement.ts';
 import { type DialResult, dial } from '../platform/dial.ts';
 import { refusesSession } from './admission.ts';
@@ -35,6 +35,8 @@ export interface OpeningContext extends OpeningParts {
   readonly ticket?: SessionTicket | undefined;
   /** Called with the peer of a finished handshake, before it is heard of again. */
   readonly onSecured?: (socket: TLSSocket) => void;
+  /** Told how far it comes. */
+  readonly mark?: ((mark: SessionMark) => void) | undefined;
 }
 
 /** The wire is the caller's to end, also that of a session no message may go over. */
@@ -55,13 +57,16 @@ export async function openSession(plan: SessionPlan, context: OpeningContext): P
     const cause = dialed.cause === 'aborted' ? 'timeout' : dialed.cause;
     return { facts: base, failure: localFailure(cause, dialed.detail) };
   }
+  context.mark?.('connected');
   context.onConnection(1);
   dialed.socket.once('close', () => context.onConnection(-1));
   let tls: TlsFacts | undefined;
   const wire = new Wire({
     socket: dialed.socket,
     address,
+    onSecuring: () => context.mark?.('securing'),
     onSecured: (socket) => {
+      context.mark?.('secured');
       tls =
         resumedPeer(socket, context.ticket) ??
         describePeer(socket, candidate.host, daneCheck(requirement));
@@ -88,6 +93,7 @@ export async function openSession(plan: SessionPlan, context: OpeningContext): P
   const failure =
     refusesSession(requirement, tls) ??
     (plan.credentials && (await logIn(wire, plan.credentials, context.signal)));
+  context.mark?.('opened');
   return failure ? { facts, wire, failure } : { facts, wire };
 }
 

@@ -14,9 +14,10 @@ import type { Readable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
 import type { Failure } from '../mail/failure.ts';
 import type { Destination, MxCandidate } from '../mail/route.ts';
-import type { SessionFacts, SessionResult, TlsMode } from '../mail/session-result.ts';
+import type { SessionFacts, SessionMark, SessionResult, TlsMode } from '../mail/session-result.ts';
 import type { TlsRequirement } from '../mail/tls-requirement.ts';
 import type { Clock } from '../platform/clock.ts';
+import { wallMs } from '../platform/wall-time.ts';
 import { type CertificateFacts, describeCertificate } from './certificate.ts';
 import type { Credentials } from './credentials.ts';
 import { type HandedOver, handOver } from './hand-over.ts';
@@ -37,6 +38,8 @@ export interface SessionPlan {
   readonly implicitTls?: boolean;
   /** For AUTH, before the first message. */
   readonly credentials?: Credentials;
+  /** Its times are wanted. No part of what makes sessions equal. */
+  readonly isTimed?: true;
 }
 
 /** The same for every session of a relay. */
@@ -89,6 +92,11 @@ export interface OpenSession {
 }
 
 type Parts = SessionParts & { readonly signal: AbortSignal };
+type RunParts = Parts & {
+  readonly reuse?: ReuseParts;
+  /** Told how far it comes. */
+  readonly mark?: (mark: SessionMark) => void;
+};
 
 /**
  * Hand a message over in a session of its own, or with `reuse` in one that others use after it.
@@ -97,13 +105,29 @@ type Parts = SessionParts & { readonly signal: AbortSignal };
 export async function runSession(
   plan: SessionPlan,
   consignment: Consignment,
-  { reuse, ...parts }: Parts & { readonly reuse?: ReuseParts },
+  parts: RunParts,
 ): Promise<SessionResult> {
-  const { signal, heloName } = parts;
+  if (!plan.isTimed) return handOverIn(plan, consignment, parts);
+  const started = wallMs();
+  const marks: Partial<Record<SessionMark, number>> = {};
+  const mark = (reached: SessionMark) => {
+    marks[reached] = wallMs();
+  };
+  const result = await handOverIn(plan, consignment, { ...parts, mark });
+  const times = { ...marks, started, ended: wallMs() };
+  return { ...result, facts: { ...result.facts, times } };
+}
+
+async function handOverIn(
+  plan: SessionPlan,
+  consignment: Consignment,
+  { reuse, ...parts }: RunParts,
+): Promise<SessionResult> {
+  const { signal, heloName, mark } = parts;
   const localAddress = parts.localAddressFor(plan.address);
   const key = sessionKey(plan, { heloName, localAddress });
   const open = reuse?.pool.take(key, plan.destination);
-  const delivery = { plan, consignment, signal, reuse };
+  const delivery = { plan, consignment, signal, mark, reuse };
   // Once: whatever else is idle may be as dead as this one.
   const handed = open && (await overOpen(open, { ...delivery, isReused: true }));
   if (handed && handed.ending !== 'unheard') return handed.result;
@@ -140,12 +164,13 @@ interface Delivery {
   readonly consignment: Consignment;
   readonly signal: AbortSignal;
   readonly reuse: ReuseParts | undefined;
+  readonly mark: RunParts['mark'];
 }
 
 /** Hand the message over in `session`, and keep it for the next one or end it. */
 async function overOpen(
   session: OpenSession,
-  { plan, consignment, signal, reuse, isReused }: Delivery & { readonly isReused: boolean },
+  { plan, consignment, signal, reuse, mark, isReused }: Delivery & { readonly isReused: boolean },
 ): Promise<HandedOver> {
   const { wire } = session;
   const { candidate, requirement } = plan;
@@ -155,6 +180,7 @@ async function overOpen(
   session.messages += 1;
   session.destinations.add(plan.destination);
   let handed: HandedOver | undefined;
+  mark?.('transaction');
   try {
     handed = await handOver(wire, consignment, { facts, signal });
   } finally {

@@ -40,6 +40,8 @@ export interface WireOptions {
   readonly socket: Socket;
   /** The address it is connected to. */
   readonly address: string;
+  /** Called when the handshake begins. */
+  readonly onSecuring?: () => void;
   /** Called when the handshake is through, before another octet is read or written. */
   readonly onSecured: (socket: TLSSocket) => void;
   readonly heloName: string;
@@ -228,6 +230,7 @@ export class Wire extends Connection {
       callback(new Error('the server sent data in clear text after its reply to STARTTLS'));
       return;
     }
+    this.#options.onSecuring?.();
     super._upgradeConnection((error, secured) => {
       if (secured && this.tlsSocket) {
         this.tlsSocket.setTimeout(0);

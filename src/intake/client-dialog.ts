@@ -13,10 +13,12 @@ import type { Clock } from '../platform/clock.ts';
 import { formatReceived } from '../protocol/smtp/trace.ts';
 import type { Submit } from '../queue/submit-port.ts';
 import type { IntakeEvents } from '../telemetry/intake-events.ts';
+import type { Traces } from '../telemetry/traces/open-traces.ts';
 import { type ContentFacts, Reception, refusalOf, type Verdict } from './accept.ts';
 import { type User, type Users, userMaySend } from './access.ts';
 import { clientKey } from './client-key.ts';
 import type { IntakeLimits } from './intake-limits.ts';
+import { IntakeTrace } from './intake-trace.ts';
 import { checkLogin } from './login.ts';
 import type { PathCommand } from './path-command.ts';
 import { formatRefusal, REFUSALS, type Refusal } from './replies.ts';
@@ -33,6 +35,10 @@ export interface SessionParts {
   readonly signer?: Pick<DkimSigner, 'begin'> | undefined;
   readonly events: IntakeEvents;
   readonly clock: Clock;
+  /** Absent: nothing is traced. */
+  readonly traces?: Traces | undefined;
+  /** Where clients come in, for traces. */
+  readonly listener?: { readonly address: string; readonly port: number };
 }
 
 /** The client as the session knows it at this moment. */
@@ -53,6 +59,7 @@ export class ClientDialog {
   readonly #client: () => Client;
   #transaction: Transaction | undefined;
   #reception: Reception | undefined;
+  #trace: IntakeTrace | undefined;
   #failedLogins = 0;
 
   constructor(parts: SessionParts, client: () => Client) {
@@ -108,8 +115,12 @@ export class ClientDialog {
     const refusal =
       refuseMail(command, { ...client, auth: this.#parts.auth }, this.#parts.rules()) ??
       this.#chargeMessage(client);
-    if (!refusal) this.#transaction = new Transaction(command);
-    else this.tell(refusal, { detail: `MAIL FROM:<${command.path}>` });
+    if (refusal) this.tell(refusal, { detail: `MAIL FROM:<${command.path}>` });
+    else {
+      const { traces } = this.#parts;
+      this.#transaction = new Transaction(command);
+      this.#trace = traces && new IntakeTrace(traces);
+    }
     return refusal;
   }
 
@@ -138,9 +149,9 @@ export class ClientDialog {
       const receivedAtMs = clock.now();
       this.#reception = new Reception({
         draft,
-        trace: this.#trace(transaction, draft.id, receivedAtMs),
+        trace: this.#received(transaction, draft.id, receivedAtMs),
         limits: rules(),
-        submit,
+        submit: this.#trace?.watched(submit) ?? submit,
         signing: this.#beginSigning(),
         envelope: (content) => ({
           ...this.#envelope(transaction, content),
@@ -148,6 +159,7 @@ export class ClientDialog {
           receivedAtMs,
         }),
       });
+      this.#trace?.contentBegins();
       return undefined;
     } catch (error) {
       const { refusal, detail } = refusalOf(error);
@@ -182,8 +194,16 @@ export class ClientDialog {
     const verdict = await reception.finish();
     if (verdict.kind === 'accepted') {
       this.#parts.events.accepted(verdict.envelope, verdict.sizeBytes);
+      this.#tellTrace(verdict.envelope, verdict.sizeBytes);
     } else this.#tellOfTrouble(verdict.refusal, verdict.detail);
     return verdict;
+  }
+
+  #tellTrace(envelope: Envelope, sizeBytes: number): void {
+    const { cipher } = this.#client();
+    const tls = cipher && { version: cipher.version, cipher: cipher.standardName ?? cipher.name };
+    this.#trace?.accepted(envelope, sizeBytes, { listener: this.#parts.listener, tls });
+    this.#trace = undefined;
   }
 
   /** The client left before the message was complete. */
@@ -199,7 +219,7 @@ export class ClientDialog {
     this.#parts.events.sessionError({ client: this.#client().address, error: detail ?? '' });
   }
 
-  #trace(transaction: Transaction, id: MessageId, dateMs: number): string {
+  #received(transaction: Transaction, id: MessageId, dateMs: number): string {
     const { helo, address, cipher, secure, esmtp, user } = this.#client();
     const [only, ...others] = transaction.recipients;
     return formatReceived({

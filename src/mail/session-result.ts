@@ -63,7 +63,17 @@ export interface SessionFacts {
   readonly smallHelloBecause?: TlsTrouble;
   /** In clear text under an opportunistic requirement: why TLS was not reached. */
   readonly clearTextBecause?: TlsTrouble;
+  /** Where somebody traces it. */
+  readonly times?: SessionTimes;
 }
+
+/** How far a session came, in order: connected, in the handshake, through it, open, at MAIL. */
+export type SessionMark = 'connected' | 'securing' | 'secured' | 'opened' | 'transaction';
+
+/** When it came how far: milliseconds since the epoch, with fractions. */
+export type SessionTimes = Readonly<
+  { started: number; ended: number } & Partial<Record<SessionMark, number>>
+>;
 
 /** One recipient's fate within a transaction. */
 export type RecipientReply =

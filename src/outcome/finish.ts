@@ -6,7 +6,7 @@
 import type { MessageId } from '../mail/message-id.ts';
 import type { Clock } from '../platform/clock.ts';
 import { type DestinationOf, foldRecords } from '../spool/message-state.ts';
-import type { Spool } from '../spool/store.ts';
+import type { Spool, StoredMessage } from '../spool/store.ts';
 import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
 import { type ReportMemory, type ReportParts, reportRecord } from './report.ts';
 
@@ -17,6 +17,8 @@ export interface FinishParts extends ReportParts {
   readonly clock: Clock;
   readonly destinationOf: DestinationOf;
   readonly events: OutcomeEvents;
+  /** Told of a message of which every recipient has an answer, when it is gone. */
+  readonly onFinished?: ((message: StoredMessage) => void) | undefined;
 }
 
 /** A function that does what is left to do about one message; calls for the same one go in turn. */
@@ -62,5 +64,6 @@ async function finishNow(id: MessageId, parts: FinishParts & ReportMemory): Prom
   if (!after || !foldRecords(after.envelope, after.records, destinationOf).finished) return true;
   await spool.remove(id);
   events.finished(id);
+  parts.onFinished?.(after);
   return true;
 }

@@ -6,6 +6,7 @@
 import { isatty } from 'node:tty';
 import { type DestinationStream, pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
+import { isMessageId } from '../mail/message-id.ts';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -18,6 +19,8 @@ export interface Log {
   recentTroubles(): readonly Trouble[];
   /** Lines that could not be written. */
   lostLines(): number;
+  /** From now on lines about messages carry `trace_id`, where `traceIdOf` knows one. */
+  nameTraces?(traceIdOf: (id: string) => string | undefined): void;
 }
 
 export interface Trouble {
@@ -59,9 +62,16 @@ export function createLog(options: LogOptions): Log {
     destination,
   );
   const troubles: Trouble[] = [];
+  let traceIdOf: ((id: string) => string | undefined) | undefined;
+  const traced = (event: string, { id }: LogFields) => {
+    // The id of a policy is no message's.
+    const isMessage = typeof id === 'string' && isMessageId(id) && !event.startsWith('policy.');
+    const traceId = isMessage ? traceIdOf?.(id) : undefined;
+    return traceId === undefined ? undefined : { trace_id: traceId };
+  };
   return {
     write(level, event, fields = {}) {
-      logger[level]({ event, ...fields });
+      logger[level]({ event, ...fields, ...(traceIdOf && traced(event, fields)) });
       if (level !== 'error' && level !== 'warn') return;
       destination.flush?.();
       if (isWanted(event, fields)) return;
@@ -73,6 +83,9 @@ export function createLog(options: LogOptions): Log {
     lostLines: () => lines.lost,
     setLevel(level) {
       logger.level = level;
+    },
+    nameTraces(of) {
+      traceIdOf = of;
     },
   };
 }

@@ -62,6 +62,8 @@ quantile_over_time(0.95, {job="stsrelay"} |= \`delivery.delivered\` | json | unw
 \`\`\`
 
 Make \`level\` and \`event\` labels at most, never \`id\`, \`recipient\` or \`client\`: there are too many of them.
+
+While messages are [traced](traces.md), lines about one that is have its \`trace_id\` besides.
 `;
 
 /** The whole document, Markdown. */

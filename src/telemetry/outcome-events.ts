@@ -207,7 +207,8 @@ function policyWord({ source }: TlsRequirement): string {
   return POLICY_WORDS[source.kind] ?? source.kind;
 }
 
-function describePolicy(requirement: TlsRequirement) {
+/** Whose word a requirement is, as the log has it. */
+export function describePolicy(requirement: TlsRequirement) {
   const { level, source, requireTls } = requirement;
   return {
     required: level,

@@ -3,12 +3,14 @@ import { DASHBOARDS } from '../../grafana/source/index.ts';
 import { renderConfigurationDoc } from '../../src/config/document.ts';
 import { renderLogsDoc } from '../../src/telemetry/logs-document.ts';
 import { renderMetricsDoc } from '../../src/telemetry/metrics-document.ts';
+import { renderTracesDoc } from '../../src/telemetry/traces/document.ts';
 import { renderTlsDecisions } from './tls-decisions.ts';
 
 export const GENERATED: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': renderConfigurationDoc,
   'docs/logs.md': renderLogsDoc,
   'docs/metrics.md': renderMetricsDoc,
+  'docs/traces.md': renderTracesDoc,
   'test/fixtures/tls-decisions.txt': renderTlsDecisions,
   ...Object.fromEntries(
     Object.entries(DASHBOARDS).map(([name, build]) => [

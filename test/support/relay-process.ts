@@ -36,7 +36,7 @@ export interface Readiness {
 export interface RelayOptions {
   /** Merged over the test defaults, objects key by key; arrays and scalars replace. */
   readonly settings?: Settings | readonly Settings[];
-  /** Over the environment of the test, with every STSRELAY_ variable taken out. */
+  /** Over the environment of the test, with every STSRELAY_ and OTEL_ variable taken out. */
   readonly env?: Readonly<Record<string, string>>;
   /** More arguments behind `start --config FILE`. */
   readonly args?: readonly string[];
@@ -400,7 +400,7 @@ export function sumSamples(
 function cleanEnvironment(): NodeJS.ProcessEnv {
   const env = Object.entries(process.env).filter(
     ([name]) =>
-      !name.startsWith('STSRELAY_') && name !== 'NODE_OPTIONS' && name !== 'NODE_TEST_CONTEXT',
+      !/^(STSRELAY|OTEL)_/.test(name) && name !== 'NODE_OPTIONS' && name !== 'NODE_TEST_CONTEXT',
   );
   return Object.fromEntries(env);
 }

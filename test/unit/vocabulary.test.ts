@@ -44,6 +44,7 @@ test('every event that is declared is written', () => {
 test('every field is used, and says what it means', () => {
   const used = new Set(Object.values<EventEntry>(EVENTS).flatMap(({ fields }) => fields));
   for (const [name, means] of Object.entries(FIELDS)) {
+    if (name === 'trace_id') continue; // on any line about a message
     assert.ok(used.has(name as keyof typeof FIELDS), `${name} is in no event`);
     assert.ok(means.length > 3, name);
   }

@@ -141,4 +141,30 @@ export const RELAY_EVENTS = {
     means: 'Redis may drop keys when its memory is full.',
     fields: ['policy', 'wanted'],
   },
+  'traces.on': {
+    level: 'info',
+    means: 'The environment asks for traces; one line of each process.',
+    fields: ['ratio'],
+  },
+  'traces.off': {
+    level: 'warn',
+    means: 'The environment asks for traces, and they cannot be had; mail goes on without.',
+    fields: ['reason'],
+  },
+  'traces.warning': {
+    level: 'warn',
+    means:
+      'A variable that is not understood, spans that did not fit into the queue, or what the SDK says.',
+    fields: ['warning', 'unsaid'],
+  },
+  'traces.lost': {
+    level: 'warn',
+    means: 'The collector does not take them; again every ten minutes.',
+    fields: ['error', 'spans', 'seconds'],
+  },
+  'traces.sent': {
+    level: 'info',
+    means: 'It takes them again.',
+    fields: ['spans', 'seconds'],
+  },
 } as const satisfies Vocabulary;
