@@ -296,10 +296,10 @@ async function claimNetwork(): Promise<Claimed> {
   throw new Error('found no loopback network with two free ports');
 }
 
-/** Start an empty one: DNS and policy host listen, no domain exists. */
-export async function startPretendInternet(): Promise<PretendInternet> {
+/** Start an empty one: DNS and policy host listen, no domain exists. `caName`: of its root. */
+export async function startPretendInternet(caName?: string): Promise<PretendInternet> {
   const claimed = await claimNetwork();
-  const ca = await createCa();
+  const ca = await createCa(caName);
   const dns = await startDnsServer();
   const policyHost = await startPolicyHost({
     ca,

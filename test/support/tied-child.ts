@@ -44,6 +44,19 @@ export function spawnTied(
   return child;
 }
 
+export type EndSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
+const endAtOnce = (signal: EndSignal): void => process.exit(128 + constants.signals[signal]);
+let onEndSignal = endAtOnce;
+
+/** What the first signal to end does, in place of ending at once; another one still does that. */
+export function whenToldToEnd(act: (signal: EndSignal) => void): void {
+  watch();
+  onEndSignal = (signal) => {
+    onEndSignal = endAtOnce;
+    act(signal);
+  };
+}
+
 /** The full path of a command; undefined when it is not installed. Looks in sbin as well. */
 export function findCommand(...names: readonly string[]): string | undefined {
   const folders = (process.env['PATH'] ?? '').split(delimiter);
@@ -108,9 +121,10 @@ function killAll(): void {
 function watch(): void {
   if (watching) return;
   watching = true;
-  process.on('exit', killAll);
+  // Before temp dirs are removed: whoever still writes there would make them anew.
+  process.prependListener('exit', killAll);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     // Through `exit`, so that temp dirs go too; 128 + number is what a shell would say.
-    process.once(signal, () => process.exit(128 + constants.signals[signal]));
+    process.on(signal, () => onEndSignal(signal));
   }
 }
