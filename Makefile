@@ -6,7 +6,7 @@ SHELL := /usr/bin/env bash
 # No globbing by the shell: node expands TESTS.
 .SHELLFLAGS := -euf -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test torture fuzz vectors bench check build fmt clean deps redis test-tools bench-tools
+.PHONY: help run demo test torture fuzz vectors bench check build built fmt clean deps redis test-tools bench-tools
 
 BIN := node_modules/.bin
 NODE := $(BIN)/node
@@ -27,6 +27,10 @@ help: ## show this list
 
 run: redis build ## start the relay on 127.0.0.1:2525 with an embedded Redis
 	@exec $(NODE) dist/main.js start
+
+# Two at once must not take dist from each other: it is built only where it has to be.
+demo: redis built ## a tour on loopback: mail to eight domains, and what became of it (KEEP=1: stays up)
+	@exec $(NODE) test/demo/main.ts $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: deps redis test-tools check ## install what is missing, check, run all tests (TESTS=, JOBS=)
 	@$(OURS) $(COMPILED) $(NODE) --test $(REPORTER) --test-concurrency=$(JOBS) --test-timeout=600000 $(TESTS)
@@ -52,6 +56,11 @@ check: deps ## lint, format, types, architecture, conformance, generated files, 
 build: deps ## compile src/ to dist/
 	@rm -rf dist
 	@$(OURS) tsc -p tsconfig.build.json
+	@touch dist/.complete
+
+# Unless nothing changed since the last build that came to its end.
+built: deps
+	@flock Makefile bash -c '[[ -e dist/.complete && -z $$(find src package-lock.json tsconfig*.json -newer dist/.complete -print -quit) ]] || $(MAKE) --no-print-directory build'
 
 fmt: deps ## format and fix what can be fixed
 	@$(OURS) biome check --write
