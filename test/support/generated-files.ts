@@ -4,9 +4,11 @@ import { renderConfigurationDoc } from '../../src/config/document.ts';
 import { renderLogsDoc } from '../../src/telemetry/logs-document.ts';
 import { renderMetricsDoc } from '../../src/telemetry/metrics-document.ts';
 import { renderTracesDoc } from '../../src/telemetry/traces/document.ts';
+import { renderPrometheusRule } from './prometheus-rule.ts';
 import { renderTlsDecisions } from './tls-decisions.ts';
 
 export const GENERATED: Readonly<Record<string, () => string>> = {
+  'deploy/kubernetes/monitoring/prometheusrule.yaml': renderPrometheusRule,
   'docs/configuration.md': renderConfigurationDoc,
   'docs/logs.md': renderLogsDoc,
   'docs/metrics.md': renderMetricsDoc,
