@@ -6,7 +6,7 @@ SHELL := /usr/bin/env bash
 # No globbing by the shell: node expands TESTS.
 .SHELLFLAGS := -euf -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run demo test torture fuzz vectors bench check build built fmt clean deps redis test-tools bench-tools
+.PHONY: help run demo test torture fuzz vectors bench check build built fmt clean pack deb sbom release deps redis test-tools bench-tools
 
 BIN := node_modules/.bin
 NODE := $(BIN)/node
@@ -20,6 +20,8 @@ VECTORS ?= test/fixtures/vectors
 FIXTURES ?=
 # Tests wait more than they compute: one file more at a time than there are cores.
 JOBS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )))
+# What a release is made of.
+PACKAGES := dist-packages
 REPORTER := --test-reporter=./test/support/reporter.ts
 
 help: ## show this list
@@ -65,8 +67,24 @@ built: deps
 fmt: deps ## format and fix what can be fixed
 	@$(OURS) biome check --write
 
+pack: build ## make the npm package, below dist-packages/
+	@mkdir -p $(PACKAGES)
+	@$(OURS) npm pack --loglevel=error --pack-destination $(PACKAGES) | sed 's|^|$(PACKAGES)/|'
+
+deb: build ## make the Debian package, with its own Node.js, below dist-packages/
+	@$(OURS) deploy/debian/build.sh $(PACKAGES)
+
+sbom: deps ## list all that runs, as CycloneDX, below dist-packages/
+	@mkdir -p $(PACKAGES)
+	@$(OURS) deploy/sbom.sh --with-node > $(PACKAGES)/stsrelay-$$($(NODE) -p 'require("./package.json").version').cdx.json
+
+release: ## all of them, with their digests: see docs/release.md
+	@rm -rf $(PACKAGES)
+	@$(MAKE) --no-print-directory pack deb sbom
+	@cd $(PACKAGES) && set +f && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
 clean: ## remove what was built and installed
-	rm -rf dist node_modules
+	rm -rf dist $(PACKAGES) node_modules
 
 deps:
 	@deploy/install-node-packages.sh
