@@ -48,7 +48,10 @@ const at = ({ path }: Document, line: number, text: string): Complaint =>
 
 /** Links and pictures that lead to no file of ours, or to no heading in it. Other sites are not asked. */
 export function deadLinks(document: Document, all: readonly Document[]): readonly Complaint[] {
-  return document.targets.flatMap(({ text, line }) => {
+  const stray = document.strayNames.map(({ text, line }) => {
+    return at(document, line, `no address for [${text}]`);
+  });
+  const dead = document.targets.flatMap(({ text, line }) => {
     if (/^(?:[a-z]+:|\/\/)/.test(text)) return [];
     const [file = '', anchor] = text.split('#');
     const path = file === '' ? document.path : normalize(join(dirname(document.path), file));
@@ -58,6 +61,7 @@ export function deadLinks(document: Document, all: readonly Document[]): readonl
     if (target?.anchors.has(anchor)) return [];
     return [at(document, line, `no heading #${anchor} in ${path}`)];
   });
+  return [...stray, ...dead];
 }
 
 const SHELL = new Set(['sh', 'bash', 'console', 'shell']);
@@ -263,7 +267,9 @@ export function wrongMetrics(document: Document): readonly Complaint[] {
 
 /** Samples that are no good: `yaml` alone is a configuration, with a word behind it something else. */
 export function wrongSamples(document: Document): readonly Complaint[] {
-  return document.blocks.flatMap(({ words, text, line }) => {
+  const { unclosed } = document;
+  const open = unclosed === undefined ? [] : [at(document, unclosed, 'a code block without end')];
+  const wrong = document.blocks.flatMap(({ words, text, line }) => {
     const problems =
       words[0] === 'json'
         ? jsonProblems(text)
@@ -274,6 +280,7 @@ export function wrongSamples(document: Document): readonly Complaint[] {
             : yamlProblems(text);
     return problems.map((problem) => at(document, line, problem));
   });
+  return [...open, ...wrong];
 }
 
 /** By the relay's own eyes; what a file leaves out has its default, so a part of one is a whole one. */

@@ -18,10 +18,14 @@ export interface Piece {
 
 export interface Markdown {
   readonly blocks: readonly CodeBlock[];
+  /** The line of a code block that does not end. */
+  readonly unclosed: number | undefined;
   /** Code between backticks, in the text. */
   readonly spans: readonly Piece[];
   /** Where links and pictures lead to, of Markdown and of the HTML that GitHub lets through. */
   readonly targets: readonly Piece[];
+  /** Of `[text][name]`: names that are defined nowhere. */
+  readonly strayNames: readonly Piece[];
   /** What may stand behind `#`. */
   readonly anchors: ReadonlySet<string>;
   readonly headings: readonly (Piece & { readonly level: number })[];
@@ -52,30 +56,44 @@ export function readMarkdown(source: string): Markdown {
     }
     prose.push(open || fence !== '' ? '' : line);
   }
-  if (open) throw new Error(`line ${open.block.line - 1}: this code block does not end`);
-  return { blocks, ...readProse(prose.join('\n')) };
+  return { blocks, unclosed: open && open.block.line - 1, ...readProse(prose.join('\n')) };
 }
 
-function readProse(prose: string): Omit<Markdown, 'blocks'> {
+function readProse(prose: string): Omit<Markdown, 'blocks' | 'unclosed'> {
   const text = prose.replaceAll(/<!--.*?-->/gs, blank);
   const lineAt = lineCounter(text);
   const spans: Piece[] = [];
-  const bare = text.replaceAll(/(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)/gs, (all, _ticks, code, at) => {
-    spans.push({ text: String(code).replaceAll('\n', ' ').trim(), line: lineAt(Number(at)) });
-    return blank(all);
-  });
+  const bare = text.replaceAll(
+    /(?<!`)(`+)(?!`)((?:(?!\n\s*\n).)+?)(?<!`)\1(?!`)/gs,
+    (all, _ticks, code, at) => {
+      // In a table a bar within code is written with a backslash.
+      const plain = String(code).replaceAll('\n', ' ').replaceAll('\\|', '|');
+      spans.push({ text: plain.trim(), line: lineAt(Number(at)) });
+      return blank(all);
+    },
+  );
   const targets = [
     ...bare.matchAll(/\]\(\s*<?([^)\s>]+)>?(?:\s+"[^"]*")?\s*\)/g),
     ...bare.matchAll(/^ *\[[^\]]+\]: +(\S+)/gm),
     ...bare.matchAll(/<(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)="([^"]+)"/g),
   ].map(({ 1: target = '', index }) => ({ text: target, line: lineAt(index) }));
+  const defined = new Set([...bare.matchAll(/^ *\[([^\]]+)\]: /gm)].map(([, name]) => name));
+  const strayNames = [...bare.matchAll(/\]\[([\w -]+)\]/g)]
+    .filter(([, name]) => !defined.has(name))
+    .map(({ 1: name = '', index }) => ({ text: name, line: lineAt(index) }));
   const headings = [...text.matchAll(/^(#{1,6}) +(.+?)\s*#*$/gm)].map(
     ({ 1: marks = '', 2: heading = '', index }) => {
       return { level: marks.length, text: heading, line: lineAt(index) };
     },
   );
   const named = [...bare.matchAll(/<a (?:id|name)="([^"]+)"/g)].map(([, name = '']) => name);
-  return { spans, targets, headings, anchors: new Set([...anchorsOf(headings), ...named]) };
+  return {
+    spans,
+    targets,
+    strayNames,
+    headings,
+    anchors: new Set([...anchorsOf(headings), ...named]),
+  };
 }
 
 /** As GitHub makes them: lower case, without punctuation, a number behind those that come again. */

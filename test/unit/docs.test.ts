@@ -42,6 +42,7 @@ const GOOD = [
   ),
   inShell('sudo -u stsrelay stsrelay --config /etc/x.yaml queue list --json | jq . > LOG'),
   inShell('npm run -s stsrelay -- check example.org && make test TESTS=x'),
+  '[a][b] and an odd ` in a paragraph\n\n`status` [b]: https://example.org/\n\n[b]: https://example.org/ \n| `stsrelay config check \\| show` |',
   '`stsrelay queue list | show ID`, `stsrelay tlsrpt send --day D`, `queue release --force`, `stsrelay queue`',
   '`retry.schedule` `destinations.domains[].rate` `destinations.*.connections` `redis.died` `report.*` `policy.md`',
   inShell('STSRELAY_LISTENERS_0_PORT=25 stsrelay start'),
@@ -60,6 +61,7 @@ const BAD: Readonly<Record<string, readonly string[]>> = {
     '![a](pictures/none.svg)',
     '<img src="none.png">',
     '[a]: nowhere.md',
+    '[a][unknown]',
   ],
   'commands are those of the command line': [
     inShell('stsrelay queue fly'),
@@ -88,6 +90,7 @@ const BAD: Readonly<Record<string, readonly string[]>> = {
   'metrics and alerts exist': ['stsrelay_mails_total', '`dsns_total`', 'StsrelayGone'],
   'samples are valid': [
     inYaml('retry: { schedule: [1x] }'),
+    '```sh\nstsrelay status',
     inYaml('unknown: 1'),
     inYaml('a: [', ' prometheus'),
     '```json\n{"a":\n```',
