@@ -3,6 +3,7 @@
  * (the relay goes on without it and catches up later), and one that waits (BullMQ's worker).
  * Every connection reconnects for ever; every error is heard.
  */
+import { isIP } from 'node:net';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { giveUpSilent } from './silent-peer.ts';
 
@@ -12,8 +13,7 @@ export type RedisClient = Redis | Cluster;
 export type RedisTarget =
   | { readonly kind: 'socket'; readonly path: string }
   | { readonly kind: 'url'; readonly url: string }
-  /** User, password and TLS are those of `url`; its path names the master. */
-  /** The host of `url` is the name of the master. */
+  /** User, password, database and TLS are those of `url`; its path, or else its host, names the master. */
   | { readonly kind: 'sentinel'; readonly url: string; readonly sentinels: readonly string[] }
   /** User, password and TLS are those of `url`. */
   | { readonly kind: 'cluster'; readonly nodes: readonly string[]; readonly url?: string };
@@ -71,9 +71,9 @@ function open(target: RedisTarget, options: RedisOptions): RedisClient {
     case 'url':
       return new Redis(target.url, options);
     case 'sentinel': {
-      const name = (URL.canParse(target.url) && new URL(target.url).hostname) || 'mymaster';
       const sentinels = target.sentinels.map((text) => hostAndPort(text, 26379));
-      return new Redis({ ...options, ...credentials(target.url), sentinels, name });
+      const named = { sentinels, ...masterOf(target.url), ...sentinelTls(target.url) };
+      return new Redis({ ...options, ...credentials(target.url), ...named });
     }
     case 'cluster':
       return new Cluster(
@@ -82,9 +82,29 @@ function open(target: RedisTarget, options: RedisOptions): RedisClient {
           redisOptions: { ...options, ...credentials(target.url) },
           enableOfflineQueue: options.enableOfflineQueue ?? false,
           clusterRetryStrategy: (times) => Math.min(50 * times, LAST_RETRY_MS),
+          // Certificates name hosts: what the cluster announces is what is looked for in them.
+          dnsLookup: (address, callback) => callback(null, address),
         },
       );
   }
+}
+
+/** The name of the master that Sentinels know, and the database there. */
+export function masterOf(url: string): { readonly name: string; readonly db?: number } {
+  const name = 'mymaster';
+  if (!URL.canParse(url)) return { name };
+  const { hostname, pathname } = new URL(url);
+  const path = decodeURIComponent(pathname.slice(1));
+  const host =
+    isIP(hostname.replace(/^\[|\]$/g, '')) === 0 && hostname !== 'localhost' ? hostname : '';
+  if (/^\d+$/.test(path)) return { name: host || name, db: Number(path) };
+  return { name: path || host || name };
+}
+
+/** Without this ioredis speaks in clear to the master, whatever the URL says. */
+function sentinelTls(url: string): RedisOptions {
+  const isTls = URL.canParse(url) && new URL(url).protocol === 'rediss:';
+  return isTls ? { enableTLSForSentinelMode: true, sentinelTLS: {} } : {};
 }
 
 /** What a URL says beyond the host. */
@@ -103,8 +123,14 @@ function hostAndPort(text: string, defaultPort: number): { host: string; port: n
   return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || defaultPort };
 }
 
-/** The eviction policy in force; only `noeviction` is safe for a queue. Undefined when Redis hides it. */
+/**
+ * The eviction policy in force; only `noeviction` is safe for a queue. Of a cluster that of a master which has
+ * another one, if there is one. Undefined when Redis hides it.
+ */
 export async function evictionPolicy(client: RedisClient): Promise<string | undefined> {
-  const info = await client.info('memory');
-  return /^maxmemory_policy:(\S+)/m.exec(info)?.[1];
+  const masters = client instanceof Cluster ? client.nodes('master') : [client];
+  const policies = await Promise.all(
+    masters.map(async (one) => /^maxmemory_policy:(\S+)/m.exec(await one.info('memory'))?.[1]),
+  );
+  return policies.find((one) => one !== undefined && one !== 'noeviction') ?? policies[0];
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Redis } from 'ioredis';
-import { connectRedis, evictionPolicy, type RedisTarget } from '../../src/platform/redis.ts';
+import { connectRedis, evictionPolicy, masterOf, type RedisTarget } from '../../src/platform/redis.ts';
 import { RedisMonitor, type RedisMonitorEvents } from '../../src/platform/redis-monitor.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { redisMissing, startRedis } from '../support/redis.ts';
@@ -42,6 +42,24 @@ describe('where Redis is', () => {
     const { name, username, password } = options;
     assert.deepEqual([name, username, password], ['queue', 'me', 'p@ss']);
     assert.ok(options.tls);
+    // Without the first ioredis speaks in clear to the master, whatever `tls` is.
+    assert.equal(options.enableTLSForSentinelMode, true);
+    assert.ok(options.sentinelTLS);
+    const plain = optionsOf({ kind: 'sentinel', url: 'redis://queue', sentinels: ['s:1'] });
+    assert.equal(plain.tls ?? plain.sentinelTLS, undefined);
+  });
+
+  test('Sentinel: the path of the URL, or else its host, is the name of the master', () => {
+    const named: readonly (readonly [string, ReturnType<typeof masterOf>])[] = [
+      ['redis://queue', { name: 'queue' }],
+      ['redis://queue/3', { name: 'queue', db: 3 }],
+      ['redis://me:x@redis.example:6379/queue', { name: 'queue' }],
+      ['redis://me:x@127.0.0.1:6379', { name: 'mymaster' }],
+      ['redis://localhost/2', { name: 'mymaster', db: 2 }],
+      ['redis://[::1]:6379', { name: 'mymaster' }],
+      ['', { name: 'mymaster' }],
+    ];
+    for (const [url, master] of named) assert.deepEqual(masterOf(url), master, url);
   });
 
   test('Sentinel without a URL: the usual name', () => {

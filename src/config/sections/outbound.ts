@@ -37,7 +37,7 @@ export const redis = z
     )
       .prefault('')
       .describe(
-        'Your Redis. With `sentinels` its path is the name of the master (`mymaster` when empty).',
+        'Your Redis. With `sentinels` its path, or else its host, is the name of the master (`mymaster` when there is neither, or the host is an address); user, password and TLS are those of the master. TLS is spoken with the Sentinels, too.',
       ),
     sentinels: list(hostPort(26379)).prefault([]).describe('Sentinels that know the master.'),
     cluster: list(hostPort(6379)).prefault([]).describe('Nodes of a Redis Cluster to start from.'),
