@@ -22,6 +22,7 @@ import type { Engine } from './engine.ts';
 import { gaugeSetter } from './gauges.ts';
 import type { PemPair } from './intake/tls-material.ts';
 import type { RedisMonitor } from './platform/redis-monitor.ts';
+import type { Sharing } from './sharing.ts';
 import type { Spool } from './spool/store.ts';
 import type { Log } from './telemetry/log.ts';
 import { formatMetrics } from './telemetry/merge-metrics.ts';
@@ -38,6 +39,7 @@ export interface EndpointParts {
   readonly engine: Engine;
   readonly spool: Spool;
   readonly monitor: RedisMonitor;
+  readonly sharing: Pick<Sharing, 'trouble'> | undefined;
   readonly frontDoor: Door;
   /** For HTTPS. */
   readonly certificate: PemPair | undefined;
@@ -139,13 +141,24 @@ function httpApi({ settings, policies, tokenEvents }: EndpointParts, api: ApiPar
   };
 }
 
-async function readiness({ frontDoor, spool, monitor }: EndpointParts): Promise<Readiness> {
+async function readiness({
+  frontDoor,
+  spool,
+  monitor,
+  sharing,
+}: EndpointParts): Promise<Readiness> {
   const parts = {
     listeners: await frontDoor.facts().then(listenersOpen, noAnswer),
-    redis: monitor.status,
+    redis: redisStatus({ monitor, sharing }),
     spool: spool.health(),
   };
   return { ready: Object.values(parts).every(({ ok }) => ok), parts };
+}
+
+/** Redis that answers is of no use while another relay has the name of this node there. */
+function redisStatus({ monitor, sharing }: Pick<EndpointParts, 'monitor' | 'sharing'>) {
+  const { trouble } = sharing ?? {};
+  return trouble === undefined ? monitor.status : { ok: false, reason: trouble };
 }
 
 function listenersOpen({ listeners: { length } }: DoorFacts) {
@@ -157,7 +170,7 @@ function noAnswer(error: Error) {
 }
 
 async function status(parts: EndpointParts, startedAt: number): Promise<RelayStatus> {
-  const { ok, reason } = parts.monitor.status;
+  const { ok, reason } = redisStatus(parts);
   const door = await parts.frontDoor
     .facts()
     .catch((): DoorFacts => ({ listeners: [], troubles: [] }));

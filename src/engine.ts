@@ -44,6 +44,7 @@ import { createSubmit } from './queue/submit.ts';
 import type { Submit } from './queue/submit-port.ts';
 import { DeliveryWorker } from './queue/worker.ts';
 import type { Counting } from './reporting/counting.ts';
+import type { Sharing } from './sharing.ts';
 import type { AttemptRecord } from './spool/message-state.ts';
 import type { Spool } from './spool/store.ts';
 import type { OutcomeEvents } from './telemetry/outcome-events.ts';
@@ -59,6 +60,8 @@ export interface EngineParts {
   readonly clock: Clock;
   readonly spool: Spool;
   readonly redis: RedisTarget;
+  /** What is shared with the other nodes; undefined: there are none. */
+  readonly sharing: Sharing | undefined;
   /** The parts that look outwards, as the settings of the moment have them. */
   readonly outbound: () => Outbound;
   readonly detector: DowngradeDetector;
@@ -136,7 +139,9 @@ export function createEngine(parts: EngineParts): Engine {
     },
   );
   const connections = connectionLimits(() => parts.settings().destinations);
-  const isPaused = (destination: Destination) => parts.pauses.of(destination) !== undefined;
+  const isOurs = () => parts.sharing?.claim.isOurs ?? true;
+  const isPaused = (destination: Destination) =>
+    parts.pauses.of(destination) !== undefined || !isOurs();
   const ending = new AbortController();
   const names = queueNames(parts.settings().redis.keyPrefix, parts.node);
   const onRedisError = (error: Error) => queueEvents.redisError('connection', error);
@@ -175,6 +180,7 @@ export function createEngine(parts: EngineParts): Engine {
   const watch = new SiteWatch({
     ...{ ledger, sites, clock },
     events: queueEvents,
+    shared: parts.sharing?.breakers,
     supply: (lane) => dispatcher.supply(lane),
     expiredOf: (destination) => expiredOf(destination, retry(), clock.now()),
     expire: (delivery, reason) => {
@@ -185,6 +191,7 @@ export function createEngine(parts: EngineParts): Engine {
   });
   const reconciler = new Reconciler({
     ...{ ledger, gate, dispatcher, outbox, jobs, clock },
+    isOurs: () => parts.sharing?.claim.isCertain ?? true,
     events: queueEvents,
     onEntered: () => startWorker(),
     onSilence: () => worker?.renew(),

@@ -8,6 +8,8 @@ import type { Ground } from './ground.ts';
 import { startEmbeddedRedis } from './platform/embedded-redis.ts';
 import { connectRedis, type RedisClient, type RedisTarget } from './platform/redis.ts';
 import { RedisMonitor, UnsafeRedisError } from './platform/redis-monitor.ts';
+import { queueNames } from './queue/job-queue.ts';
+import type { Sharing } from './sharing.ts';
 
 export interface RedisSide {
   readonly target: RedisTarget;
@@ -46,16 +48,27 @@ async function redisTarget(ground: Ground, dataDir: string): Promise<RedisTarget
 /** Watch it from now on. Rejects with UnsafeRedisError; one that does not answer is waited for. */
 export async function watchRedis(
   ground: Ground,
-  { client, node, engine }: { client: RedisClient; node: string; engine: Engine },
+  parts: {
+    client: RedisClient;
+    node: string;
+    engine: Engine;
+    sharing: Pick<Sharing, 'redisIsBack' | 'trouble'> | undefined;
+  },
 ): Promise<RedisMonitor> {
+  const { client, node, engine, sharing } = parts;
   const { queue, relay } = ground.events;
-  const probeKey = `${ground.settings.redis.keyPrefix}:probe:${node}`;
+  // Of a cluster it is the queue's part that is watched.
+  const { prefix } = queueNames(ground.settings.redis.keyPrefix, node);
+  const probeKey = `${prefix}:probe`;
   const monitor = new RedisMonitor(client, probeKey, {
     clock: ground.clock,
     events: {
       up: () => {
         queue.redisUp();
-        engine.redisIsBack();
+        void (sharing?.redisIsBack() ?? Promise.resolve()).then(() => {
+          if (sharing?.trouble !== undefined) ground.metrics.redisUp.set(0);
+          engine.redisIsBack();
+        });
       },
       down: queue.redisDown,
       latency: (seconds) => ground.metrics.redisLatency.observe(seconds),

@@ -1,6 +1,6 @@
 /**
  * The composition root: builds every part of the relay once, in order, and takes it down in the
- * other order. With ground.ts, redis-side.ts, engine.ts, policies.ts, outside.ts, outbound.ts,
+ * other order. With ground.ts, redis-side.ts, sharing.ts, engine.ts, policies.ts, outside.ts, outbound.ts,
  * open-door.ts, front-door.ts, remote-door.ts and endpoints.ts it is the only place where clients,
  * caches, queues and servers are made; tests pass overrides. What it builds owns the spool; the
  * listeners are open in the same process, or in another one that receive.ts composes.
@@ -32,6 +32,7 @@ import { HoldRules } from './queue/hold-rules.ts';
 import { Pauses } from './queue/pauses.ts';
 import { openRedis, watchRedis } from './redis-side.ts';
 import { composeReportMail } from './reporting/report-mail.ts';
+import { openSharing, type Sharing } from './sharing.ts';
 import { openSegmentStore } from './spool/segment-store.ts';
 import type { Spool } from './spool/store.ts';
 import type { Log } from './telemetry/log.ts';
@@ -120,6 +121,7 @@ class RunningRelay implements Relay {
     const dataDir = lock.path;
     const node = ground.settings.node || (await nodeId(dataDir));
     const { target, shared } = await openRedis(ground, dataDir);
+    const sharing = await openSharing(ground, { redis: shared, node, dataDir });
     const spool = await openSpool(ground, dataDir);
     const tlsReports = await this.#openTlsReports({ dataDir, node, redis: shared });
     await tlsReports.sender.resume(async (id) => (await spool.read(id)) !== undefined);
@@ -129,9 +131,10 @@ class RunningRelay implements Relay {
     const pauses = await this.#openPauses(dataDir);
     const holdRules = await this.#openHoldRules(dataDir);
     const engine = this.#createEngine({
-      ...{ node, target, spool, policies, pauses, holdRules, tlsReports },
+      ...{ node, target, spool, policies, pauses, holdRules, tlsReports, sharing },
     });
-    const monitor = await watchRedis(ground, { client: shared, node, engine });
+    const monitor = await watchRedis(ground, { client: shared, node, engine, sharing });
+    await sharing?.start({ pauses, overrides: policies.overrides, resumed: engine.resumed });
     const door = await openDoor(ground, {
       dataDir,
       submit: engine.submit,
@@ -144,7 +147,7 @@ class RunningRelay implements Relay {
     const recovered = await engine.recover();
     await this.#openEndpoints({
       ...{ dataDir, node, engine, spool, monitor, door, policies, pauses, holdRules },
-      tlsReports,
+      ...{ tlsReports, sharing },
     });
     policies.refresher.start();
     engine.begin();
@@ -307,6 +310,7 @@ class RunningRelay implements Relay {
     pauses: Pauses;
     holdRules: HoldRules;
     tlsReports: TlsReports;
+    sharing: Sharing | undefined;
   }): Engine {
     const ground = this.#ground;
     const engine = createEngine({
@@ -315,6 +319,7 @@ class RunningRelay implements Relay {
       clock: ground.clock,
       spool: parts.spool,
       redis: parts.target,
+      sharing: parts.sharing,
       outbound: () => this.#wayOut(),
       detector: parts.policies.detector,
       pauses: parts.pauses,
@@ -399,6 +404,7 @@ interface EndpointParts {
   readonly pauses: Pauses;
   readonly holdRules: HoldRules;
   readonly tlsReports: TlsReports;
+  readonly sharing: Sharing | undefined;
 }
 
 async function openSpool(ground: Ground, dataDir: string): Promise<Spool> {

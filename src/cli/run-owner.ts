@@ -165,5 +165,6 @@ function startError(error: unknown, dataDir: string): unknown {
     return new CliError(EXIT.no, `the relay cannot start: ${advice} (${error.message})`);
   }
   if (error.name === 'DataDirLockedError') return new CliError(EXIT.wrong, error.message);
+  if (error.name === 'NodeNameTakenError') return new CliError(EXIT.wrong, error.message);
   return new CliError(EXIT.no, `the relay cannot start: ${error.message}`);
 }

@@ -10,6 +10,8 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import type { Clock } from '../platform/clock.ts';
 import { KeptList, keptDomain, parseKept } from '../platform/kept-list.ts';
+import type { SharedBoard } from '../platform/shared-board.ts';
+import { shareList, type TakenOver } from '../platform/shared-list.ts';
 
 export const MOST_OVERRIDES = 1000;
 export const LONGEST_TEXT = 500;
@@ -54,6 +56,19 @@ export function openOverrides({ file, clock, events }: OverrideStoreParts): Prom
     },
     onUnreadable: events.overridesUnreadable,
   });
+}
+
+/** Have the same overrides as all nodes on one Redis; to be called before the board starts. */
+export function shareOverrides(
+  store: OverrideStore,
+  board: SharedBoard,
+  told: {
+    readonly onTaken: (taken: TakenOver<StoredOverride>) => void;
+    readonly onError: (error: Error) => void;
+  },
+): void {
+  const keyOf = ({ domain }: StoredOverride) => domain;
+  shareList(store, { board, topic: 'override', schema: stored, keyOf, ...told });
 }
 
 interface Ending {

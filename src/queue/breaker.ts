@@ -1,6 +1,9 @@
 /**
  * A breaker: after so many failures in a row nothing more is tried, but for one probe now and then.
  * A probe that succeeds closes it again. Pure; times are handed in, in milliseconds.
+ *
+ * It may be opened because of what another node saw. And where another node gets through to hosts that this one fails
+ * to reach, the fault is on this side: then nobody else is told of its failures, until it got through itself.
  */
 
 export interface BreakerSettings {
@@ -10,6 +13,9 @@ export interface BreakerSettings {
   readonly probeEvery: number;
 }
 
+/** Times `probeEvery`: nodes take turns in probing. */
+const LONGEST_WAIT = 1.5;
+
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
 export class Breaker {
@@ -17,6 +23,8 @@ export class Breaker {
   #failures = 0;
   #probeAtMs = 0;
   #openedAtMs: number | undefined;
+  #isForeign = false;
+  #isContradicted = false;
 
   /** The settings are asked at every step, so that a reload counts at once. */
   constructor(settings: () => BreakerSettings) {
@@ -30,12 +38,53 @@ export class Breaker {
     if (this.#failures < failures) return 'half-open'; // the limit was raised
     const leftMs = this.#probeAtMs - nowMs;
     // Longer than it can be: the clock was set back, or the setting made shorter.
-    return leftMs > 0 && leftMs <= probeEvery ? 'open' : 'half-open';
+    return leftMs > 0 && leftMs <= LONGEST_WAIT * probeEvery ? 'open' : 'half-open';
   }
 
   /** When the next probe may be made; undefined while it is closed. */
   get probeAtMs(): number | undefined {
     return this.#openedAtMs === undefined ? undefined : this.#probeAtMs;
+  }
+
+  get probeEveryMs(): number {
+    return this.#settings().probeEvery;
+  }
+
+  /** It was opened by what another node saw. */
+  get isForeign(): boolean {
+    return this.#isForeign;
+  }
+
+  /** Another node gets through where this one does not. */
+  get isContradicted(): boolean {
+    return this.#isContradicted;
+  }
+
+  /** Another node says that the hosts are away. True when that opened it. */
+  openedElsewhere(openedAtMs: number, probeAtMs: number): boolean {
+    if (this.#openedAtMs !== undefined) {
+      this.#probeAtMs = Math.max(this.#probeAtMs, probeAtMs);
+      return false;
+    }
+    this.#failures = Math.max(this.#failures, this.#settings().failures);
+    this.#openedAtMs = openedAtMs;
+    this.#probeAtMs = probeAtMs;
+    this.#isForeign = true;
+    return true;
+  }
+
+  /** Another node got through. True when that closed it; one that is open for what this node saw has to see for itself. */
+  answeredElsewhere(nowMs: number): boolean {
+    if (this.#openedAtMs === undefined) return false;
+    if (this.#isForeign) return this.succeeded();
+    this.#isContradicted = true;
+    this.probeNow(nowMs);
+    return false;
+  }
+
+  /** Another node makes the next probe. */
+  postpone(probeAtMs: number): void {
+    if (this.#openedAtMs !== undefined) this.#probeAtMs = Math.max(this.#probeAtMs, probeAtMs);
   }
 
   /** The next probe may be made now. */
@@ -61,6 +110,8 @@ export class Breaker {
     const wasOpen = this.#openedAtMs !== undefined;
     this.#failures = 0;
     this.#openedAtMs = undefined;
+    this.#isForeign = false;
+    this.#isContradicted = false;
     return wasOpen;
   }
 
@@ -71,6 +122,7 @@ export class Breaker {
     this.#failures += 1;
     if (this.#failures < failures) return false;
     this.#probeAtMs = nowMs + probeEvery;
+    this.#isForeign = false;
     const opened = this.#openedAtMs === undefined;
     this.#openedAtMs ??= nowMs;
     return opened;

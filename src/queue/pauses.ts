@@ -6,6 +6,8 @@ import { z } from 'zod';
 import type { Destination } from '../mail/route.ts';
 import type { Clock } from '../platform/clock.ts';
 import { KeptList, keptDomain } from '../platform/kept-list.ts';
+import type { SharedBoard } from '../platform/shared-board.ts';
+import { shareList, type TakenOver } from '../platform/shared-list.ts';
 
 export const MOST_PAUSES = 1000;
 export const LONGEST_REASON = 500;
@@ -80,6 +82,18 @@ export class Pauses {
 
   remove(domain: Pause['domain']): ReturnType<KeptList<Pause>['remove']> {
     return this.#list.remove(domain);
+  }
+
+  /** Have the same pauses as all nodes on one Redis; to be called before the board starts. */
+  share(
+    board: SharedBoard,
+    told: {
+      readonly onTaken: (taken: TakenOver<Pause>) => void;
+      readonly onError: (error: Error) => void;
+    },
+  ): void {
+    const keyOf = ({ domain }: Pause) => domain;
+    shareList(this.#list, { board, topic: 'pause', schema: stored, keyOf, ...told });
   }
 
   close(): Promise<void> {

@@ -34,6 +34,8 @@ export interface ReconcilerParts {
   readonly jobs: JobQueue;
   readonly clock: Clock;
   readonly events: QueueEvents;
+  /** Whether the node's name is this relay's: without it the queue in Redis is another one's. */
+  readonly isOurs?: () => boolean;
   /** Called once, when everything that should stand in Redis does: from now on a worker may take it. */
   readonly onEntered: () => void;
   /** Called when nobody has taken a turn for long: another worker is needed. */
@@ -89,7 +91,8 @@ export class Reconciler {
   }
 
   async #reconcile(): Promise<void> {
-    const { jobs, outbox, events } = this.#parts;
+    const { jobs, outbox, events, isOurs = () => true } = this.#parts;
+    if (!isOurs()) return;
     if (!this.#entered) await jobs.clear();
     this.#supplyLanes();
     if (!this.#entered || !(await jobs.isEntered())) return this.#enterAll('redis-emptied');

@@ -53,9 +53,15 @@ export class Sites {
   readonly #withoutMail = new Set<Site>();
   readonly #keys = new LRUCache<Destination, SiteKey>({ max: MOST_KNOWN });
   readonly #settings: () => BreakerSettings;
+  #onOpened: (site: Site) => void = () => {};
 
   constructor(settings: () => BreakerSettings) {
     this.#settings = settings;
+  }
+
+  /** Told about every site when it comes to be, and has mail in a moment. */
+  watch(onOpened: (site: Site) => void): void {
+    this.#onOpened = onOpened;
   }
 
   /** The site of a destination that gets a lane now; to be entered. */
@@ -103,6 +109,7 @@ export class Sites {
   #open(key: SiteKey): Site {
     const site = new Site(key, new Breaker(this.#settings));
     this.#sites.set(key, site);
+    this.#onOpened(site);
     return site;
   }
 

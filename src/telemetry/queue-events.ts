@@ -4,7 +4,14 @@
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
-export type RedisErrorKind = 'worker' | 'reschedule' | 'add' | 'reconcile' | 'connection' | 'rate';
+export type RedisErrorKind =
+  | 'worker'
+  | 'reschedule'
+  | 'add'
+  | 'reconcile'
+  | 'connection'
+  | 'rate'
+  | 'shared';
 
 const QUIET_MS = 10_000;
 /** What was said last about each kind; per process, whoever says it. */
@@ -32,14 +39,15 @@ export function queueEvents(log: Log, metrics: Metrics) {
       metrics.requeued.inc({ reason: 'stalled' });
       log.write('warn', 'queue.stalled', { job });
     },
-    /** The hosts of a site are away: its mail waits, but for a probe now and then. */
-    breakerOpened(site: string, facts: { failures: number; failure: string }): void {
+    /** The hosts of a site are away: its mail waits, but for a probe now and then. `node`: the one that found out. */
+    breakerOpened(site: string, facts: { failures: number; failure: string; node?: string }): void {
       metrics.breakerChanges.inc({ change: 'opened' });
       log.write('warn', 'queue.breaker_opened', { site, ...facts });
     },
-    breakerClosed(site: string, afterMs: number): void {
+    breakerClosed(site: string, afterMs: number, node?: string): void {
       metrics.breakerChanges.inc({ change: 'closed' });
-      log.write('info', 'queue.breaker_closed', { site, afterSeconds: Math.round(afterMs / 1000) });
+      const afterSeconds = Math.round(afterMs / 1000);
+      log.write('info', 'queue.breaker_closed', { site, afterSeconds, node });
     },
     /** Mail waits because the rate of a domain, or of hosts, is used up; once a window. */
     rateReached(
@@ -49,6 +57,22 @@ export function queueEvents(log: Log, metrics: Metrics) {
       metrics.rateLimited.inc({ scope });
       const until = new Date(untilMs).toISOString();
       log.write('info', 'queue.rate_reached', { scope, key, rate, until });
+    },
+    /** A pause or override was made, changed or removed on another node, and holds here, too. */
+    takenOver(
+      list: 'pause' | 'override',
+      facts: { domain: string; node: string; change: 'set' | 'removed' },
+    ): void {
+      log.write('info', 'queue.shared_change', { list, ...facts });
+    },
+    /** The name of this node belongs to another relay: nothing is delivered. */
+    nodeTaken(node: string, holder: string): void {
+      metrics.redisUp.set(0);
+      log.write('error', 'queue.node_taken', { node, holder });
+    },
+    nodeRegained(node: string): void {
+      metrics.redisUp.set(1);
+      log.write('info', 'queue.node_regained', { node });
     },
     pauseOver(domain: string): void {
       log.write('info', 'queue.pause_over', { domain });

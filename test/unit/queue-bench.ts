@@ -12,6 +12,7 @@ import { Ledger } from '../../src/queue/ledger.ts';
 import type { Bucket, RateSettings } from '../../src/queue/rate-bucket.ts';
 import type { RateCount, Unit } from '../../src/queue/rate-count.ts';
 import { Rates } from '../../src/queue/rates.ts';
+import type { SharedBreakers } from '../../src/queue/shared-breakers.ts';
 import { Sites } from '../../src/queue/site.ts';
 import { type Heard, SiteWatch } from '../../src/queue/site-watch.ts';
 import { foldRecords, type MessageState } from '../../src/spool/message-state.ts';
@@ -81,7 +82,7 @@ export class Bench {
     shut: () => void;
   };
 
-  constructor(limit = 3, slots = 1000) {
+  constructor(limit = 3, slots = 1000, shared?: SharedBreakers) {
     this.limit = limit;
     const { ledger, clock, jobs } = this;
     this.rates = new Rates({
@@ -106,7 +107,7 @@ export class Bench {
     const { gate, outbox } = this;
     this.dispatcher = new Dispatcher({ ledger, gate, outbox, clock, rates });
     this.watch = new SiteWatch({
-      ...{ ledger, clock, sites: this.sites },
+      ...{ ledger, clock, sites: this.sites, shared },
       events: {
         breakerOpened: (site, { failure }) => void this.told.push(`${site} opened: ${failure}`),
         breakerClosed: (site, afterMs) => void this.told.push(`${site} closed after ${afterMs}`),
@@ -122,6 +123,12 @@ export class Bench {
     const lane = this.ledger.lane(destination);
     assert.ok(lane);
     this.sites.move(lane, site);
+  }
+
+  /** Whether mail for a destination gets a turn now. */
+  gateAdmits(destination: string): boolean {
+    const lane = this.ledger.lane(destination);
+    return lane !== undefined && this.gate.ask(lane, this.clock.now()).length > 0;
   }
 
   /** An attempt in this turn, at the hosts it counts for, ends; `undefined`: nobody was asked. */

@@ -100,7 +100,16 @@ export const QUEUE_FAMILIES = {
   redisErrors: counter('redis_errors_total', {
     help: 'Redis errors, by what they hit.',
     labels: {
-      kind: ['worker', 'reschedule', 'add', 'reconcile', 'connection', 'rate', 'policy-cache'],
+      kind: [
+        'worker',
+        'reschedule',
+        'add',
+        'reconcile',
+        'connection',
+        'rate',
+        'shared',
+        'policy-cache',
+      ],
     },
     healthy: '0.',
     alert:

@@ -87,6 +87,9 @@ export const FIELDS = {
   until: 'When the next window begins',
   rule: 'Of a hold',
   runs: 'Deliveries that were under way',
+  list: 'pause or override',
+  change: 'set or removed',
+  holder: 'The relay that has the name: its machine and `dataDir`',
   // spells: a trouble that lasts is one line, with what it comes to
   refused: 'How often within this spell',
   unsigned: 'How many messages within this spell',
@@ -110,7 +113,7 @@ export const FIELDS = {
   aside: 'Where the file was put',
   // processes
   version: 'Of the relay',
-  node: 'Its name among several',
+  node: 'Its name among several; of a breaker or a shared change the relay that found out, or was told',
   dataDir: 'Path',
   recovered: 'Messages found in the spool',
   pid: 'Process id',

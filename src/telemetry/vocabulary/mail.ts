@@ -175,17 +175,34 @@ export const MAIL_EVENTS = {
   'queue.breaker_opened': {
     level: 'warn',
     means: 'The hosts of a site are away: its mail waits, but for a probe now and then.',
-    fields: ['site', 'failures', 'failure'],
+    fields: ['site', 'failures', 'failure', 'node'],
   },
   'queue.breaker_closed': {
     level: 'info',
     means: 'They answer again.',
-    fields: ['site', 'afterSeconds'],
+    fields: ['site', 'afterSeconds', 'node'],
   },
   'queue.rate_reached': {
     level: 'info',
     means: 'Mail waits because a rate is used up; once a window.',
     fields: ['scope', 'key', 'rate', 'until'],
+  },
+  'queue.shared_change': {
+    level: 'info',
+    means:
+      'A pause or an override was set, changed or removed on another node, and holds here, too.',
+    fields: ['list', 'domain', 'change', 'node'],
+  },
+  'queue.node_taken': {
+    level: 'error',
+    means:
+      'Another relay on this Redis has the name of this node (a copy?): mail is taken, nothing is delivered.',
+    fields: ['node', 'holder'],
+  },
+  'queue.node_regained': {
+    level: 'info',
+    means: 'The name is this relay’s again; it delivers.',
+    fields: ['node'],
   },
   'queue.pause_over': { level: 'info', means: 'A pause ended by itself.', fields: ['domain'] },
   'queue.pauses_unreadable': {
