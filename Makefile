@@ -6,7 +6,7 @@ SHELL := /usr/bin/env bash
 # No globbing by the shell: node expands TESTS.
 .SHELLFLAGS := -euf -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run demo test torture fuzz vectors bench check build built fmt clean pack deb sbom release deps redis test-tools bench-tools
+.PHONY: help run demo cluster-demo test torture fuzz vectors bench check build built fmt clean pack deb sbom release deps redis test-tools bench-tools
 
 BIN := node_modules/.bin
 NODE := $(BIN)/node
@@ -49,6 +49,10 @@ fuzz: deps ## mutated input for every parser (FUZZ_SECONDS=10 each, TARGET=, FUZ
 # A MAIN of yours (src/main.ts, or that of another checkout) spares the build.
 bench: redis bench-tools $(if $(MAIN),deps,build) ## compare speed with Postfix and Haraka (SCENARIOS= PEERS= ROUNDS= N= PROFILE=1, see docs/performance.md)
 	@exec $(NODE) test/bench/main.ts
+
+# Needs no root and no internet; ends by itself in about a minute.
+cluster-demo: redis build ## three relays on one Redis, one killed under load, and the ledger at the end
+	@$(OURS) exec $(NODE) test/cluster-demo/main.ts
 
 check: deps ## lint, format, types, architecture, conformance, generated files, documents
 	@$(OURS) biome check --diagnostic-level=warn --error-on-warnings

@@ -42,6 +42,8 @@ export interface RelayOptions {
   readonly args?: readonly string[];
   /** Arguments for node itself. */
   readonly nodeArgs?: readonly string[];
+  /** Loopback address of its listener and its HTTP; default 127.0.0.1. */
+  readonly address?: string;
   /** The program to run in place of `src/main.ts`. */
   readonly main?: string;
   /** Return without waiting until it is ready. */
@@ -73,6 +75,9 @@ export class RelayProcess implements AsyncDisposable {
     }
   }
 
+  get address(): string {
+    return this.#options.address ?? '127.0.0.1';
+  }
   get configFile(): string {
     return this.#dir.file('stsrelay.yaml');
   }
@@ -236,7 +241,7 @@ export class RelayProcess implements AsyncDisposable {
 
   /** GET a path of its HTTP listener. */
   http(path: string, init: RequestInit = {}): Promise<Response> {
-    return fetch(`http://127.0.0.1:${this.httpPort}${path}`, init);
+    return fetch(`http://${this.address}:${this.httpPort}${path}`, init);
   }
   /** `/metrics` as text. */
   async metrics(): Promise<string> {
@@ -303,8 +308,10 @@ export class RelayProcess implements AsyncDisposable {
     return {
       hostname: 'relay.example.net',
       dataDir: this.dataDir,
-      listeners: [{ address: '127.0.0.1', port: this.smtpPort, tls: 'starttls', auth: 'optional' }],
-      http: { address: '127.0.0.1', port: this.httpPort },
+      listeners: [
+        { address: this.address, port: this.smtpPort, tls: 'starttls', auth: 'optional' },
+      ],
+      http: { address: this.address, port: this.httpPort },
       limits: { minFreeDisk: '1MiB' },
       log: { level: 'debug', format: 'json' },
     };
@@ -354,7 +361,8 @@ export class RelayProcess implements AsyncDisposable {
 
 /** Start a relay in a temp dir; ready unless `dontWait`. Close it at the end of the test. */
 export async function startRelay(options: RelayOptions = {}): Promise<RelayProcess> {
-  const [smtpPort, httpPort] = [await freePort(), await freePort()];
+  const { address } = options;
+  const [smtpPort, httpPort] = [await freePort(address), await freePort(address)];
   const relay = new RelayProcess({ dir: tempDir(), smtpPort, httpPort, options });
   try {
     await relay.start();
