@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { runStsrelay } from '../support/cli.ts';
 import { freePort } from '../support/free-port.ts';
 import { injectMany } from '../support/inject.ts';
 import {
@@ -20,7 +21,8 @@ import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const PER_NODE = 60;
-/** Domains with a rate. */
+const TRIES = 3;
+/** Domains with a rate, `TRIES` of each. */
 const LIMITED = ['sentinel-before', 'sentinel-after', 'cluster-before', 'cluster-after', 'tls'];
 
 describe('two relays', { skip: redisMissing }, () => {
@@ -33,7 +35,10 @@ describe('two relays', { skip: redisMissing }, () => {
 
   async function pair(redis: Settings, env: Record<string, string> = {}) {
     const start = (node: string) => {
-      const domains = LIMITED.map((name) => ({ domain: `${name}.test`, rate: '4/1h' }));
+      const limited = LIMITED.flatMap((name) =>
+        Array.from({ length: TRIES }, (_, i) => `${name}-${i + 1}.test`),
+      );
+      const domains = limited.map((domain) => ({ domain, rate: '4/1h' }));
       const own = { node, redis, retry: { schedule: ['1s'] }, destinations: { domains } };
       const settings = [net.relaySettings(), own];
       return startRelay({ settings, env });
@@ -99,27 +104,43 @@ describe('two relays', { skip: redisMissing }, () => {
     assert.equal(all.length, new Set(all).size, 'each once: no relay was killed');
   }
 
-  /** What is shared works: a rate holds for both nodes together, and a policy is fetched once. */
+  /** What is shared works: a rate holds for both nodes together, a pause on both, and a policy is fetched once. */
   async function sharing(name: string, { nodes }: { readonly nodes: readonly RelayProcess[] }) {
-    const domain = await net.domain(`${name}.test`, { sts: {} });
+    let domain = await limitedMail(`${name}-1.test`, nodes);
+    // A Redis that did not answer in half a second, on a machine this busy, is done without: each counts for itself.
+    for (let more = 2; more <= TRIES && domain.messages.length > 4; more += 1) {
+      domain = await limitedMail(`${name}-${more}.test`, nodes);
+    }
+    assert.equal(domain.messages.length, 4);
+    const [one, other] = nodes;
+    assert.ok(one && other);
+    const paused = `${name}-paused.test`;
+    const { code } = await runStsrelay(['domain', 'pause', paused, '--config', one.configFile]);
+    assert.equal(code, 0);
+    await other.waitForEvent('queue.shared_change', (line) => line['domain'] === paused);
+    // At the same moment both may need it.
+    assert.ok(net.policyHost.requestsFor(domain.policyHostName).length <= 2);
+  }
+
+  /** Five messages into each node for a domain that may have four an hour; when all have gone or wait. */
+  async function limitedMail(name: string, nodes: readonly RelayProcess[]): Promise<PretendDomain> {
+    const domain = await net.domain(name, { sts: {} });
     const before = await parked(nodes);
     await Promise.all(
       nodes.map((relay) =>
         injectMany({
           ...{ port: relay.smtpPort, count: 5 },
           makeMessage: () => ({
-            from: 'a@home.test',
-            to: `r@${domain.name}`,
-            data: 'A: b\r\n\r\nc\r\n',
+            ...{ from: 'a@home.test', to: `r@${name}`, data: 'A: b\r\n\r\nc\r\n' },
           }),
         }),
       ),
     );
-    await waitFor('what goes', () => domain.messages.length >= 4);
-    await waitFor('the rest to wait', async () => (await parked(nodes)) === before + 6);
-    assert.equal(domain.messages.length, 4);
-    // At the same moment both may need it.
-    assert.ok(net.policyHost.requestsFor(domain.policyHostName).length <= 2);
+    await waitFor('what may go to go, and the rest to wait', async () => {
+      const gone = domain.messages.length;
+      return gone >= 4 && (await parked(nodes)) - before + gone === 10;
+    });
+    return domain;
   }
 
   test('with Sentinel: the master is killed under load, and the replica becomes master', async () => {

@@ -150,6 +150,42 @@ describe('two relays on one Redis', { skip: redisMissing }, () => {
     await waitFor('all of it', () => domain.messages.length >= 4);
   });
 
+  test('a node whose network is broken closes nothing for one that gets through', async () => {
+    const broken = `${net.network}.251`;
+    const domain = await net.domain('split.test', {
+      mx: [
+        {
+          host: 'mx.split.test',
+          script: ({ remoteAddress }) =>
+            remoteAddress === broken ? { ending: 'close' } : undefined,
+        },
+      ],
+    });
+    const e = await start('e', { outbound: { sourceAddresses: [broken] } });
+    try {
+      await world(b).send({ to: 'first@split.test' });
+      await waitFor('an answer', () => domain.messages.length === 1);
+      for (let i = 0; i < 4; i += 1) await world(e).send({ to: `r${i}@split.test` });
+      const opened = e.waitForEvent('queue.breaker_opened').then(() => true);
+      let isOpen = false;
+      void opened.then(() => {
+        isOpen = true;
+      });
+      let sent = 1;
+      // Mail goes on at the other one, over some probes of the broken one.
+      for (let more = 12; more > 0; more -= Number(isOpen)) {
+        await world(b).send({ to: `s${sent}@split.test` });
+        sent += 1;
+        await waitFor('it to arrive', () => domain.messages.length === sent, 20_000);
+        await sleep(1000);
+      }
+      const atB = b.events('queue.breaker_opened').filter(({ site }) => /split/.test(String(site)));
+      assert.deepEqual(atB, []);
+    } finally {
+      await e.close();
+    }
+  });
+
   test('one of them killed: the other goes on, and what it held waits for its return', async () => {
     const domain = await net.domain('busy.test');
     const slow = await net.domain('slow.test', {
