@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Redis } from 'ioredis';
-import { connectRedis, evictionPolicy, masterOf, type RedisTarget } from '../../src/platform/redis.ts';
+import {
+  connectRedis,
+  evictionPolicy,
+  masterOf,
+  type RedisTarget,
+} from '../../src/platform/redis.ts';
 import { RedisMonitor, type RedisMonitorEvents } from '../../src/platform/redis-monitor.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { redisMissing, startRedis } from '../support/redis.ts';
