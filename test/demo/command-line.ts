@@ -5,6 +5,7 @@
  */
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { cleanEnvironment } from '../support/relay-process.ts';
 import { spawnTied } from '../support/tied-child.ts';
 
 const SIGNAL_MS = 200;
@@ -37,9 +38,8 @@ export class CommandLine {
   async #run(args: readonly string[], stdout: 1 | 'pipe'): Promise<string> {
     const { program, configFile, signal } = this.#parts;
     signal.throwIfAborted();
-    const { NODE_TEST_CONTEXT: _, NODE_OPTIONS: __, ...env } = process.env;
     const child = spawnTied(process.execPath, [program, ...args], {
-      env: { ...env, STSRELAY_CONFIG: configFile },
+      env: { ...cleanEnvironment(), STSRELAY_CONFIG: configFile },
       // Results and what is said about them, in order.
       stdio: ['ignore', stdout, 1],
       signal,

@@ -20,6 +20,9 @@ export interface BoardRow {
 /** Sentences are not wider, however wide the screen is. */
 const WIDEST = 132;
 const INDENT = 4;
+/** How a message stands, in brief; and from which width on there are other words beside it. */
+const BRIEF_WIDTH = 50;
+const WITH_WORDS = 100;
 const MARKS: Readonly<Record<StepKind, readonly [string, Colour]>> = {
   taken: ['·', 'dim'],
   noted: ['·', 'dim'],
@@ -96,22 +99,28 @@ export function jsonLines(value: unknown, width: number, indent = ''): readonly 
   ];
 }
 
-/** One line a domain, for a screen that is drawn again and again. */
+/** One line a domain, for a screen that is drawn again and again; what it is like where there is room. */
 export function briefBoard(
   rows: readonly BoardRow[],
   view: { readonly columns: number; readonly paint: Paint; readonly spinner: string },
 ): readonly string[] {
   const { columns, paint, spinner } = view;
   const nameWidth = widest(rows);
+  const room = columns - nameWidth - INDENT - 2;
+  const wordsWidth = room >= WITH_WORDS ? room - BRIEF_WIDTH : 0;
   return rows.map(({ domain, words, steps, last }) => {
     const isOver = last !== undefined && last.kind !== 'taken';
     const [mark, colour] = isOver ? MARKS[last.kind] : [last ? spinner : ' ', 'cyan' as const];
-    const now = isOver ? last.brief : last ? (steps.at(-1)?.brief ?? '') : words;
-    const room = columns - nameWidth - INDENT - 2;
-    const text = now.length > room ? `${now.slice(0, room - 1)}…` : now;
-    const shade = isOver ? colour : 'dim';
-    return ` ${paint(colour, mark)} ${paint('bold', domain.padEnd(nameWidth))}  ${paint(shade, text)}`;
+    const now = isOver ? last.brief : last ? (steps.at(-1)?.brief ?? '') : '';
+    const like = wordsWidth > 0 ? `${cut(words, wordsWidth - 2).padEnd(wordsWidth)}` : '';
+    const text = cut(now === '' && like === '' ? words : now, room - wordsWidth);
+    const status = paint(isOver ? colour : 'dim', text);
+    return ` ${paint(colour, mark)} ${paint('bold', domain.padEnd(nameWidth))}  ${paint('dim', like)}${status}`;
   });
+}
+
+function cut(text: string, width: number): string {
+  return text.length <= width ? text : `${text.slice(0, width - 1)}…`;
 }
 
 /** Everything about each domain. */

@@ -58,8 +58,7 @@ export const POSTURES: readonly Posture[] = [
   },
   {
     domain: 'attacked.example',
-    words:
-      'MTA-STS enforce; after a first message somebody on the path strips STARTTLS and hides the policy',
+    words: 'MTA-STS enforce; later somebody on the path strips STARTTLS and hides the policy',
     description: { ...UNCACHED, sts: {} },
   },
   {

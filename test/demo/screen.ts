@@ -74,6 +74,8 @@ export class Screen {
   async board<T>(rows: () => readonly BoardRow[], work: (view: BoardView) => Promise<T>) {
     if (!this.isTerminal) {
       const nameWidth = Math.max(...rows().map(({ domain }) => domain.length));
+      const told = rows().filter(({ words }) => words !== '');
+      this.lines(told.map(({ domain, words }) => `  ${domain.padEnd(nameWidth)}  ${words}`));
       return work({
         changed: (domain, step) => this.lines([plainStep(domain, step, nameWidth)]),
       });

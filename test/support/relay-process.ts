@@ -405,7 +405,8 @@ export function sumSamples(
   return sum;
 }
 
-function cleanEnvironment(): NodeJS.ProcessEnv {
+/** The environment without what would change a relay's settings, or its Node.js. */
+export function cleanEnvironment(): NodeJS.ProcessEnv {
   const env = Object.entries(process.env).filter(
     ([name]) =>
       !/^(STSRELAY|OTEL)_/.test(name) && name !== 'NODE_OPTIONS' && name !== 'NODE_TEST_CONTEXT',
