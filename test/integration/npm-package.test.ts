@@ -28,7 +28,7 @@ describe('the npm package', {
     readonly size: number;
   };
   before(() => {
-    // From a tree of its own, so that dist/ of tests that run beside this one stays as it is.
+    // From a tree of its own, so that dist/ of tests that run beside this one stays as it is; with what must not get in.
     for (const path of ['docs', 'deploy', 'grafana', 'src', 'test/bench']) {
       cpSync(ROOT + path, dir.file(`tree/${path}`), { recursive: true });
     }
