@@ -51,7 +51,7 @@ bench: redis bench-tools $(if $(MAIN),deps,build) ## compare speed with Postfix 
 	@exec $(NODE) test/bench/main.ts
 
 # Needs no root and no internet; ends by itself in about a minute.
-cluster-demo: redis build ## three relays on one Redis, one killed under load, and the ledger at the end
+cluster-demo: redis built ## three relays on one Redis, one killed under load, and the ledger at the end
 	@$(OURS) exec $(NODE) test/cluster-demo/main.ts
 
 check: deps ## lint, format, types, architecture, conformance, generated files, documents
