@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const MAX_OUTPUT = 256 * 1024 * 1024;
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 300_000;
 
 export interface SpoolLook {
   /** Nothing that was acknowledged is damaged. */
