@@ -42,7 +42,7 @@ find "$lib/node_modules" -type d \( -name test -o -name tests \) -exec test -e {
 find "$lib/node_modules" -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete
 put 755 deploy/debian/stsrelay.sh "$root/usr/bin/stsrelay"
 
-put 644 deploy/systemd/stsrelay.service "$root/usr/lib/systemd/system/stsrelay.service"
+put 644 deploy/stsrelay.service "$root/usr/lib/systemd/system/stsrelay.service"
 put 644 deploy/systemd/sysusers.conf "$root/usr/lib/sysusers.d/stsrelay.conf"
 put 644 deploy/systemd/tmpfiles.conf "$root/usr/lib/tmpfiles.d/stsrelay.conf"
 put 640 deploy/stsrelay.yaml "$root/etc/stsrelay/stsrelay.yaml"

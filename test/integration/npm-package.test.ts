@@ -108,8 +108,8 @@ describe('the npm package', {
       const check = run(main, ['config', 'check', '--config', `${root}/../deploy/stsrelay.yaml`]);
       assert.equal(check.code, 0, check.stderr);
       assert.equal(
-        readFileSync(`${root}/../deploy/systemd/stsrelay.service`, 'utf8'),
-        readFile('deploy/systemd/stsrelay.service'),
+        readFileSync(`${root}/../deploy/stsrelay.service`, 'utf8'),
+        readFile('deploy/stsrelay.service'),
       );
     });
 

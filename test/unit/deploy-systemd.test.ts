@@ -11,7 +11,7 @@ import { ROOT, readFile, readUnit } from '../support/deploy-files.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { findCommand } from '../support/tied-child.ts';
 
-const UNIT = 'deploy/systemd/stsrelay.service';
+const UNIT = 'deploy/stsrelay.service';
 const analyze = findCommand('systemd-analyze');
 const skip = analyze === undefined && 'systemd-analyze is not installed';
 const unit = readUnit(UNIT);
