@@ -9,7 +9,7 @@ import type { Gates, QueueState } from '../queue/gates.ts';
 import type { Delivery, Lane } from '../queue/lane.ts';
 import type { Ledger } from '../queue/ledger.ts';
 import { addressMatcher } from '../queue/mail-pattern.ts';
-import { type PageWish, pageOf } from './api-page.ts';
+import type { PageWish } from './api-page.ts';
 import { type BarrierView, instant, viewOfBarrier } from './queue-barriers.ts';
 
 export type Counts = { readonly [K in QueueState]: number };
@@ -69,23 +69,50 @@ export async function summarizeQueue(
   parts: SummaryParts,
 ): Promise<QueueSummary> {
   const { counts, sums, ...totals } = await count(addressMatcher(domain), parts);
-  const lanes = [...sums]
-    .map(([lane, sum]) => ({ lane, sum, most: state ? sum.counts[state] : sum.total }))
-    .filter(({ most }) => most > 0)
-    .map((one) => ({ ...one, key: keyOf(one.lane, one.most) }))
-    .sort((a, b) => (a.key < b.key ? -1 : 1));
-  const { page, ...rest } = pageOf(lanes, ({ key }) => key, wish);
+  const ranked: Ranked[] = [];
+  for (const [lane, sum] of sums) {
+    const most = state ? sum.counts[state] : sum.total;
+    if (most > 0) ranked.push({ lane, sum, most });
+  }
+  const { page, hasMore } = firstOf(ranked, wish);
+  const last = page.at(-1);
   return {
     ...totals,
-    ...{ counts, destinationCount: lanes.length },
+    ...{ counts, destinationCount: ranked.length },
     destinations: page.map(({ lane, sum }) => entryOf(lane, sum, parts.gates)),
-    ...rest,
+    ...(hasMore && last ? { next: keyOf(last) } : {}),
   };
 }
 
+/** A destination, and how much it is ranked by. */
+interface Ranked {
+  readonly lane: Lane;
+  readonly sum: Sum;
+  readonly most: number;
+}
+
 /** Its place in the order: those with most first. */
-function keyOf({ destination }: Lane, most: number): string {
-  return `${String(Number.MAX_SAFE_INTEGER - most).padStart(16, '0')}/${destination}`;
+function keyOf({ lane, most }: Ranked): string {
+  return `${String(Number.MAX_SAFE_INTEGER - most).padStart(16, '0')}/${lane.destination}`;
+}
+
+/** The first `limit` behind `after`. Never sorts more than a few of a hundred thousand at once. */
+function firstOf(all: readonly Ranked[], { limit, after = '' }: PageWish) {
+  const most = Number.MAX_SAFE_INTEGER - Number(after.split('/', 1)[0] || 0);
+  const kept: Ranked[] = [];
+  let behind = 0;
+  const cut = () => {
+    kept.sort((a, b) => b.most - a.most || (a.lane.destination < b.lane.destination ? -1 : 1));
+    kept.length = Math.min(kept.length, limit);
+  };
+  for (const one of all) {
+    if (after !== '' && (one.most > most || (one.most === most && keyOf(one) <= after))) continue;
+    behind += 1;
+    kept.push(one);
+    if (kept.length >= 4 * limit + 1000) cut();
+  }
+  cut();
+  return { page: kept, hasMore: behind > limit };
 }
 
 async function count(
