@@ -4,12 +4,17 @@
  */
 import { join } from 'node:path';
 import type { ApiParts } from './admin/api.ts';
-import { admitByToken, type TokenEvents } from './admin/api-token.ts';
+import { accessByToken } from './admin/api-login.ts';
+import { type TokenEvents, TokenGate } from './admin/api-token.ts';
 import type { AuditLog } from './admin/audit.ts';
 import { createControlServer } from './admin/control.ts';
 import type { DomainAdmin } from './admin/domains.ts';
+import { Flow, type QueueNow } from './admin/flow.ts';
 import { createHttpServer, type HttpApi, type Readiness } from './admin/http.ts';
+import { Logins } from './admin/logins.ts';
 import type { OverrideAdmin } from './admin/overrides.ts';
+import { type Overview, overviewMaker } from './admin/overview.ts';
+import { readPageFiles } from './admin/page-files.ts';
 import { createPolicyAdmin, type PolicyCacheParts } from './admin/policy-cache.ts';
 import type { QueueAdmin } from './admin/queue.ts';
 import type { ReloadResult } from './admin/relay-routes.ts';
@@ -19,6 +24,7 @@ import { isLoopback } from './config/checks.ts';
 import type { Settings } from './config/settings.ts';
 import type { Door, DoorFacts } from './door.ts';
 import type { Engine } from './engine.ts';
+import { flowCounts } from './flow-counts.ts';
 import { gaugeSetter } from './gauges.ts';
 import type { PemPair } from './intake/tls-material.ts';
 import type { RedisMonitor } from './platform/redis-monitor.ts';
@@ -65,7 +71,13 @@ export interface Endpoints {
 export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
   const { settings, metrics, frontDoor } = parts;
   const setGauges = gaugeSetter(parts);
-  const api = apiParts(parts);
+  const flow = new Flow({
+    clock: parts.policies.clock,
+    counts: () => flowCounts(metrics, frontDoor),
+    queue: () => queueNow(parts.engine),
+  });
+  const api = apiParts(parts, flow);
+  const page = await readPageFiles();
   const http = await createHttpServer({
     address: settings.http.address,
     port: settings.http.port,
@@ -76,29 +88,33 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
     },
     ready: () => readiness(parts),
     api: httpApi(parts, api),
+    page,
   }).catch((error: Error) => {
+    flow.close();
     const place = `${settings.http.address}:${settings.http.port}`;
     throw new Error(`cannot listen on ${place} (http): ${error.message}`, { cause: error });
   });
   try {
     const control = await createControlServer({
       socketPath: join(parts.dataDir, 'control.sock'),
-      api,
+      ...{ api, page },
     });
     return {
       updateTls: http.updateTls,
       async close() {
+        flow.close();
         await control.close();
         await http.close();
       },
     };
   } catch (error) {
+    flow.close();
     await http.close();
     throw error;
   }
 }
 
-function apiParts(parts: EndpointParts): ApiParts {
+function apiParts(parts: EndpointParts, flow: Flow): ApiParts {
   const startedAt = performance.now();
   const { overrides, domains, queue, tlsReports, audit } = parts;
   return {
@@ -106,9 +122,30 @@ function apiParts(parts: EndpointParts): ApiParts {
       status: () => status(parts, startedAt),
       reload: (actor) => reloadNoted(parts, actor),
     },
+    overview: { overview: overviewOf(parts), flow },
     policies: createPolicyAdmin({ ...parts.policies, audit }),
     ...{ overrides, domains, queue, tlsReports, audit },
   };
+}
+
+function overviewOf(parts: EndpointParts): () => Promise<Overview> {
+  const { engine, policies } = parts;
+  const { ledger, gates, summary, breakers, rates } = engine;
+  return overviewMaker({
+    ...{ ledger, gates, summary, breakers, rates },
+    clock: policies.clock,
+    refresher: policies.refresher,
+    readiness: () => readiness(parts),
+    pauses: () => parts.domains.list(),
+    holds: () => parts.queue.holds(),
+    overrides: () => parts.overrides.list(),
+    suspensions: () => parts.tlsReports.suspensions(),
+  });
+}
+
+function queueNow({ summary }: Engine): QueueNow {
+  const { inFlight: active, due, parked, delayed, held } = summary();
+  return { active, due, parked, delayed, held };
 }
 
 /** Who put which configuration into force is in the audit log, like every other change. */
@@ -127,17 +164,20 @@ function httpApi({ settings, policies, tokenEvents }: EndpointParts, api: ApiPar
   const always = 'the control socket (control.sock below dataDir) has it in any case';
   if (!tls && !isLoopback(address)) {
     const reason = `off loopback the API is served over TLS alone: set http.tls (or a loopback http.address), and http.tokenFile; ${always}`;
-    return { kind: 'closed', reason };
+    return { kind: 'closed', reason, page: 'no-tls' };
   }
   if (tokenFile === '') {
     const reason = `the API is not served here: set http.tokenFile to a file with a token; ${always}`;
-    return { kind: 'closed', reason };
+    return { kind: 'closed', reason, page: 'no-token' };
   }
   const { clock } = policies;
   return {
     kind: 'open',
     parts: api,
-    admit: admitByToken({ tokenFile, clock, events: tokenEvents }),
+    access: accessByToken(
+      new TokenGate({ tokenFile, clock, events: tokenEvents }),
+      new Logins(clock),
+    ),
   };
 }
 

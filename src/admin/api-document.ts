@@ -13,12 +13,13 @@ import {
 import { z } from 'zod';
 import { VERSION } from '../version.ts';
 import { type Api, answer, refusals, sendJson } from './api-form.ts';
+import { COOKIE, PAGE_FIELD } from './api-login.ts';
 
 const INFO = {
   title: 'stsrelay',
   version: VERSION,
   description:
-    'The API of a running relay. Over HTTP it needs the token of `http.tokenFile`; on the control socket (`control.sock` below `dataDir`) it needs none.',
+    'The API of a running relay. Over HTTP it needs the token of `http.tokenFile`, or the cookie of a login with it; on the control socket (`control.sock` below `dataDir`) it needs none.',
   license: { name: 'MIT', identifier: 'MIT' },
 };
 
@@ -31,6 +32,13 @@ const TAGS = [
   { name: 'tlsrpt', description: 'What the TLS reports of the days come to (RFC 8460).' },
   { name: 'audit', description: 'Who changed what.' },
 ];
+
+const LOGIN = {
+  type: 'apiKey',
+  in: 'cookie',
+  name: COOKIE,
+  description: `From \`POST /session\`, for browsers; what changes something needs the field \`${PAGE_FIELD}\`, too.`,
+} as const;
 
 type Override = NonNullable<Parameters<typeof z.toJSONSchema>[1]>['override'];
 
@@ -54,8 +62,8 @@ export async function documentRoutes(api: Api): Promise<void> {
       openapi: '3.1.0',
       info: INFO,
       tags: TAGS,
-      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
-      security: [{ token: [] }],
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' }, login: LOGIN } },
+      security: [{ token: [] }, { login: [] }],
     },
     convertConstToEnum: false,
     transform: createJsonSchemaTransform(form),

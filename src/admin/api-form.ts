@@ -40,6 +40,10 @@ declare module 'fastify' {
     /** Who asks, for the audit log. */
     actor: string;
   }
+  interface FastifyContextConfig {
+    /** Everybody may ask: it is how one is let in. */
+    isOpen?: boolean;
+  }
 }
 
 /** What routes are added to. */

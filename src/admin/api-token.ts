@@ -1,9 +1,8 @@
 /**
  * Who may use the API over HTTP: who sends the token of `http.tokenFile` in `Authorization: Bearer`
- * (RFC 6750). Nothing else lets in, cookies neither, so a page of somebody else that a browser has
- * open cannot ask for anything.
+ * (RFC 6750), or the cookie that a login with that token gave (api-login.ts).
  *
- * The file is read for each request that carries a token, so a changed one counts at once. After a
+ * The file is read for each request, so a changed one counts at once. After a
  * wrong token its address (an IPv6 one: its /64) gets 429, unread, for a second, then two, four, at most
  * thirty; nobody is kept waiting, since connections are few. Who shares an address with a guesser shares
  * the wait; the control socket has no part in it. A file that cannot be used lets nobody in: 503.
@@ -15,7 +14,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AuthBrake } from '../intake/auth-brake.ts';
 import { clientKey, parseAddress } from '../intake/client-key.ts';
 import type { Clock } from '../platform/clock.ts';
-import { createSecretFiles } from '../platform/secret-file.ts';
+import { createSecretFiles, type SecretRead } from '../platform/secret-file.ts';
 import { bearerOf, parseToken } from '../protocol/bearer-token.ts';
 
 /** Answers whoever is not let in; sets `actor` for who is. */
@@ -34,49 +33,104 @@ export interface TokenParts {
   readonly events: TokenEvents;
 }
 
+/** What came of a token that somebody showed. */
+export type Shown =
+  /** `mark` stands for the token as it is now, and tells nothing about it. */
+  | { readonly kind: 'right'; readonly mark: string }
+  | { readonly kind: 'wrong' }
+  | { readonly kind: 'wait'; readonly seconds: number; readonly error: string }
+  | { readonly kind: 'unusable'; readonly error: string };
+
 /** The same trouble with the file is told about so often. */
 const TELL_AGAIN_MS = 60_000;
 /** RFC 6750 §3 wants a parameter. */
 const CHALLENGE = 'Bearer realm="stsrelay"';
+const NOT_THE_TOKEN = 'this is not the token';
+
+/** Compares tokens with the file, and slows down guessing; one for all ways in, so that they share the wait. */
+export class TokenGate {
+  readonly #parts: TokenParts;
+  readonly #readToken = createSecretFiles(parseToken);
+  readonly #brake: AuthBrake;
+  readonly #told = new Map<string, number>();
+
+  constructor(parts: TokenParts) {
+    this.#parts = parts;
+    this.#brake = new AuthBrake(parts.clock);
+  }
+
+  /** Somebody at `address` shows a token. */
+  async show(address: string, token: string): Promise<Shown> {
+    const read = await this.#read();
+    if (read.kind === 'failed') {
+      return { kind: 'unusable', error: 'there is no usable token; the log of the relay says why' };
+    }
+    // Nothing is waited for from here to the verdict: guesses made side by side count one by one.
+    const client = clientKey(address);
+    const seconds = Math.ceil(this.#brake.waitMs(client) / 1000);
+    if (seconds > 0) {
+      const error = `wrong tokens came from ${address}: try again in ${seconds} s`;
+      return { kind: 'wait', seconds, error };
+    }
+    if (isSame(token, read.secret)) return { kind: 'right', mark: markOf(read.secret) };
+    this.#brake.failed(client);
+    this.#parts.events.authFailed({ client: address });
+    return { kind: 'wrong' };
+  }
+
+  /** What stands for the token as it is now; undefined: there is none. */
+  async mark(): Promise<string | undefined> {
+    const read = await this.#read();
+    return read.kind === 'failed' ? undefined : markOf(read.secret);
+  }
+
+  async #read(): Promise<SecretRead> {
+    const read = await this.#readToken(this.#parts.tokenFile);
+    if (read.kind === 'failed') this.#tell(read.reason);
+    return read;
+  }
+
+  #tell(reason: string): void {
+    const now = this.#parts.clock.now();
+    if (now - (this.#told.get(reason) ?? Number.NEGATIVE_INFINITY) < TELL_AGAIN_MS) return;
+    this.#told.set(reason, now);
+    this.#parts.events.tokenUnusable({ reason });
+  }
+}
 
 /** Let in who has the token. */
-export function admitByToken({ tokenFile, clock, events }: TokenParts): Admit {
-  const readToken = createSecretFiles(parseToken);
-  const brake = new AuthBrake(clock);
-  const told = new Map<string, number>();
-  function tell(reason: string): void {
-    const now = clock.now();
-    if (now - (told.get(reason) ?? Number.NEGATIVE_INFINITY) < TELL_AGAIN_MS) return;
-    told.set(reason, now);
-    events.tokenUnusable({ reason });
-  }
+export function admitByToken(gate: TokenGate): Admit {
   return async (request, reply) => {
     const { authorization } = request.headers;
     if (authorization === undefined) {
       return challenge(reply, CHALLENGE, 'send the token: Authorization: Bearer TOKEN');
     }
-    const read = await readToken(tokenFile);
-    if (read.kind === 'failed') {
-      tell(read.reason);
-      const error = 'there is no usable token; the log of the relay says why';
-      return reply.code(503).send({ error });
-    }
-    // Nothing is waited for from here to the verdict: guesses made side by side count one by one.
-    const address = parseAddress(request.ip)?.toString() ?? request.ip;
-    const client = clientKey(address);
-    const waitSeconds = Math.ceil(brake.waitMs(client) / 1000);
-    if (waitSeconds > 0) {
-      const error = `wrong tokens came from ${address}: try again in ${waitSeconds} s`;
-      return reply.code(429).header('retry-after', waitSeconds).send({ error });
-    }
-    if (isSame(bearerOf(authorization) ?? '', read.secret)) {
-      request.actor = `http token from ${address}`;
-      return undefined;
-    }
-    brake.failed(client);
-    events.authFailed({ client: address });
-    return challenge(reply, `${CHALLENGE}, error="invalid_token"`, 'this is not the token');
+    const address = addressOf(request);
+    const shown = await gate.show(address, bearerOf(authorization) ?? '');
+    if (shown.kind !== 'right') return refuseShown(reply, shown);
+    request.actor = `http token from ${address}`;
+    return undefined;
   };
+}
+
+/** The answer to who is not let in. */
+export function refuseShown(
+  reply: FastifyReply,
+  shown: Exclude<Shown, { kind: 'right' }>,
+): FastifyReply {
+  switch (shown.kind) {
+    case 'wrong':
+      return challenge(reply, `${CHALLENGE}, error="invalid_token"`, NOT_THE_TOKEN);
+    case 'wait':
+      return reply.code(429).header('retry-after', shown.seconds).send({ error: shown.error });
+    case 'unusable':
+      return reply.code(503).send({ error: shown.error });
+  }
+}
+
+/** The client's, in its usual spelling. */
+export function addressOf({ ip }: Pick<FastifyRequest, 'ip'>): string {
+  return parseAddress(ip)?.toString() ?? ip;
 }
 
 function challenge(reply: FastifyReply, scheme: string, error: string): FastifyReply {
@@ -86,6 +140,10 @@ function challenge(reply: FastifyReply, scheme: string, error: string): FastifyR
 /** In a time that tells nothing about `secret`, its length included. */
 function isSame(given: string, secret: string): boolean {
   return timingSafeEqual(digest(given), digest(secret));
+}
+
+function markOf(secret: string): string {
+  return digest(`login:${secret}`).toString('hex');
 }
 
 function digest(text: string): Buffer {

@@ -11,6 +11,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
 import { addApiDocument, documentRoutes } from './api-document.ts';
 import { type Api, Refusal } from './api-form.ts';
+import type { Access } from './api-login.ts';
 import type { Admit } from './api-token.ts';
 import type { AuditLog } from './audit.ts';
 import { addAuditRoutes } from './audit-routes.ts';
@@ -19,12 +20,14 @@ import type { DomainAdmin } from './domains.ts';
 import { answerError, type HttpApp } from './http-app.ts';
 import { addOverrideRoutes } from './override-routes.ts';
 import type { OverrideAdmin } from './overrides.ts';
+import { addOverviewRoutes, type OverviewAdmin } from './overview-routes.ts';
 import type { PolicyAdmin } from './policies.ts';
 import { addPolicyRoutes } from './policy-routes.ts';
 import type { QueueAdmin } from './queue.ts';
 import { addQueueRoutes } from './queue-routes.ts';
 import { addRelayRoutes, type RelayAdmin } from './relay-routes.ts';
 import { addRetryRoutes } from './retry-routes.ts';
+import { addSessionRoutes } from './session-routes.ts';
 import type { TlsReportAdmin } from './tlsrpt.ts';
 import { addTlsReportRoutes } from './tlsrpt-routes.ts';
 
@@ -38,6 +41,7 @@ const LONGEST_PROBLEMS = 2000;
 /** What the API speaks for, a member for each group of routes. */
 export interface ApiParts {
   readonly relay: RelayAdmin;
+  readonly overview: OverviewAdmin;
   readonly policies: PolicyAdmin;
   readonly overrides: OverrideAdmin;
   readonly domains: DomainAdmin;
@@ -46,10 +50,12 @@ export interface ApiParts {
   readonly audit: Pick<AuditLog, 'last'>;
 }
 
-/** Serve the API to whom `admit` lets in. */
-export function addApi(app: HttpApp, parts: ApiParts, admit: Admit): void {
-  mountApi(app, admit, (api) => {
+/** Serve the API to whom `access` lets in. */
+export function addApi(app: HttpApp, parts: ApiParts, access: Access): void {
+  mountApi(app, access.admit, (api) => {
+    addSessionRoutes(api, access.door);
     addRelayRoutes(api, parts.relay);
+    addOverviewRoutes(api, parts.overview);
     addPolicyRoutes(api, parts.policies);
     addOverrideRoutes(api, parts.overrides);
     addDomainRoutes(api, parts.domains);
@@ -60,13 +66,15 @@ export function addApi(app: HttpApp, parts: ApiParts, admit: Admit): void {
   });
 }
 
-/** Serve what `addRoutes` adds, and its document, to whom `admit` lets in. */
+/** Serve what `addRoutes` adds, and its document, to whom `admit` lets in; what is open, to all. */
 export function mountApi(app: HttpApp, admit: Admit, addRoutes: (api: Api) => void): void {
   app.decorateRequest('actor', 'unknown');
   const below: FastifyPluginAsync = async (scope) => {
     const api = scope.withTypeProvider<ZodTypeProvider>() as Api;
     api.addHook('onRequest', async (_request, reply) => void reply.headers(HEADERS));
-    api.addHook('onRequest', admit);
+    api.addHook('onRequest', async (request, reply) =>
+      request.routeOptions.config.isOpen ? undefined : admit(request, reply),
+    );
     api.addHook('preValidation', refuseUndeclared);
     api.setValidatorCompiler<z.ZodType>(({ schema, httpPart }) => validate(schema, httpPart));
     api.setSerializerCompiler(() => JSON.stringify);

@@ -1,7 +1,7 @@
 /**
  * The audit log over the API:
  *
- *   GET /api/v1/audit?actor&action&target&since&limit&before   a page, the newest first: { entries, next }
+ *   GET /api/v1/audit?actor&action&target&since&until&limit&before   a page, the newest first: { entries, next }
  */
 import { z } from 'zod';
 import { parseDuration } from '../config/units.ts';
@@ -27,17 +27,22 @@ const entry = z
   .meta({ id: 'AuditEntry' });
 
 /** The beginning of a day, a time, or how long ago. */
-const since = z
-  .string()
-  .transform((text, context) => {
-    const agoMs = parseDuration(text);
-    if (agoMs !== undefined) return { agoMs };
-    const isDay = /^\d{4}-\d{2}-\d{2}$/.test(text);
-    const at = instant.safeParse(isDay ? `${text}T00:00:00Z` : text);
-    if (at.success) return { atMs: at.data };
-    return refuse(context, 'a duration such as 7d, a day such as 2027-01-31, or a time');
-  })
-  .meta({ description: 'Not older: 7d, 2027-01-31 or 2027-01-31T12:00:00Z.', examples: ['7d'] });
+const when = z.string().transform((text, context) => {
+  const agoMs = parseDuration(text);
+  if (agoMs !== undefined) return { agoMs };
+  const isDay = /^\d{4}-\d{2}-\d{2}$/.test(text);
+  const at = instant.safeParse(isDay ? `${text}T00:00:00Z` : text);
+  if (at.success) return { atMs: at.data };
+  return refuse(context, 'a duration such as 7d, a day such as 2027-01-31, or a time');
+});
+const since = when.meta({
+  description: 'Not older: 7d, 2027-01-31 or 2027-01-31T12:00:00Z.',
+  examples: ['7d'],
+});
+const until = when.meta({
+  description: 'Older: 1d, 2027-01-31 (the beginning of that day) or 2027-01-31T12:00:00Z.',
+  examples: ['1d'],
+});
 
 const schema = {
   operationId: 'listAudit',
@@ -49,6 +54,7 @@ const schema = {
     action: namePattern('What they did, for example queue.*').optional(),
     target: namePattern('To what').optional(),
     since: since.optional(),
+    until: until.optional(),
     limit: wholeNumber(1, MOST_OF_PAGE).default(100),
     before: wholeNumber(1, Number.MAX_SAFE_INTEGER)
       .optional()

@@ -37,13 +37,18 @@ type Made =
   | { readonly ok: true; readonly failed?: number }
   | { readonly ok: boolean; readonly error: string; readonly failed?: never };
 
+/** Milliseconds since the epoch, or so many ago. */
+type When = { readonly atMs: number } | { readonly agoMs: number };
+
 /** All that is said has to be true of an entry; in the first three `*` stands for any characters. */
 export interface AuditFilter {
   readonly actor?: string | undefined;
   readonly action?: string | undefined;
   readonly target?: string | undefined;
-  /** Not older; milliseconds since the epoch, or so many ago. */
-  readonly since?: { readonly atMs: number } | { readonly agoMs: number } | undefined;
+  /** Not older. */
+  readonly since?: When | undefined;
+  /** Older. */
+  readonly until?: When | undefined;
   /** Those noted before the entry with this id. */
   readonly before?: number | undefined;
 }
@@ -153,16 +158,19 @@ export class AuditLog {
   }
 }
 
-function matcherOf({ actor, action, target, since }: AuditFilter, nowMs: number) {
+function matcherOf({ actor, action, target, since, until }: AuditFilter, nowMs: number) {
   const fits = (pattern: string | undefined) =>
     pattern === undefined ? () => true : addressMatcher(pattern);
   const [isActor, isAction, isTarget] = [fits(actor), fits(action), fits(target)];
-  const sinceMs = since && ('atMs' in since ? since.atMs : nowMs - since.agoMs);
+  const msOf = (when: When) => ('atMs' in when ? when.atMs : nowMs - when.agoMs);
+  const sinceMs = since ? msOf(since) : -Infinity;
+  const untilMs = until ? msOf(until) : Infinity;
+  const isThen = (ms: number) => ms >= sinceMs && ms < untilMs;
   return (entry: AuditEntry) =>
     isActor(entry.actor) &&
     isAction(entry.action) &&
     isTarget(entry.target) &&
-    (sinceMs === undefined || Date.parse(entry.at) >= sinceMs);
+    isThen(Date.parse(entry.at));
 }
 
 function parse(line: string): AuditEntry | undefined {

@@ -1,17 +1,19 @@
 /**
- * The control socket: the API of the running relay for the commands of the command line. Only the
- * relay's own user (and root) can open it.
+ * The control socket: the API of the running relay for the commands of the command line, and the admin page
+ * for whoever reaches it through a tunnel. Only the relay's own user (and root) can open it.
  */
 import { chmod, lstat, rm } from 'node:fs/promises';
-import type { FastifyRequest } from 'fastify';
 import { type ApiParts, addApi } from './api.ts';
+import { accessOfSocket } from './api-login.ts';
 import { closeApp, newApp } from './http-app.ts';
+import { addPage, type PageFiles } from './page-files.ts';
 import { shortPath } from './socket-path.ts';
 
 export interface ControlOptions {
   /** A file left behind by a relay that is gone is removed; the data directory must be locked. */
   readonly socketPath: string;
   readonly api: ApiParts;
+  readonly page?: PageFiles | undefined;
 }
 
 /** Open the control socket, mode 0600. Rejects when its path cannot be used. */
@@ -21,7 +23,8 @@ export async function createControlServer(
   const path = shortPath(options.socketPath);
   await removeStaleSocket(path);
   const app = newApp({ tellsErrors: true });
-  addApi(app, options.api, admitAll);
+  addApi(app, options.api, accessOfSocket());
+  addPage(app, options.page);
   await app.listen({ path });
   // Until here the mode of the data directory (0700) keeps others out.
   await chmod(path, 0o600);
@@ -31,12 +34,6 @@ export async function createControlServer(
       await rm(path, { force: true });
     },
   };
-}
-
-/** Whoever may open the control socket may say who they are, for the audit log. */
-async function admitAll(request: FastifyRequest): Promise<void> {
-  const said = request.headers['x-stsrelay-actor'];
-  if (typeof said === 'string' && /^[\w.@ -]{1,100}$/.test(said)) request.actor = said;
 }
 
 async function removeStaleSocket(path: string): Promise<void> {

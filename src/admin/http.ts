@@ -1,12 +1,14 @@
 /**
- * The relay's HTTP endpoints on `http.address`: metrics and health for everybody, the API for whoever
- * has the token. Everything that is no endpoint is a 404 in JSON; the limits are those of
+ * The relay's HTTP endpoints on `http.address`: metrics and health for everybody, the admin page, and the
+ * API for whoever has the token. Everything that is no endpoint is a 404 in JSON; the limits are those of
  * http-app.ts.
  */
 import type { Server as SecureServer } from 'node:https';
 import { type ApiParts, addApi, addClosedApi } from './api.ts';
-import type { Admit } from './api-token.ts';
+import type { Access } from './api-login.ts';
 import { type AppOptions, closeApp, newApp } from './http-app.ts';
+import type { ClosedReason } from './page-document.ts';
+import { addPage, type PageFiles } from './page-files.ts';
 
 /** What /metrics serves to a scraper that accepts this (the field of its request). */
 export type ServeMetrics = (accept: string | undefined) => Promise<MetricsText>;
@@ -24,9 +26,13 @@ export interface Readiness {
 
 /** Whether the API is here, too. */
 export type HttpApi =
-  | { readonly kind: 'open'; readonly parts: ApiParts; readonly admit: Admit }
-  /** `reason` says what to do about it. */
-  | { readonly kind: 'closed'; readonly reason: string };
+  | { readonly kind: 'open'; readonly parts: ApiParts; readonly access: Access }
+  /** `reason` says what to do about it; `page`: the same, for the page that is there instead. */
+  | {
+      readonly kind: 'closed';
+      readonly reason: string;
+      readonly page: ClosedReason['reason'];
+    };
 
 export interface HttpOptions {
   readonly address: string;
@@ -36,6 +42,7 @@ export interface HttpOptions {
   readonly metrics: ServeMetrics;
   readonly ready: () => Promise<Readiness>;
   readonly api: HttpApi;
+  readonly page?: PageFiles | undefined;
 }
 
 export interface HttpServer {
@@ -62,8 +69,9 @@ export async function createHttpServer(options: HttpOptions): Promise<HttpServer
     const readiness = await withinTime(ready());
     return reply.code(readiness.ready ? 200 : 503).send(readiness);
   });
-  if (api.kind === 'open') addApi(app, api.parts, api.admit);
+  if (api.kind === 'open') addApi(app, api.parts, api.access);
   else addClosedApi(app, api.reason);
+  addPage(app, options.page, api.kind === 'open' ? undefined : { reason: api.page });
   await app.listen({ host: options.address, port: options.port });
   const bound = app.server.address();
   return {

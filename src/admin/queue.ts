@@ -71,6 +71,8 @@ export interface QueueAdmin {
   /** Rejects with the system's error when the disk does not take it. */
   act(order: QueueOrder, actor: string): Promise<ActedAnswer>;
   previewRetry(settings: RetrySettings): Promise<PreviewView>;
+  /** Those in force. */
+  retryNow(): RetrySettings;
 }
 
 export interface QueueAdminParts
@@ -104,6 +106,7 @@ export function createQueueAdmin(parts: QueueAdminParts): QueueAdmin {
         ...(nullSender > 0 ? { nullSender } : {}),
       };
     },
+    retryNow: () => parts.retry(),
     async previewRetry(settings) {
       const { total, destinations } = await parts.preview(settings);
       return {

@@ -1,6 +1,7 @@
 /**
- * Other retry settings, tried out over the API; nothing is changed:
+ * The retry settings, and other ones tried out over the API; nothing is changed:
  *
+ *   GET  /api/v1/retry                       those in force, in the form that the preview takes
  *   POST /api/v1/retry/preview   { retry }: what these settings would do to the queue of now
  *
  * `retry` is that section of the configuration file, as JSON: what is left out is as the defaults are, not as
@@ -8,11 +9,13 @@
  */
 import { z } from 'zod';
 import { retry as retrySection } from '../config/sections/retry.ts';
-import { parseDuration } from '../config/units.ts';
+import { formatDuration, parseDuration } from '../config/units.ts';
 import { CAUSE_CLASSES } from '../mail/outcome.ts';
+import type { RetrySettings } from '../queue/retry-schedule.ts';
 import { type Api, answer, domainName, refusals, refuse, timeStamp } from './api-form.ts';
 import type { QueueAdmin } from './queue.ts';
 
+const tags = ['queue'];
 const MOST_OCTETS = 4 * 1024 * 1024;
 const LONGEST_MS = 365 * 86_400_000;
 const WANTED = 'a duration such as "10m", or milliseconds';
@@ -91,7 +94,7 @@ const shift = {
 
 const preview = {
   operationId: 'previewRetry',
-  tags: ['queue'],
+  tags,
   summary: 'What other retry settings would do to the queue',
   description:
     'Nothing is changed. What is due now is attempted in any case; what waits is counted from its last attempt.',
@@ -110,8 +113,63 @@ const preview = {
   },
 };
 
-/** Add the route to `api`. */
-export function addRetryRoutes(api: Api, queue: Pick<QueueAdmin, 'previewRetry'>): void {
+const durationText = z.string().describe('A duration such as 10m.');
+const spans = z.array(durationText).readonly();
+const current = {
+  operationId: 'getRetry',
+  tags,
+  summary: 'The retry settings that the relay runs with',
+  response: {
+    200: answer(
+      'In the form that the preview takes.',
+      z
+        .object({
+          retry: z.object({
+            schedule: spans,
+            lifetime: durationText,
+            bounceLifetime: durationText,
+            classes: z.partialRecord(z.enum(CAUSE_CLASSES), z.object({ schedule: spans })),
+            domains: z
+              .array(
+                z.object({
+                  domain: z.string(),
+                  schedule: spans.optional(),
+                  lifetime: durationText.optional(),
+                }),
+              )
+              .readonly(),
+          }),
+        })
+        .meta({ id: 'Retry' }),
+    ),
+    ...refusals(),
+  },
+};
+
+/** Add the routes to `api`. */
+export function addRetryRoutes(
+  api: Api,
+  queue: Pick<QueueAdmin, 'previewRetry' | 'retryNow'>,
+): void {
+  api.get('/retry', { schema: current }, async () => ({ retry: viewOf(queue.retryNow()) }));
   const options = { schema: preview, bodyLimit: MOST_OCTETS };
   api.post('/retry/preview', options, ({ body }) => queue.previewRetry(body.retry));
+}
+
+function viewOf({ schedule, lifetime, bounceLifetime, classes, domains }: RetrySettings) {
+  return {
+    schedule: schedule.map(formatDuration),
+    lifetime: formatDuration(lifetime),
+    bounceLifetime: formatDuration(bounceLifetime),
+    classes: Object.fromEntries(
+      Object.entries(classes).flatMap(([name, own]) =>
+        own ? [[name, { schedule: own.schedule.map(formatDuration) }]] : [],
+      ),
+    ),
+    domains: domains.map(({ domain, schedule: own, lifetime: ownLifetime }) => ({
+      domain,
+      ...(own ? { schedule: own.map(formatDuration) } : {}),
+      ...(ownLifetime === undefined ? {} : { lifetime: formatDuration(ownLifetime) }),
+    })),
+  };
 }

@@ -32,7 +32,12 @@ export class WaitingLine<T extends Timed> {
     return this.#due.oldestMs;
   }
 
-  /** When the next one falls due of those who are not; absolute, ms. */
+  /** The next one that falls due of those who are not. */
+  get next(): T | undefined {
+    return this.#later.peek();
+  }
+
+  /** When it does; absolute, ms. */
   get nextMs(): number | undefined {
     return this.#later.peek()?.nextAttemptMs;
   }

@@ -34,7 +34,7 @@ async function serve(options: Partial<HttpOptions> = {}) {
     port: 0,
     metrics: (accept) => formatMetrics(createMetrics(), [], accept),
     ready: async () => READY,
-    api: { kind: 'closed', reason: 'not here' },
+    api: { kind: 'closed', reason: 'not here', page: 'no-token' },
     ...options,
   });
   return {
@@ -130,7 +130,8 @@ describe('the HTTP endpoints', () => {
   test('everything else is a 404 in JSON', async () => {
     await using http = await serve();
     for (const [path, method] of [
-      ['/', 'GET'],
+      ['/', 'POST'],
+      ['/page/page.js', 'GET'],
       ['/metrics', 'POST'],
       ['/api/v1/status', 'GET'],
       ['/api/v1/reload', 'POST'],

@@ -16,6 +16,13 @@ const RETRY = { schedule: [1], lifetime: 1, bounceLifetime: 1, classes: {}, doma
 /** What is asked, and what comes: every route, and every status it has a body of its own for. */
 const EXCHANGES: readonly (readonly [string, string, number, object?])[] = [
   ['GET', '/status', 200],
+  ['GET', '/session', 200],
+  ['POST', '/session', 200, { token: 'x', name: 'ann' }],
+  ['POST', '/session', 400, { token: 'x', name: '<b>' }],
+  ['DELETE', '/session', 200],
+  ['GET', '/overview', 200],
+  ['GET', '/flow', 200],
+  ['GET', '/flow?after=2026-01-10T12:00:00.000Z', 200],
   ['POST', '/reload', 422],
   ['GET', '/openapi.json', 200],
   ['GET', '/policies', 200],
@@ -64,6 +71,7 @@ const EXCHANGES: readonly (readonly [string, string, number, object?])[] = [
   ['POST', '/queue/release', 400, { filter: {} }],
   ['POST', '/queue/bounce', 200, { filter: { recipient: '*@a.example' }, reason: 'why' }],
   ['POST', '/queue/drop', 200, { filter: { olderThan: '7d' } }],
+  ['GET', '/retry', 200],
   ['POST', '/retry/preview', 200, { retry: RETRY }],
   ['POST', '/retry/preview', 200, { retry: { schedule: ['5m', 60_000], lifetime: '3d' } }],
   ['POST', '/retry/preview', 400, { retry: { ...RETRY, schedule: [] } }],
@@ -79,7 +87,7 @@ const EXCHANGES: readonly (readonly [string, string, number, object?])[] = [
   ['POST', '/tlsrpt/days/2026-01-11/send', 422, {}],
   ['GET', '/audit', 200],
   ['GET', '/audit?limit=1&actor=ann*&action=override.*&target=*&since=7d&before=9', 200],
-  ['GET', '/audit?since=2026-01-10', 200],
+  ['GET', '/audit?since=2026-01-10&until=2026-01-11', 200],
   ['GET', '/audit?since=2026-02-31', 400],
   ['GET', '/audit?limit=0', 400],
 ];

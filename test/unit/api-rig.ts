@@ -5,8 +5,10 @@ import type { AddressInfo } from 'node:net';
 import type { RouteOptions } from 'fastify';
 import type { ApiParts } from '../../src/admin/api.ts';
 import { addApi } from '../../src/admin/api.ts';
+import type { Access } from '../../src/admin/api-login.ts';
 import type { AuditEntry } from '../../src/admin/audit.ts';
 import { closeApp, type HttpApp, newApp } from '../../src/admin/http-app.ts';
+import type { OverviewAdmin } from '../../src/admin/overview-routes.ts';
 import type { QueueAdmin } from '../../src/admin/queue.ts';
 import type { MessageView } from '../../src/admin/queue-show.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
@@ -30,6 +32,44 @@ export const STATUS: RelayStatus = {
   redis: { up: false, reason: 'connection refused' },
   spool: { ok: true },
   lastErrors: [{ time: '2026-01-10T12:00:00.000Z', event: 'redis.down', text: 'refused' }],
+};
+
+const COUNTS = { active: 0, due: 0, parked: 1, delayed: 1, held: 0 };
+const FLOWS = { received: 3, delivered: 2, deferred: 1, bounced: 0 };
+
+/** What the admin page shows first. */
+export const OVERVIEW: OverviewAdmin = {
+  overview: async () => ({
+    ...{ at: '2026-01-10T12:00:00Z', messages: 2, deliveries: 2, counts: COUNTS, overdue: 0 },
+    destinationCount: 1,
+    destinations: [
+      {
+        ...{ domain: 'a.example', total: 2, counts: COUNTS, nextAttempt: '2026-01-10T12:00:00Z' },
+        cause: 'tlsPolicy',
+        closedBy: [{ kind: 'breaker', text: 'Away.', until: '2026-01-10T12:00:00Z' }],
+      },
+    ],
+    attention: [{ level: 'warning', about: 'pause', text: 'Paused.', domain: 'a.example' }],
+  }),
+  flow: {
+    samples: () => [
+      {
+        ...{ at: '2026-01-10T12:00:00.000Z', seconds: 10, ...FLOWS },
+        ...{ verified: 1, encrypted: 1, clear: 0, queue: COUNTS },
+      },
+    ],
+  },
+};
+
+const view = async () => ({
+  ...{ signedIn: true, by: 'login' as const, actor: 'ann' },
+  ends: '2026-01-10T12:00:00.000Z',
+});
+
+/** Lets everybody in. */
+export const OPEN: Access = {
+  admit: async () => {},
+  door: { view, begin: view, end: () => {} },
 };
 
 /** What an API speaks for that knows a.example alone; `actors` is who changed something. */
@@ -62,6 +102,7 @@ export function fakeParts(actors: string[] = []): ApiParts {
       status: async () => STATUS,
       reload: async () => ({ ok: false, problems: ['stsrelay.yaml:3: wrong'] }),
     },
+    overview: OVERVIEW,
     policies,
     overrides: {
       list: () => [
@@ -183,13 +224,14 @@ function fakeQueue(actors: string[]): QueueAdmin {
       const rules = { rule: 'all mail', rulesLeft: ['all mail'] };
       return { ok: true, action, dryRun, ...numbers, ...gone, ...rules };
     },
+    retryNow: () => settingsFrom({}).retry,
     previewRetry: async () => ({ total: shift, destinations: [{ domain: 'a.example', ...shift }] }),
   };
 }
 
 /** The API alone, on a port of its own, open to all; `routes` are those it has. */
 export async function serveApi(
-  add: (app: HttpApp) => void = (app) => addApi(app, fakeParts(), async () => {}),
+  add: (app: HttpApp) => void = (app) => addApi(app, fakeParts(), OPEN),
 ) {
   const app = newApp({ tellsErrors: false });
   const routes: RouteOptions[] = [];

@@ -97,6 +97,9 @@ describe('the audit log', () => {
     assert.deepEqual(await targets({ target: 'd3.*' }), ['d3.example']);
     assert.equal((await targets({ since: { agoMs: 9500 } })).length, 11);
     assert.equal((await targets({ since: { atMs: clock.now() } })).length, 2);
+    const day = { since: { agoMs: 9500 }, until: { agoMs: 4500 } };
+    assert.deepEqual((await targets(day)).slice(0, 1), ['d34.example']);
+    assert.equal((await targets(day)).length, 5);
     const seen: number[] = [];
     for (let before: number | undefined; ; ) {
       const page = await audit.last(7, { before });

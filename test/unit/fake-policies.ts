@@ -2,11 +2,13 @@
 
 import type { DomainAdmin } from '../../src/admin/domains.ts';
 import type { OverrideAdmin } from '../../src/admin/overrides.ts';
+import type { OverviewAdmin } from '../../src/admin/overview-routes.ts';
 import type { PolicyAdmin, PolicyView, RefreshAnswer } from '../../src/admin/policies.ts';
 import { viewOf } from '../../src/admin/policies.ts';
 import type { QueueAdmin } from '../../src/admin/queue.ts';
 import type { RelayAdmin } from '../../src/admin/relay-routes.ts';
 import type { TlsReportAdmin } from '../../src/admin/tlsrpt.ts';
+import { settingsFrom } from '../../src/config/load.ts';
 import type { StsEntry } from '../../src/policy/sts-entry.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
 import type { StsMode } from '../../src/protocol/mta-sts/policy.ts';
@@ -27,6 +29,10 @@ const relay: RelayAdmin = {
   status: () => Promise.reject(new Error('nobody asks')),
   reload: () => Promise.reject(new Error('nobody asks')),
 };
+const overview: OverviewAdmin = {
+  overview: () => Promise.reject(new Error('nobody asks')),
+  flow: { samples: () => [] },
+};
 /** A queue without mail. */
 const queue: QueueAdmin = {
   list: async () => ({ entries: [], total: 0 }),
@@ -39,6 +45,7 @@ const queue: QueueAdmin = {
   act: async ({ action, dryRun }) => ({
     ...{ ok: true, action, dryRun, matched: 0, touched: 0, underWay: 0 },
   }),
+  retryNow: () => settingsFrom({}).retry,
   previewRetry: async () => {
     const total = { waiting: 0, unchanged: 0, sooner: 0, later: 0, atOnce: 0, lastAttempt: 0 };
     return { total, destinations: [] };
@@ -56,7 +63,7 @@ const tlsReports: TlsReportAdmin = {
 };
 
 export const NOTHING_ELSE = {
-  ...{ relay, overrides, domains, queue, tlsReports },
+  ...{ relay, overview, overrides, domains, queue, tlsReports },
   audit: { last: async () => [] },
 };
 

@@ -1,0 +1,157 @@
+/**
+ * Logging in with a browser: the token is shown once, and a cookie stands for it afterwards, which no script can
+ * read (HttpOnly) and no page of another site can send (SameSite=Strict). Wrong tokens are slowed down as in
+ * api-token.ts, by the same gate.
+ *
+ * A request with the cookie that changes something must come from our own page: it has the field
+ * `x-stsrelay-page`, which another origin may not send without being asked for permission (there is no
+ * CORS here), and where the browser says where it comes from (Sec-Fetch-Site, or else Origin), it is
+ * from here. 403 otherwise. A token in `Authorization` goes before a cookie and needs none of that.
+ *
+ * On the control socket nobody logs in. What comes there from a browser came through a tunnel, and a page of
+ * anybody may have sent it: a name with dots in Host (a name of DNS that was bent to this address) or
+ * another origin is refused.
+ */
+import { isIP } from 'node:net';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Admit, addressOf, admitByToken, refuseShown, type TokenGate } from './api-token.ts';
+import type { Login, Logins } from './logins.ts';
+
+export const COOKIE = 'stsrelay_login';
+/** A request with this field comes from a page of this origin, or from no page. */
+export const PAGE_FIELD = 'x-stsrelay-page';
+
+/** Who asks, as the page shows it. */
+export interface SessionView {
+  readonly signedIn: boolean;
+  /** How one is let in here. */
+  readonly by: 'token' | 'login' | 'control-socket';
+  /** What the audit log says of changes. */
+  readonly actor?: string;
+  /** RFC 3339, UTC: when the login ends at the latest. */
+  readonly ends?: string;
+}
+
+/** Where the login is: over HTTP. */
+export interface LoginDoor {
+  view(request: FastifyRequest): Promise<SessionView>;
+  /** Answers itself who is not let in: then undefined. */
+  begin(
+    wish: { readonly token: string; readonly name: string },
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<SessionView | undefined>;
+  end(request: FastifyRequest, reply: FastifyReply): void;
+}
+
+/** Who is let in, and how one logs in. */
+export interface Access {
+  readonly admit: Admit;
+  readonly door: LoginDoor;
+}
+
+/** Over HTTP: by token, or by login. */
+export function accessByToken(gate: TokenGate, logins: Logins): Access {
+  const byToken = admitByToken(gate);
+  async function loginOf(request: FastifyRequest): Promise<Login | undefined> {
+    const id = cookieOf(request);
+    return id === undefined ? undefined : logins.use(id, await gate.mark());
+  }
+  return {
+    async admit(request, reply) {
+      if (request.headers.authorization !== undefined || cookieOf(request) === undefined) {
+        return byToken(request, reply);
+      }
+      const login = await loginOf(request);
+      if (!login) return reply.code(401).send({ error: 'the login is over: log in again' });
+      if (!isSafe(request) && !isFromOurPage(request)) return refuseForeign(reply);
+      request.actor = actorOf(login, request);
+      return undefined;
+    },
+    door: {
+      async view(request) {
+        const login = await loginOf(request);
+        return login ? viewOf(login, request) : { signedIn: false, by: 'login' };
+      },
+      async begin({ token, name }, request, reply) {
+        if (!isFromOurPage(request)) return void refuseForeign(reply);
+        const shown = await gate.show(addressOf(request), token);
+        if (shown.kind !== 'right') return void refuseShown(reply, shown);
+        const before = cookieOf(request);
+        if (before !== undefined) logins.end(before);
+        const { id, login } = logins.begin({ name, mark: shown.mark });
+        reply.header('set-cookie', cookie(request, id));
+        return viewOf(login, request);
+      },
+      end(request, reply) {
+        const id = cookieOf(request);
+        if (id !== undefined) logins.end(id);
+        reply.header('set-cookie', `${cookie(request, '')}; Max-Age=0`);
+      },
+    },
+  };
+}
+
+/** On the control socket, whose own mode says who may use it. They may say who they are, for the audit log. */
+export function accessOfSocket(): Access {
+  const actorOfSocket = ({ headers }: FastifyRequest) => {
+    const said = headers['x-stsrelay-actor'];
+    return typeof said === 'string' && /^[\w.@ -]{1,100}$/.test(said) ? said : 'control socket';
+  };
+  const view = async (request: FastifyRequest): Promise<SessionView> => {
+    return { signedIn: true, by: 'control-socket', actor: actorOfSocket(request) };
+  };
+  return {
+    async admit(request, reply) {
+      if (hasNameOfDns(request) || isForeign(request)) return refuseForeign(reply);
+      request.actor = actorOfSocket(request);
+      return undefined;
+    },
+    door: { view, begin: (_wish, request) => view(request), end: () => {} },
+  };
+}
+
+function viewOf(login: Login, request: FastifyRequest): SessionView {
+  const ends = new Date(login.endsMs).toISOString();
+  return { signedIn: true, by: 'login', actor: actorOf(login, request), ends };
+}
+
+function actorOf({ name }: Login, request: FastifyRequest): string {
+  return `${name === '' ? 'page login' : `${name} (page)`} from ${addressOf(request)}`;
+}
+
+/** The browser keeps it until it is closed; it goes to this origin's host alone. */
+function cookie({ protocol }: FastifyRequest, id: string): string {
+  const secure = protocol === 'https' ? '; Secure' : '';
+  return `${COOKIE}=${id}; Path=/; HttpOnly; SameSite=Strict${secure}`;
+}
+
+function cookieOf({ headers }: FastifyRequest): string | undefined {
+  return new RegExp(`(?:^|; ?)${COOKIE}=([0-9a-f]{64})(?:;|$)`).exec(headers.cookie ?? '')?.[1];
+}
+
+function isSafe({ method }: FastifyRequest): boolean {
+  return method === 'GET' || method === 'HEAD';
+}
+
+function isFromOurPage(request: FastifyRequest): boolean {
+  return request.headers[PAGE_FIELD] !== undefined && !isForeign(request);
+}
+
+/** Whether the browser says that another origin is behind it. */
+function isForeign({ headers }: FastifyRequest): boolean {
+  const from = headers['sec-fetch-site'];
+  // `none`: it was typed into the address bar.
+  if (from !== undefined) return from !== 'same-origin' && from !== 'none';
+  if (headers.origin === undefined) return false;
+  return !URL.canParse(headers.origin) || new URL(headers.origin).host !== headers.host;
+}
+
+function hasNameOfDns({ headers: { host = '' } }: FastifyRequest): boolean {
+  const name = host.replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1');
+  return isIP(name) === 0 && name.includes('.');
+}
+
+function refuseForeign(reply: FastifyReply): FastifyReply {
+  return reply.code(403).send({ error: 'this did not come from the admin page of this relay' });
+}

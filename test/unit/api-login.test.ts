@@ -1,0 +1,208 @@
+/** The login of the admin page: what its cookie is worth, when it ends, and requests that others sent. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
+import { describe, test } from 'node:test';
+import { addApi } from '../../src/admin/api.ts';
+import { accessByToken, accessOfSocket } from '../../src/admin/api-login.ts';
+import { TokenGate } from '../../src/admin/api-token.ts';
+import { IDLE_MS, LONGEST_MS, Logins } from '../../src/admin/logins.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { tempDir } from '../support/temp-dir.ts';
+import { fakeParts, serveApi } from './api-rig.ts';
+
+const TOKEN = 'correct-horse-battery-staple!';
+const PAGE = { 'x-stsrelay-page': '1' };
+
+type Fields = Readonly<Record<string, string>>;
+
+async function serve() {
+  const dir = tempDir();
+  const file = dir.file('token');
+  writeFileSync(file, TOKEN, { mode: 0o600 });
+  const clock = new FakeClock();
+  const actors: string[] = [];
+  const events = { authFailed() {}, tokenUnusable() {} };
+  const gate = new TokenGate({ tokenFile: file, clock, events });
+  const access = accessByToken(gate, new Logins(clock));
+  const api = await serveApi((app) => addApi(app, fakeParts(actors), access));
+  async function ask(method: string, path: string, fields: Fields = {}, body?: object) {
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const type = text === undefined ? {} : { 'content-type': 'application/json' };
+    const asking = request({
+      ...{ host: '127.0.0.1', port: api.port, agent: false, method, path: `/api/v1${path}` },
+      headers: { ...type, ...fields },
+    }).end(text);
+    const [response] = (await once(asking, 'response')) as [IncomingMessage];
+    let said = '';
+    for await (const part of response.setEncoding('utf8')) said += String(part);
+    const { statusCode: status = 0, headers } = response;
+    return { status, headers, json: JSON.parse(said) as Record<string, unknown> };
+  }
+  return {
+    ...{ clock, actors, ask, file, port: api.port },
+    /** The cookie, as a browser sends it. */
+    async logIn(name = 'ann'): Promise<Fields> {
+      const made = await ask('POST', '/session', PAGE, { token: TOKEN, name });
+      assert.equal(made.status, 200, JSON.stringify(made.json));
+      return { cookie: made.headers['set-cookie']?.[0]?.split(';')[0] ?? '' };
+    },
+    async [Symbol.asyncDispose]() {
+      await api.close();
+      dir.remove();
+    },
+  };
+}
+
+const OVERRIDE = '/overrides/a.example';
+
+test('the cookie: for this host alone, unseen by scripts, not sent from other sites', async () => {
+  await using http = await serve();
+  const made = await http.ask('POST', '/session', PAGE, { token: TOKEN, name: 'ann' });
+  const [cookie = ''] = made.headers['set-cookie'] ?? [];
+  assert.match(cookie, /^stsrelay_login=[0-9a-f]{64}; Path=\/; HttpOnly; SameSite=Strict$/);
+  assert.deepEqual([made.json['signedIn'], made.json['by']], [true, 'login']);
+  assert.doesNotMatch(JSON.stringify(made.json), /[0-9a-f]{64}/);
+});
+
+test('a login: in, its changes under its name, until it logs out', async () => {
+  await using http = await serve();
+  assert.equal((await http.ask('GET', '/session')).json['signedIn'], false);
+  const cookie = await http.logIn();
+  assert.equal((await http.ask('GET', '/status', cookie)).status, 200);
+  assert.equal((await http.ask('DELETE', OVERRIDE, { ...cookie, ...PAGE })).status, 200);
+  assert.deepEqual(http.actors, ['ann (page) from 127.0.0.1']);
+  assert.equal((await http.ask('DELETE', '/session', { ...cookie, ...PAGE })).status, 200);
+  const after = await http.ask('GET', '/status', cookie);
+  assert.deepEqual([after.status, after.json['error']], [401, 'the login is over: log in again']);
+});
+
+describe('a login ends', () => {
+  test('after an hour in which nothing was asked', async () => {
+    await using http = await serve();
+    const cookie = await http.logIn();
+    http.clock.advance(IDLE_MS - 1);
+    assert.equal((await http.ask('GET', '/status', cookie)).status, 200);
+    http.clock.advance(IDLE_MS - 1);
+    assert.equal((await http.ask('GET', '/status', cookie)).status, 200);
+    http.clock.advance(IDLE_MS);
+    assert.equal((await http.ask('GET', '/status', cookie)).status, 401);
+  });
+
+  test('after twelve hours, whatever was asked', async () => {
+    await using http = await serve();
+    const cookie = await http.logIn();
+    for (let atMs = 0; atMs < LONGEST_MS - 1; atMs += IDLE_MS / 2) {
+      assert.equal((await http.ask('GET', '/status', cookie)).status, 200);
+      http.clock.advance(IDLE_MS / 2);
+    }
+    assert.equal((await http.ask('GET', '/status', cookie)).status, 401);
+  });
+
+  test('with the token that it began with', async () => {
+    await using http = await serve();
+    const cookie = await http.logIn();
+    writeFileSync(http.file, `${TOKEN}-another`);
+    assert.equal((await http.ask('GET', '/status', cookie)).status, 401);
+    writeFileSync(http.file, TOKEN);
+    assert.equal((await http.ask('GET', '/status', cookie)).status, 401, 'and stays so');
+  });
+});
+
+describe('with the cookie, a change is refused that', () => {
+  const cases: readonly (readonly [string, Fields])[] = [
+    ['has no field of the page', {}],
+    ['comes from another site', { ...PAGE, 'sec-fetch-site': 'cross-site' }],
+    ['comes from another host of this site', { ...PAGE, 'sec-fetch-site': 'same-site' }],
+    ['names another origin', { ...PAGE, origin: 'https://evil.example' }],
+    ['names no origin', { ...PAGE, origin: 'null' }],
+  ];
+  for (const [what, fields] of cases) {
+    test(what, async () => {
+      await using http = await serve();
+      const cookie = await http.logIn();
+      const answer = await http.ask('DELETE', OVERRIDE, { ...cookie, ...fields });
+      assert.deepEqual([answer.status, http.actors], [403, []]);
+      const login = await http.ask('POST', '/session', fields, { token: TOKEN });
+      assert.deepEqual([login.status, login.headers['set-cookie']], [403, undefined]);
+    });
+  }
+
+  test('and taken that comes from the page, in browsers old and new', async () => {
+    await using http = await serve();
+    const cookie = await http.logIn();
+    for (const fields of [
+      { 'sec-fetch-site': 'same-origin' },
+      { origin: `http://127.0.0.1:${http.port}` },
+    ]) {
+      const answer = await http.ask('DELETE', OVERRIDE, { ...cookie, ...PAGE, ...fields });
+      assert.equal(answer.status, 200);
+    }
+  });
+});
+
+test('wrong tokens at the login and in the header share the wait', async () => {
+  await using http = await serve();
+  const wrong = await http.ask('POST', '/session', PAGE, { token: 'x' });
+  assert.deepEqual([wrong.status, wrong.json['error']], [401, 'this is not the token']);
+  const bearer = { authorization: `Bearer ${TOKEN}` };
+  assert.equal((await http.ask('GET', '/status', bearer)).status, 429);
+  const right = await http.ask('POST', '/session', PAGE, { token: TOKEN });
+  assert.deepEqual([right.status, right.headers['retry-after']], [429, '1']);
+  http.clock.advance(1000);
+  await http.logIn();
+});
+
+test('made-up cookies let nobody in', async () => {
+  await using http = await serve();
+  await http.logIn();
+  for (const value of ['', 'x', '0'.repeat(64), TOKEN, `${'0'.repeat(64)}0`]) {
+    const cookie = `stsrelay_login=${value}`;
+    assert.equal((await http.ask('GET', '/status', { cookie })).status, 401, value);
+  }
+});
+
+test('no more than so many logins are kept; the one used longest ago ends', async () => {
+  const logins = new Logins(new FakeClock());
+  const ids = Array.from({ length: 201 }, () => logins.begin({ name: '', mark: 'm' }).id);
+  assert.equal(logins.use(ids[0] ?? '', 'm'), undefined);
+  assert.ok(logins.use(ids[1] ?? '', 'm'));
+});
+
+describe('the control socket, through a tunnel', () => {
+  const access = accessOfSocket();
+  async function statusFor(headers: Fields) {
+    const api = await serveApi((app) => addApi(app, fakeParts(), access));
+    const asking = request({
+      ...{ host: '127.0.0.1', port: api.port, agent: false, path: '/api/v1/status', headers },
+    }).end();
+    const [response] = (await once(asking, 'response')) as [IncomingMessage];
+    response.resume();
+    await api.close();
+    return response.statusCode;
+  }
+  const good: readonly Fields[] = [
+    { host: 'relay' },
+    { host: 'localhost:9126' },
+    { host: '127.0.0.1:9126', origin: 'http://127.0.0.1:9126' },
+    { host: '[::1]:9126', 'sec-fetch-site': 'same-origin' },
+    { host: 'localhost', 'sec-fetch-site': 'none' },
+  ];
+  for (const headers of good) {
+    test(`takes ${JSON.stringify(headers)}`, async () => {
+      assert.equal(await statusFor(headers), 200);
+    });
+  }
+  const bad: readonly Fields[] = [
+    { host: 'rebound.evil.example' },
+    { host: 'evil.example:9126', origin: 'http://evil.example:9126' },
+    { host: 'localhost:9126', origin: 'http://evil.example' },
+    { host: 'localhost:9126', 'sec-fetch-site': 'cross-site' },
+  ];
+  for (const headers of bad) {
+    test(`refuses ${JSON.stringify(headers)}`, async () => {
+      assert.equal(await statusFor(headers), 403);
+    });
+  }
+});
