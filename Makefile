@@ -57,11 +57,13 @@ cluster-demo: redis built ## three relays on one Redis, one killed under load, a
 check: deps ## lint, format, types, architecture, conformance, generated files, documents
 	@$(OURS) biome check --diagnostic-level=warn --error-on-warnings
 	@$(OURS) tsc -p tsconfig.json
+	@$(OURS) tsc -p src/admin/page/tsconfig.json
 	@$(OURS) $(NODE) --test --test-reporter=dot test/unit/architecture.test.ts test/unit/conformance.test.ts test/unit/generated-files.test.ts test/unit/docs.test.ts
 
-build: deps ## compile src/ to dist/
+build: deps ## compile src/ to dist/, the admin page among it
 	@rm -rf dist
 	@$(OURS) tsc -p tsconfig.build.json
+	@$(OURS) $(NODE) src/admin/page/build.ts
 	@touch dist/.complete
 
 # Unless nothing changed since the last build that came to its end.
@@ -98,7 +100,7 @@ redis:
 
 # Tests that need one of these say so and are skipped by name where it cannot be installed.
 test-tools:
-	@deploy/install-system-packages.sh --optional swaks libnet-ssleay-perl postfix python3 python3-dkim unbound bind9-utils prometheus jq
+	@deploy/install-system-packages.sh --optional swaks libnet-ssleay-perl postfix python3 python3-dkim unbound bind9-utils prometheus jq chromium
 
 # The bench leaves out, by name, relays that are not there.
 bench-tools:

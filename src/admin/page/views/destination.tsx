@@ -1,0 +1,312 @@
+/** One destination: why its mail waits, in a sentence; what decides its TLS; what can be done about it. */
+
+import type { PauseView } from '../../domains.ts';
+import type { OverrideView } from '../../overrides.ts';
+import type { PolicyListing } from '../../policies.ts';
+import type { BarrierView } from '../../queue-barriers.ts';
+import type { QueuePage, QueueRow } from '../../queue-list.ts';
+import type { MessageView } from '../../queue-show.ts';
+import type { DestinationSummary } from '../../queue-summary.ts';
+import { openAct, openOverride, openPause, openRemoveOverride, openResume } from '../actions.tsx';
+import { api } from '../api.ts';
+import { useLive } from '../live.ts';
+import { Ago, At, Badge, Empty, Facts, Heading, Loaded, Panel, Said } from '../parts.tsx';
+import { to } from '../route.ts';
+import { CAUSES, counted, LEVELS, number, STATES } from '../words.ts';
+import { QueueTable } from './queue-table.tsx';
+import { TlsFacts } from './session-facts.tsx';
+
+const EVERY_MS = 5000;
+const ROWS = 10;
+
+interface Known {
+  readonly summary: DestinationSummary | undefined;
+  readonly page: QueuePage;
+  readonly pause: PauseView | undefined;
+  readonly policy: PolicyListing | undefined;
+  readonly override: OverrideView | undefined;
+  /** Of the message that was tried last: its story. */
+  readonly tried: MessageView | undefined;
+}
+
+async function load(domain: string): Promise<Known> {
+  const [summary, page, pauses, policies, overrides] = await Promise.all([
+    api.summary({ domain, limit: 1 }),
+    api.queue({ domain, limit: ROWS }),
+    api.pauses({ domain }),
+    domain.startsWith('[') ? { policies: [] } : api.policies({ domain, limit: 1 }),
+    api.overrides({ domain }),
+  ]);
+  const told = page.entries.find(({ lastFailure }) => lastFailure !== undefined);
+  return {
+    ...{ summary: summary.destinations[0], page },
+    pause: pauses.pauses[0],
+    policy: policies.policies[0],
+    override: overrides.overrides[0],
+    tried: told && (await api.message(told.id).catch(() => undefined)),
+  };
+}
+
+export function DestinationView({ domain }: { readonly domain: string }) {
+  const live = useLive(domain, () => load(domain), EVERY_MS);
+  const known = live.now;
+  const waiting = known?.summary?.total ?? 0;
+  const filter = { filter: { domain } };
+  const act = (action: 'retry' | 'hold' | 'release' | 'bounce' | 'drop') => () =>
+    openAct(action, filter, `everything for ${domain}`, live.again);
+  return (
+    <>
+      <Heading
+        title={domain}
+        lead={known ? <Why known={known} domain={domain} /> : live.error ? undefined : 'Looking…'}
+      >
+        <button type="button" class="primary" disabled={waiting === 0} onClick={act('retry')}>
+          Retry now
+        </button>
+        {known?.pause ? (
+          <button
+            type="button"
+            onClick={() => openResume(domain, known.pause?.waiting ?? 0, live.again)}
+          >
+            Resume
+          </button>
+        ) : (
+          <button type="button" onClick={() => openPause(domain, live.again)}>
+            Pause…
+          </button>
+        )}
+        <button type="button" onClick={() => openOverride(domain, live.again)}>
+          Make an exception…
+        </button>
+      </Heading>
+      <Loaded live={live}>
+        {(now) => (
+          <>
+            <Barriers known={now} />
+            <div class="columns">
+              <Tls known={now} domain={domain} again={live.again} />
+              <Latest known={now} domain={domain} />
+            </div>
+            <Panel
+              title="Its messages"
+              aside={<a href={to('queue', '', { domain })}>All {number(now.page.total)}</a>}
+            >
+              {now.page.entries.length === 0 ? (
+                <Empty>No mail waits for {domain}.</Empty>
+              ) : (
+                <QueueTable rows={now.page.entries} without="domain" />
+              )}
+            </Panel>
+            {waiting === 0 ? null : (
+              <p class="buttons grave">
+                <button type="button" onClick={act('hold')}>
+                  Hold all…
+                </button>
+                {(now.summary?.counts.held ?? 0) > 0 ? (
+                  <button type="button" onClick={act('release')}>
+                    Release all…
+                  </button>
+                ) : null}
+                <button type="button" class="danger" onClick={act('bounce')}>
+                  Bounce all…
+                </button>
+                <button type="button" class="danger" onClick={act('drop')}>
+                  Drop all…
+                </button>
+              </p>
+            )}
+          </>
+        )}
+      </Loaded>
+    </>
+  );
+}
+
+/** In one sentence. */
+function Why({ known, domain }: { readonly known: Known; readonly domain: string }) {
+  const { summary, page, pause } = known;
+  if (!summary) return <>No mail waits for {domain}.</>;
+  const { total, counts, cause, nextAttempt, closedBy } = summary;
+  const wait = counted(total, 'message waits', 'messages wait');
+  const next = nextAttempt ? (
+    <>
+      {' '}
+      Next attempt <Ago at={nextAttempt} />.
+    </>
+  ) : null;
+  if (pause)
+    return (
+      <>
+        {wait}: delivery is paused{pause.reason === '' ? '' : ` (${pause.reason})`}.
+      </>
+    );
+  if (counts.held === total)
+    return (
+      <>
+        {wait}: an administrator holds {total === 1 ? 'it' : 'them'}.
+      </>
+    );
+  if (closedBy.some(({ kind }) => kind === 'breaker'))
+    return (
+      <>
+        {wait}: its hosts cannot be reached.{next}
+      </>
+    );
+  if (closedBy.some(({ kind }) => kind === 'rate'))
+    return (
+      <>
+        {wait}: its rate is used up for now.{next}
+      </>
+    );
+  if (cause)
+    return (
+      <>
+        {wait}: {CAUSES[cause]}.{next}
+      </>
+    );
+  const [row] = page.entries;
+  return (
+    <>
+      {wait}: {row?.waitsFor ?? STATES[row?.state ?? 'due'].means}
+      {next}
+    </>
+  );
+}
+
+function Barriers({ known }: { readonly known: Known }) {
+  const barriers: readonly BarrierView[] = known.summary?.closedBy ?? [];
+  if (barriers.length === 0) return null;
+  return (
+    <Panel title="What closes it">
+      <ul class="rows">
+        {barriers.map(({ kind, text, until }) => (
+          <li key={kind}>
+            <Badge tone="warn">{kind}</Badge>
+            <span class="grow">
+              <Said text={text} />
+            </span>
+            {until ? (
+              <span>
+                <Ago at={until} />
+              </span>
+            ) : null}
+          </li>
+        ))}
+      </ul>
+    </Panel>
+  );
+}
+
+function Tls({
+  known,
+  domain,
+  again,
+}: {
+  readonly known: Known;
+  readonly domain: string;
+  readonly again: () => void;
+}) {
+  const { policy, override } = known;
+  const kept = policy?.policy;
+  return (
+    <Panel title="What decides its TLS">
+      {override ? (
+        <div class="gives-up">
+          <p>
+            <b>An exception is in force:</b> {LEVELS[override.tls].name}
+            {override.expires ? (
+              <>
+                , ends <Ago at={override.expires} />
+              </>
+            ) : (
+              ', without an end'
+            )}
+            .
+          </p>
+          <p>
+            {override.reason}
+            {override.owner ? ` (${override.owner})` : ''}
+          </p>
+          {override.source === 'file' ? (
+            <p class="hint">It stands in the configuration file: change it there.</p>
+          ) : (
+            <button type="button" onClick={() => openRemoveOverride(domain, again)}>
+              End it…
+            </button>
+          )}
+        </div>
+      ) : null}
+      {kept ? (
+        <Facts
+          facts={[
+            {
+              name: 'MTA-STS',
+              value: (
+                <>
+                  <Badge tone={kept.mode === 'enforce' ? 'good' : 'plain'}>{kept.mode}</Badge>
+                  {kept.inForce ? '' : ' past its time'}
+                </>
+              ),
+            },
+            { name: 'MX allowed', value: kept.mx.join(', ') || '–' },
+            { name: 'Policy id', value: <code>{kept.id}</code> },
+            { name: 'Fetched', value: <At at={kept.fetchedAt} /> },
+            { name: 'Ends', value: <At at={kept.expiresAt} /> },
+          ]}
+        />
+      ) : (
+        <p>No MTA-STS policy is kept of it. DANE and routes may ask for TLS all the same.</p>
+      )}
+      {policy?.lastFailure ? (
+        <p class="notice warn">
+          <span>
+            Last {policy.lastFailure.kind} failed <Ago at={policy.lastFailure.at} />:{' '}
+            {policy.lastFailure.reason}
+          </span>
+        </p>
+      ) : null}
+      {kept ? (
+        <p>
+          <a href={to('policies', domain)}>The policy</a>
+        </p>
+      ) : null}
+    </Panel>
+  );
+}
+
+function Latest({ known, domain }: { readonly known: Known; readonly domain: string }) {
+  const { tried, page } = known;
+  const story = tried?.destinations.find(({ destination }) => destination === domain);
+  const attempt = story?.history.at(-1);
+  return (
+    <Panel title="The last attempt">
+      {attempt === undefined ? (
+        <Empty>{page.total === 0 ? 'Nothing waits here.' : 'What waits was not tried yet.'}</Empty>
+      ) : (
+        <>
+          <p>
+            <Ago at={attempt.at} />, of <a href={to('message', tried?.id ?? '')}>{tried?.id}</a>
+          </p>
+          <Failures rows={page.entries} />
+          {attempt.sessions.slice(0, 3).map((session, i) => (
+            <TlsFacts key={i} session={session} />
+          ))}
+        </>
+      )}
+    </Panel>
+  );
+}
+
+/** What the messages shown were told last, each once. */
+function Failures({ rows }: { readonly rows: readonly QueueRow[] }) {
+  const texts = [...new Set(rows.flatMap(({ lastFailure }) => lastFailure ?? []))].slice(0, 3);
+  return (
+    <>
+      {texts.map((text) => (
+        <p key={text} class="failure">
+          <Said text={text} />
+        </p>
+      ))}
+    </>
+  );
+}

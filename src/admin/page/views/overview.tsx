@@ -1,0 +1,364 @@
+/** Is it well? What flows, what waits and where, how much of it over verified TLS, what asks for attention. */
+import { useMemo, useRef } from 'preact/hooks';
+import type { Attention } from '../../attention.ts';
+import type { FlowSample } from '../../flow.ts';
+import type { Overview } from '../../overview.ts';
+import { api } from '../api.ts';
+import { Chart } from '../chart.tsx';
+import { useLive } from '../live.ts';
+import { Ago, Badge, Cell, Count, Empty, Heading, Loaded, Panel, Said, Table } from '../parts.tsx';
+import { to } from '../route.ts';
+import { CAUSES, compact, counted, number, STATES, share } from '../words.ts';
+
+const EVERY_MS = 3000;
+const FLOW_EVERY_MS = 5000;
+/** Samples of the relay in one point of the graphs. */
+const IN_ONE = 3;
+const HOUR_MS = 3_600_000;
+
+export function OverviewView() {
+  const overview = useLive('overview', api.overview, EVERY_MS);
+  const flow = useFlow();
+  const now = overview.now;
+  return (
+    <>
+      <Heading
+        title="Overview"
+        lead={now === undefined ? 'Looking…' : <Verdict attention={now.attention} />}
+      />
+      <Loaded live={overview}>
+        {(shown) => (
+          <>
+            <Tiles overview={shown} flow={flow} />
+            <Attentions attention={shown.attention} />
+          </>
+        )}
+      </Loaded>
+      <Graphs flow={flow} />
+      {now === undefined ? null : <Largest overview={now} />}
+    </>
+  );
+}
+
+/** The last hour, and what comes. */
+function useFlow(): readonly FlowSample[] {
+  const known = useRef<readonly FlowSample[]>([]);
+  const live = useLive(
+    'flow',
+    async () => {
+      const { samples } = await api.flow(known.current.at(-1)?.at);
+      if (samples.length === 0) return known.current;
+      const since = Date.now() - HOUR_MS;
+      known.current = [...known.current, ...samples].filter(({ at }) => Date.parse(at) > since);
+      return known.current;
+    },
+    FLOW_EVERY_MS,
+  );
+  return live.now ?? known.current;
+}
+
+function Verdict({ attention }: { readonly attention: readonly Attention[] }) {
+  const alerts = attention.filter(({ level }) => level === 'alert').length;
+  const warnings = attention.filter(({ level }) => level === 'warning').length;
+  if (alerts > 0) return <Badge tone="bad">{counted(alerts, 'thing')} broken</Badge>;
+  if (warnings > 0) {
+    return (
+      <Badge tone="warn">
+        {warnings === 1 ? '1 thing asks' : `${warnings} things ask`} for attention
+      </Badge>
+    );
+  }
+  return <Badge tone="good">All is well</Badge>;
+}
+
+function Tiles({
+  overview,
+  flow,
+}: {
+  readonly overview: Overview;
+  readonly flow: readonly FlowSample[];
+}) {
+  const { counts, deliveries, destinationCount } = overview;
+  const sum = (key: 'delivered' | 'verified' | 'encrypted' | 'clear') =>
+    flow.reduce((total, sample) => total + sample[key], 0);
+  const recent = flow.slice(-6);
+  const seconds = recent.reduce((total, sample) => total + sample.seconds, 0);
+  const last = recent.reduce((total, { delivered }) => total + delivered, 0);
+  const reached = sum('verified') + sum('encrypted') + sum('clear');
+  return (
+    <ul class="tiles">
+      <Tile href={to('queue')} name="Queued" value={compact(deliveries)}>
+        for {counted(destinationCount, 'destination')}
+      </Tile>
+      <Tile
+        href={to('queue', '', { state: 'delayed' })}
+        name="Delayed"
+        value={compact(counts.delayed)}
+      >
+        {STATES.delayed.means}
+      </Tile>
+      <Tile
+        href={to('destinations', '', { state: 'parked' })}
+        name="Parked"
+        value={compact(counts.parked)}
+        isOdd={counts.parked > 0}
+      >
+        destination closed
+      </Tile>
+      <Tile
+        href={to('queue', '', { state: 'held' })}
+        name="Held"
+        value={compact(counts.held)}
+        isOdd={counts.held > 0}
+      >
+        by an administrator
+      </Tile>
+      <Tile
+        href={to('queue', '', { state: 'due' })}
+        name="Due, under way"
+        value={compact(counts.due + counts.active)}
+      >
+        {overview.overdue > 0 ? `${number(overview.overdue)} overdue` : 'on their way out'}
+      </Tile>
+      <Tile
+        name="Delivered"
+        value={seconds === 0 ? '–' : compact(Math.round((60 * last) / seconds))}
+      >
+        a minute, {compact(sum('delivered'))} this hour
+      </Tile>
+      <Tile name="Verified TLS" value={share(sum('verified'), reached)}>
+        {sum('clear') > 0
+          ? `${share(sum('clear'), reached)} in clear text`
+          : 'nothing in clear text'}
+      </Tile>
+    </ul>
+  );
+}
+
+function Tile(props: {
+  readonly name: string;
+  readonly value: string;
+  readonly href?: string;
+  readonly isOdd?: boolean;
+  readonly children: preact.ComponentChildren;
+}) {
+  const { name, value, href, isOdd, children } = props;
+  const content = (
+    <>
+      <span class="name">{name}</span>
+      <span class="value">{value}</span>
+      <span class="below">{children}</span>
+    </>
+  );
+  const looks = isOdd ? 'tile odd' : 'tile';
+  return (
+    <li>
+      {href ? (
+        <a class={looks} href={href}>
+          {content}
+        </a>
+      ) : (
+        <div class={looks}>{content}</div>
+      )}
+    </li>
+  );
+}
+
+const PLACES: { readonly [K in Attention['about']]: string } = {
+  relay: to('relay'),
+  queue: to('queue', '', { state: 'due' }),
+  tls: to('destinations', '', { state: 'delayed' }),
+  breaker: to('destinations', '', { state: 'parked' }),
+  pause: to('destinations', '', { state: 'parked' }),
+  hold: to('queue', '', { state: 'held' }),
+  override: to('overrides'),
+  policy: to('policies'),
+  report: to('reports'),
+};
+const LEVELS = { alert: 'bad', warning: 'warn', note: 'info' } as const;
+const LEVEL_WORDS = { alert: 'Broken', warning: 'Warning', note: 'Note' } as const;
+
+function Attentions({ attention }: { readonly attention: readonly Attention[] }) {
+  if (attention.length === 0) return null;
+  return (
+    <Panel title="Attention">
+      <ul class="rows">
+        {attention.map(({ level, about, text, domain }) => (
+          <li key={text}>
+            <Badge tone={LEVELS[level]}>{LEVEL_WORDS[level]}</Badge>
+            <span class="grow">
+              <Said text={text} />
+            </span>
+            <a href={domain === undefined ? PLACES[about] : to('destinations', domain)}>
+              Show<span class="unseen"> {domain ?? about}</span>
+            </a>
+          </li>
+        ))}
+      </ul>
+    </Panel>
+  );
+}
+
+/** Samples put together, so that a quiet relay shows more than single pins. */
+function grouped(flow: readonly FlowSample[]): readonly (readonly FlowSample[])[] {
+  const groups: FlowSample[][] = [];
+  for (const sample of flow) {
+    const slot = Math.floor(Date.parse(sample.at) / (10_000 * IN_ONE));
+    const last = groups.at(-1);
+    const lastAt = last?.[0]?.at;
+    const isSame = lastAt && Math.floor(Date.parse(lastAt) / (10_000 * IN_ONE)) === slot;
+    if (last && isSame) last.push(sample);
+    else groups.push([sample]);
+  }
+  return groups;
+}
+
+function Graphs({ flow }: { readonly flow: readonly FlowSample[] }) {
+  const { times, flows, queue, tls } = useMemo(() => linesOf(flow), [flow]);
+  return (
+    <div class="graphs">
+      <Chart title="Mail flow, a minute" times={times} lines={flows} format={rate} />
+      <Chart title="TLS of deliveries, a minute" times={times} lines={tls} format={rate} />
+      <Chart title="Queue" times={times} lines={queue} format={compact} />
+    </div>
+  );
+}
+
+function rate(value: number): string {
+  return value >= 10 || Number.isInteger(value) ? compact(Math.round(value)) : value.toFixed(1);
+}
+
+type CountKey =
+  | 'received'
+  | 'delivered'
+  | 'deferred'
+  | 'bounced'
+  | 'verified'
+  | 'encrypted'
+  | 'clear';
+
+function linesOf(flow: readonly FlowSample[]) {
+  const groups = grouped(flow);
+  const perMinute = (key: CountKey) =>
+    groups.map((group) => {
+      const seconds = group.reduce((sum, sample) => sum + sample.seconds, 0);
+      const count = group.reduce((sum, sample) => sum + sample[key], 0);
+      return seconds === 0 ? 0 : (60 * count) / seconds;
+    });
+  const atEnd = (key: keyof FlowSample['queue']) =>
+    groups.map((group) => group.at(-1)?.queue[key] ?? 0);
+  return {
+    times: groups.map((group) => Math.round(Date.parse(group.at(-1)?.at ?? '') / 1000)),
+    flows: [
+      { label: 'Received', colour: 'line-blue', values: perMinute('received') },
+      { label: 'Delivered', colour: 'line-green', values: perMinute('delivered'), fill: true },
+      { label: 'Deferred', colour: 'line-amber', values: perMinute('deferred') },
+      { label: 'Bounced', colour: 'line-red', values: perMinute('bounced') },
+    ],
+    tls: [
+      { label: 'Verified', colour: 'line-green', values: perMinute('verified'), fill: true },
+      { label: 'Encrypted', colour: 'line-blue', values: perMinute('encrypted') },
+      { label: 'Clear text', colour: 'line-red', values: perMinute('clear') },
+    ],
+    queue: [
+      { label: 'Delayed', colour: 'line-blue', values: atEnd('delayed'), fill: true },
+      { label: 'Parked', colour: 'line-amber', values: atEnd('parked') },
+      { label: 'Held', colour: 'line-violet', values: atEnd('held') },
+      { label: 'Due', colour: 'line-green', values: atEnd('due') },
+    ],
+  };
+}
+
+function Largest({ overview }: { readonly overview: Overview }) {
+  const { destinations, destinationCount, deliveries } = overview;
+  const most = destinations[0]?.total ?? 1;
+  const rest = deliveries - destinations.reduce((sum, { total }) => sum + total, 0);
+  return (
+    <Panel
+      title="Queue by destination"
+      aside={<a href={to('destinations')}>All {number(destinationCount)}</a>}
+    >
+      {destinations.length === 0 ? (
+        <Empty>The queue is empty.</Empty>
+      ) : (
+        <Table
+          caption="The destinations with most mail"
+          head={['Destination', '#Queued', 'By state', 'Next', 'Why']}
+        >
+          {destinations.map((one) => {
+            const { domain, total, counts, nextAttempt } = one;
+            return (
+              <tr key={domain}>
+                <Cell name="Destination">
+                  <a href={to('destinations', domain)}>{domain}</a>
+                </Cell>
+                <Cell name="Queued" right>
+                  <Count value={total} />
+                </Cell>
+                <td class="bar-cell">
+                  <Bar counts={counts} whole={most} />
+                </td>
+                <Cell name="Next">
+                  {nextAttempt ? <Ago at={nextAttempt} /> : counts.due > 0 ? 'now' : '–'}
+                </Cell>
+                <Cell name="Why" wide>
+                  <Why destination={one} />
+                </Cell>
+              </tr>
+            );
+          })}
+        </Table>
+      )}
+      {rest > 0 ? (
+        <p class="below-table">
+          {number(rest)} more for {number(destinationCount - destinations.length)} others.
+        </p>
+      ) : null}
+    </Panel>
+  );
+}
+
+const CLOSED: Readonly<Record<string, string>> = {
+  pause: 'paused',
+  breaker: 'unreachable',
+  rate: 'rate used up',
+};
+
+function Why({ destination }: { readonly destination: Overview['destinations'][number] }) {
+  const { closedBy, cause } = destination;
+  const [first] = closedBy;
+  if (first) return <Badge tone="warn">{CLOSED[first.kind] ?? first.kind}</Badge>;
+  return cause ? <span>{CAUSES[cause]}</span> : <span class="faint">–</span>;
+}
+
+const BARS = [
+  ['delayed', 'line-blue'],
+  ['parked', 'line-amber'],
+  ['held', 'line-violet'],
+  ['due', 'line-green'],
+  ['active', 'line-green'],
+] as const;
+
+/** Drawn, since a policy without inline styles allows no widths in markup. */
+function Bar({ counts, whole }: { readonly counts: Overview['counts']; readonly whole: number }) {
+  let from = 0;
+  return (
+    <svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
+      {BARS.map(([state, colour]) => {
+        const width = (100 * counts[state]) / whole;
+        const x = from;
+        from += width;
+        return width === 0 ? null : (
+          <rect
+            key={state}
+            class={`bar-${colour}`}
+            x={x}
+            y="0"
+            width={Math.max(width, 1)}
+            height="6"
+          />
+        );
+      })}
+    </svg>
+  );
+}
