@@ -348,7 +348,7 @@ test('what cannot be had is told, and mail goes on', async () => {
   assert.match(String(receiver?.['reason']), /grpc/);
 });
 
-/** As after `npm install --omit=optional`. */
+/** As where somebody took the SDK out of an installation. */
 const WITHOUT_SDK = `data:text/javascript,${encodeURIComponent(`
   import { registerHooks } from 'node:module';
   registerHooks({
@@ -368,7 +368,7 @@ test('a package that is not installed is named, and mail goes on', async () => {
   const sent = await world.send({ to: 'a@good.test' });
   assert.equal((await world.answer(sent)).event, 'delivery.delivered');
   for (const { reason } of await world.relay.waitForEvents('traces.off', 2)) {
-    assert.equal(reason, 'the optional package @opentelemetry/sdk-trace is not installed');
+    assert.equal(reason, 'the package @opentelemetry/sdk-trace is not installed');
   }
 });
 

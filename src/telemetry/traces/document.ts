@@ -43,8 +43,8 @@ They are read at the start, not at a reload; both processes must have the same o
 | \`OTEL_SERVICE_NAME\`, \`OTEL_RESOURCE_ATTRIBUTES\` | Over \`service.name=stsrelay\`, \`service.version\`, \`host.name\`, \`process.pid\` and \`stsrelay.role\` (receive or deliver) |
 | \`OTEL_LOG_LEVEL\`, \`OTEL_PROPAGATORS\` and the limits of spans | Without effect |
 
-The SDK is in four optional packages (\`@opentelemetry/*\`, 18 MB). An installation with \`npm install --omit=optional\` goes without;
-when the environment then asks for traces, \`traces.off\` names the package.
+The SDK is in four packages (\`@opentelemetry/*\`, 18 MB), loaded only when the environment asks for traces. Where they were taken
+out of an installation, \`traces.off\` names the one that is missing, and mail goes on.
 
 ## From a message to its trace, and back
 

@@ -86,7 +86,7 @@ type Sdk = Awaited<ReturnType<typeof loadSdk>>;
 function whyNotLoaded({ code, message }: NodeJS.ErrnoException): string {
   if (code !== 'ERR_MODULE_NOT_FOUND') return message;
   const what = /'(@opentelemetry\/[^']+)'/.exec(message)?.[1] ?? '@opentelemetry/*';
-  return `the optional package ${what} is not installed`;
+  return `the package ${what} is not installed`;
 }
 
 /** The root of a trace as its other spans know it: it may have been told by another process. */
