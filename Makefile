@@ -25,9 +25,9 @@ PACKAGES := dist-packages
 REPORTER := --test-reporter=./test/support/reporter.ts
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-run: redis build ## start the relay on 127.0.0.1:2525 with an embedded Redis
+run: redis built ## start the relay on 127.0.0.1:2525 with an embedded Redis
 	@exec $(NODE) dist/main.js start
 
 # Two at once must not take dist from each other: it is built only where it has to be.
@@ -47,7 +47,7 @@ fuzz: deps ## mutated input for every parser (FUZZ_SECONDS=10 each, TARGET=, FUZ
 	@$(OURS) $(NODE) test/fuzz/main.ts
 
 # A MAIN of yours (src/main.ts, or that of another checkout) spares the build.
-bench: redis bench-tools $(if $(MAIN),deps,build) ## compare speed with Postfix and Haraka (SCENARIOS= PEERS= ROUNDS= N= PROFILE=1, see docs/performance.md)
+bench: redis bench-tools $(if $(MAIN),deps,built) ## compare speed with Postfix and Haraka (SCENARIOS= PEERS= ROUNDS= N= PROFILE=1, see docs/performance.md)
 	@exec $(NODE) test/bench/main.ts
 
 # Needs no root and no internet; ends by itself in about a minute.
@@ -60,11 +60,13 @@ check: deps ## lint, format, types, architecture, conformance, generated files, 
 	@$(OURS) tsc -p src/admin/page/tsconfig.json
 	@$(OURS) $(NODE) --test --test-reporter=dot test/unit/architecture.test.ts test/unit/conformance.test.ts test/unit/generated-files.test.ts test/unit/docs.test.ts
 
+# A relay that runs from dist keeps its files until the new ones are there.
 build: deps ## compile src/ to dist/, the admin page among it
-	@rm -rf dist
-	@$(OURS) tsc -p tsconfig.build.json
-	@$(OURS) $(NODE) src/admin/page/build.ts
-	@touch dist/.complete
+	@rm -rf dist.new
+	@$(OURS) tsc -p tsconfig.build.json --outDir dist.new
+	@$(OURS) $(NODE) src/admin/page/build.ts dist.new/page
+	@touch dist.new/.complete
+	@rm -rf dist.old && if [[ -e dist ]]; then mv dist dist.old; fi && mv dist.new dist && rm -rf dist.old
 
 # Unless nothing changed since the last build that came to its end.
 built: deps
@@ -73,11 +75,11 @@ built: deps
 fmt: deps ## format and fix what can be fixed
 	@$(OURS) biome check --write
 
-pack: build ## make the npm package, below dist-packages/
+pack: built ## make the npm package, below dist-packages/
 	@mkdir -p $(PACKAGES)
 	@$(OURS) npm pack --loglevel=error --pack-destination $(PACKAGES) | sed 's|^|$(PACKAGES)/|'
 
-deb: build ## make the Debian package, with its own Node.js, below dist-packages/
+deb: built ## make the Debian package, with its own Node.js, below dist-packages/
 	@$(OURS) deploy/debian/build.sh $(PACKAGES)
 
 sbom: deps ## list all that runs, as CycloneDX, below dist-packages/

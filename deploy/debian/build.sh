@@ -52,8 +52,8 @@ put 644 deploy/debian/stsrelay.8 "$root/usr/share/man/man8/stsrelay.8"
 gzip -9n "$root/usr/share/man/man8/stsrelay.8"
 put 644 deploy/debian/lintian-overrides "$root/usr/share/lintian/overrides/stsrelay"
 mkdir -p "$doc" "$share"
-for name in api configuration decisions going-live logs metrics operations queue tls-reports; do
-  put 644 "docs/$name.md" "$doc/$name.md"
+for file in docs/*.md; do
+  put 644 "$file" "$doc/$(basename "$file")"
 done
 cp -R deploy/smarthost "$doc/"
 put 644 CHANGELOG.md "$doc/CHANGELOG.md"

@@ -215,7 +215,7 @@ function painter({ isTTY }: Screen): Paint {
 /** Broken between words to the width of a terminal; one line for everything else. */
 function wrap(text: string, indent: string, { isTTY, columns }: Screen): readonly string[] {
   if (isTTY !== true) return [indent + text];
-  const width = Math.min(columns ?? MOST_COLUMNS, MOST_COLUMNS);
+  const width = Math.min(columns || MOST_COLUMNS, MOST_COLUMNS);
   const lines: string[] = [];
   let line = indent;
   for (const word of text.split(' ')) {

@@ -15,7 +15,7 @@ const LABEL = /^ *(?:\S+(?: \S+)? {2,})?/;
 
 /** The text, line by line. */
 export function fold(text: string, { isTTY, columns }: Screen = process.stdout): string {
-  if (isTTY !== true || columns === undefined) return text;
+  if (isTTY !== true || !columns) return text; // 0: a terminal that does not know
   const width = Math.min(columns, MOST_COLUMNS);
   return text
     .split('\n')

@@ -148,7 +148,7 @@ async function printRows<T>(
   entries: AsyncIterable<T>,
   { heading, rowOf, shortened = [] }: Shown<T>,
 ): Promise<number> {
-  const { isTTY = false, columns = Number.POSITIVE_INFINITY } = process.stdout;
+  const { isTTY = false, columns = 0 } = process.stdout;
   let count = 0;
   let block: (readonly string[])[] = [];
   const flush = () => {

@@ -55,7 +55,7 @@ function firstWord(argv: readonly string[]): string | undefined {
 /** Everything commander needs; `ending.code` is how the command that was called ended. */
 export function buildProgram({ commands, groups }: Commands, ending: { code: number }): Command {
   const program = new Command('stsrelay')
-    .description('Outbound SMTP relay that enforces MTA-STS.')
+    .description('Outbound SMTP relay that enforces MTA-STS and DANE.')
     .option('--config <file>', 'configuration file')
     .option('--json', 'machine-readable output')
     .version(VERSION)

@@ -30,7 +30,8 @@ export function formatTable(
 ): string {
   const cells = rows.map((row) => row.map(printable));
   if (screen.isTTY !== true) return cells.map((row) => row.join('\t')).join('\n');
-  const { columns = Number.POSITIVE_INFINITY, shortened = [] } = screen;
+  const { shortened = [] } = screen;
+  const columns = screen.columns || Number.POSITIVE_INFINITY; // 0: a terminal that does not know
   const lines = [heading, ...cells];
   const natural = heading.map((_, i) =>
     lines.reduce((width, line) => Math.max(width, line[i]?.length ?? 0), 0),

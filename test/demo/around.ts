@@ -9,7 +9,7 @@ import { SENDER, type Stage } from './stage.ts';
 export function greet(screen: Screen): void {
   screen.heading('stsrelay: a tour');
   screen.say(
-    'An outbound SMTP relay that enforces MTA-STS, with a small pretend internet around it: DNS, policy hosts, MX hosts and a certificate authority on loopback. Nothing leaves this machine, nothing stays behind. What you see of the relay is its own: its log, its command line, its metrics.',
+    'An outbound SMTP relay that enforces MTA-STS and DANE, with a small pretend internet around it: DNS, policy hosts, MX hosts and a certificate authority on loopback. Nothing leaves this machine, nothing stays behind. What you see of the relay is its own: its log, its command line, its metrics.',
   );
 }
 

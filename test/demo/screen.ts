@@ -32,7 +32,7 @@ export class Screen {
     return this.#stdout.isTTY;
   }
   get columns(): number {
-    return this.#stdout.columns ?? FALLBACK_COLUMNS;
+    return this.#stdout.columns || FALLBACK_COLUMNS;
   }
   readonly paint: Paint = (colour, text) => styleText(colour, text, { stream: this.#stdout });
 

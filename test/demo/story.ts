@@ -123,8 +123,8 @@ function held(line: LogLine): Step {
   const next = seconds < 90 ? `${Math.round(seconds)} s` : `${minutes} min`;
   return {
     kind: 'held',
-    brief: `held: ${line['cause']}, tried again in ${next}`,
-    text: `held: ${withHost(line['mx'], line['reason'])}; tried again in ${next}`,
+    brief: `waits: ${line['cause']}, tried again in ${next}`,
+    text: `waits: ${withHost(line['mx'], line['reason'])}; tried again in ${next}`,
   };
 }
 

@@ -76,7 +76,7 @@ describe('the demo', { skip: redisMissing, concurrency: true }, () => {
       [
         'expired.example',
         [
-          /held: .*expired.*; tried again in 1\d min/,
+          /waits: .*expired.*; tried again in 1\d min/,
           /delivered to mx\.expired\.example over TLSv1\.3: encrypted, nobody knows with whom/,
         ],
       ],
@@ -91,7 +91,7 @@ describe('the demo', { skip: redisMissing, concurrency: true }, () => {
         'outside.example',
         [
           /downgrade noticed: mx-outside-policy/,
-          /held: .*not among the hosts of the policy/,
+          /waits: .*not among the hosts of the policy/,
           /delivered to mx\.outside\.example .* verified/,
         ],
       ],
@@ -101,7 +101,7 @@ describe('the demo', { skip: redisMissing, concurrency: true }, () => {
           /delivered to mx\.attacked\.example over TLSv1\.3, verified/,
           /its MTA-STS record is gone; the policy kept from before stays in force/,
           /downgrade noticed: starttls-gone/,
-          /held: .*STARTTLS/,
+          /waits: .*STARTTLS/,
           /delivered to mx\.attacked\.example over TLSv1\.3, verified/,
         ],
       ],

@@ -43,7 +43,7 @@ test('where it is held, its reason says it all; and the next message knows nothi
   stories.take(DEFERRED);
   assert.equal(
     stories.last(DOMAIN)?.text,
-    'held: mx1.dest.example: certificate has expired; tried again in 10 min',
+    'waits: mx1.dest.example: certificate has expired; tried again in 10 min',
   );
   stories.take(DELIVERED);
   assert.deepEqual(kinds(stories), ['held', 'delivered']);
