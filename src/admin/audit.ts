@@ -163,9 +163,11 @@ function matcherOf({ actor, action, target, since, until }: AuditFilter, nowMs: 
     pattern === undefined ? () => true : addressMatcher(pattern);
   const [isActor, isAction, isTarget] = [fits(actor), fits(action), fits(target)];
   const msOf = (when: When) => ('atMs' in when ? when.atMs : nowMs - when.agoMs);
-  const sinceMs = since ? msOf(since) : -Infinity;
-  const untilMs = until ? msOf(until) : Infinity;
-  const isThen = (ms: number) => ms >= sinceMs && ms < untilMs;
+  const sinceMs = since ? msOf(since) : 0;
+  const untilMs = until ? msOf(until) : 0;
+  // An entry without a time fits where nobody asks for one.
+  const isThen = (ms: number) =>
+    (since === undefined || ms >= sinceMs) && (until === undefined || ms < untilMs);
   return (entry: AuditEntry) =>
     isActor(entry.actor) &&
     isAction(entry.action) &&
