@@ -47,6 +47,8 @@ export interface NodeClaimEvents {
   nodeTaken(node: string, holder: string): void;
   /** It is ours (again, where it was not). */
   nodeRegained(node: string): void;
+  /** Redis answers, and does not let it be claimed: nothing is delivered here. Once a spell. */
+  redisError(kind: 'shared', error: Error): void;
 }
 
 export interface NodeClaimParts {
@@ -68,6 +70,9 @@ export class NodeClaim {
   /** Not asked since the connection was lost: by now somebody else may have it. */
   #isStale = false;
   #holder = '';
+  /** Why it could not be claimed at the last look. */
+  #refusal: Error | undefined;
+  #claimedAtMs = Number.NEGATIVE_INFINITY;
   #cancel = () => {};
   #isStarted = false;
   #isStopped = false;
@@ -95,13 +100,18 @@ export class NodeClaim {
 
   /** Whether the queue in Redis may be changed: nobody else can have had it meanwhile. */
   get isCertain(): boolean {
-    return this.isOurs && !this.#isStale;
+    return this.isOurs && !this.#isStale && this.#parts.clock.now() - this.#claimedAtMs < CLAIM_MS;
   }
 
   /** Why nothing is delivered, for people; undefined where that is not the reason. */
   get trouble(): string | undefined {
+    const { node } = this.#parts;
+    if (this.#state === 'unknown' && this.#refusal) {
+      const why = this.#refusal.message;
+      return `the name ${node} cannot be claimed on Redis (${why}): nothing is delivered here`;
+    }
     if (this.#state !== 'taken') return undefined;
-    return `the name ${this.#parts.node} belongs to another relay, ${this.#holder}: nothing is delivered here`;
+    return `the name ${node} belongs to another relay, ${this.#holder}: nothing is delivered here`;
   }
 
   /**
@@ -111,7 +121,7 @@ export class NodeClaim {
   async start(): Promise<void> {
     let leastLeftMs = Infinity;
     for (;;) {
-      const other = await this.#claim().catch(() => undefined);
+      const other = await this.#look();
       if (!other) break;
       // It has renewed its claim since.
       if (other.leftMs > leastLeftMs) throw new NodeNameTakenError(this.#parts.node, other.holder);
@@ -127,7 +137,7 @@ export class NodeClaim {
     this.#cancel();
     const before = this.#state;
     const { node, events } = this.#parts;
-    const other = await this.#claim().catch(() => undefined);
+    const other = await this.#look();
     if (other && before !== 'taken') events.nodeTaken(node, other.holder);
     if (before === 'taken' && this.isOurs) events.nodeRegained(node);
     this.#renewLater();
@@ -147,15 +157,32 @@ export class NodeClaim {
     this.#cancel = this.#parts.clock.after(RENEW_MS, () => void this.renew());
   }
 
+  /** Never rejects: without an answer nothing changes. */
+  async #look(): Promise<{ readonly holder: string; readonly leftMs: number } | undefined> {
+    const { redis, events } = this.#parts;
+    try {
+      const other = await this.#claim();
+      this.#refusal = undefined;
+      return other;
+    } catch (error) {
+      // While Redis is away others say so.
+      if (redis.status === 'ready' && !this.#refusal) events.redisError('shared', error as Error);
+      if (redis.status === 'ready') this.#refusal = error as Error;
+      return undefined;
+    }
+  }
+
   async #claim(): Promise<{ readonly holder: string; readonly leftMs: number } | undefined> {
     const { redis, dataDir } = this.#parts;
     const claim = `${this.#identity} ${hostname()}:${dataDir}`;
     const args = [this.#identity, claim, CLAIM_MS];
+    const askedAtMs = this.#parts.clock.now();
     const answer = (await CLAIM.run(redis, [this.#key], args)) as readonly (string | number)[];
     const [holder, leftMs] = answer;
     this.#isStale = false;
     if (holder === undefined) {
       this.#state = 'ours';
+      this.#claimedAtMs = askedAtMs;
       return undefined;
     }
     this.#state = 'taken';

@@ -106,11 +106,16 @@ for i = 1, #ARGV, 2 do
   end
 end`);
 
+/** A later time is no date. */
+const LATEST_MS = 8.64e15;
+/** Clocks of nodes differ by less. What is said to come from later than that would count for ever. */
+const MOST_AHEAD_MS = 86_400_000;
+
 const stored = z.object({
   at: z.number().int().nonnegative(),
   node: z.string().max(100),
   value: z.unknown().optional(),
-  ends: z.number().int().optional(),
+  ends: z.number().int().max(LATEST_MS).optional(),
 });
 const answered = z.tuple([z.string(), z.coerce.number(), z.coerce.number()]).rest(z.string());
 
@@ -267,7 +272,7 @@ export class SharedBoard {
   /** What somebody said; undefined: it cannot be understood, and counts as not there. */
   #hear(name: string, json: string): Fact | undefined {
     const { data: fact } = stored.safeParse(parsed(json));
-    if (!fact) return undefined;
+    if (!fact || fact.at > this.#parts.clock.now() + MOST_AHEAD_MS) return undefined;
     const known = this.#facts.get(name);
     if (known && !isLater(fact, known)) return fact;
     if (!known && this.#facts.size >= MOST_FACTS) return fact;

@@ -25,8 +25,8 @@ const stored = z.object({
   owner: z.string().max(LONGEST_TEXT),
   reason: z.string().max(LONGEST_TEXT),
   /** Milliseconds since the epoch. */
-  expires: z.number().int(),
-  addedAt: z.number().int(),
+  expires: z.number().int().max(8.64e15), // later is no date
+  addedAt: z.number().int().max(8.64e15),
 });
 export type StoredOverride = Readonly<z.infer<typeof stored>>;
 

@@ -16,9 +16,9 @@ const stored = z.object({
   domain: keptDomain,
   reason: z.string().max(LONGEST_REASON),
   /** Milliseconds since the epoch. */
-  pausedAt: z.number().int(),
+  pausedAt: z.number().int().max(8.64e15), // later is no date
   /** When it is over by itself; absent: never. */
-  expires: z.number().int().optional(),
+  expires: z.number().int().max(8.64e15).optional(),
 });
 export type Pause = Readonly<z.infer<typeof stored>>;
 

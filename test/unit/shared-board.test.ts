@@ -223,6 +223,7 @@ describe('nodes on one Redis', { skip: redisMissing }, () => {
         events: {
           nodeTaken: (_node, holder) => told.push(`taken by ${holder}`),
           nodeRegained: () => told.push('regained'),
+          redisError: (_kind, error) => told.push(error.message),
         },
       });
       return { claim: made, clock, told };
@@ -249,6 +250,30 @@ describe('nodes on one Redis', { skip: redisMissing }, () => {
       await third.claim.start();
       assert.equal(third.claim.isOurs, true, 'it was given back');
       await third.claim.release();
+    });
+
+    test('that Redis does not let be claimed is told of, once, and is nobody’s', async () => {
+      const keyPrefix = `claim${prefixes++}`;
+      await redis.command('LPUSH', `${keyPrefix}:node:n`, 'x');
+      const { claim: made, told } = await claim(keyPrefix, 0);
+      await made.start();
+      await made.renew();
+      assert.deepEqual([made.isOurs, told.length], [false, 1]);
+      assert.match(made.trouble ?? '', /^the name n cannot be claimed on Redis \(.*WRONGTYPE/);
+      await redis.command('DEL', `${keyPrefix}:node:n`);
+      await made.renew();
+      assert.deepEqual([made.isCertain, made.trouble], [true, undefined]);
+      await made.release();
+    });
+
+    test('is certain for as long as the claim lasts', async () => {
+      const { claim: made, clock } = await claim(`claim${prefixes++}`, 0);
+      await made.start();
+      await made.release(); // it is not claimed again
+      clock.advance(14_999);
+      assert.equal(made.isCertain, true);
+      clock.advance(1);
+      assert.equal(made.isCertain, false, 'somebody else may have it');
     });
 
     test('of one that is alive is refused, of one that died waited for', async () => {

@@ -3,6 +3,7 @@
  * many it would touch (a dry run of the same request) and, afterwards, how many it did.
  */
 import { useState } from 'preact/hooks';
+import type { OverrideView } from '../overrides.ts';
 import { api, type Which } from './api.ts';
 import { Dialog, open } from './dialog.tsx';
 import { useLive } from './live.ts';
@@ -278,25 +279,37 @@ export function openResume(domain: string, waiting: number, done: Done): void {
   ));
 }
 
-/** `domain` empty: it is asked for. */
-export function openOverride(domain: string, done: Done): void {
-  open(() => <OverrideDialog given={domain} done={done} />);
+/** `domain` empty: it is asked for. `now`: the one in force, which is changed. */
+export function openOverride(domain: string, done: Done, now?: OverrideView): void {
+  open(() => <OverrideDialog given={domain} now={now} done={done} />);
 }
 
 type Level = keyof typeof LEVELS;
 
-function OverrideDialog({ given, done }: { readonly given: string; readonly done: Done }) {
+interface OverrideDialogProps {
+  readonly given: string;
+  readonly now: OverrideView | undefined;
+  readonly done: Done;
+}
+
+function OverrideDialog({ given, now, done }: OverrideDialogProps) {
   const [domain, setDomain] = useState(given);
-  const [tls, setTls] = useState<Level>('encrypt');
-  const [until, setUntil] = useState<Until>({ end: '7d', date: '' });
-  const [reason, setReason] = useState('');
-  const [owner, setOwner] = useState('');
+  const [tls, setTls] = useState<Level>(now?.tls ?? 'encrypt');
+  const [until, setUntil] = useState<Until>(untilOf(now));
+  const [reason, setReason] = useState(now?.reason ?? '');
+  const [owner, setOwner] = useState(now?.owner ?? '');
   const [tries, setTries] = useState(true);
   const { means, givesUp } = LEVELS[tls];
   return (
     <Dialog
-      title={given === '' ? 'Add an override' : `Override the TLS policy of ${given}`}
-      action="Add override"
+      title={
+        now
+          ? `Change the override of ${given}`
+          : given === ''
+            ? 'Add an override'
+            : `Override the TLS policy of ${given}`
+      }
+      action={now ? 'Change override' : 'Add override'}
       disabled={domain.trim() === '' || reason.trim() === ''}
       done={done}
       run={async () => {
@@ -370,6 +383,14 @@ function OverrideDialog({ given, done }: { readonly given: string; readonly done
       </label>
     </Dialog>
   );
+}
+
+/** The day that it ends on, or a week. */
+function untilOf(now: OverrideView | undefined): Until {
+  if (!now?.expires) return { end: '7d', date: '' };
+  const ends = new Date(now.expires);
+  const [month, day] = [ends.getMonth() + 1, ends.getDate()].map((n) => `${n}`.padStart(2, '0'));
+  return { end: 'date', date: `${ends.getFullYear()}-${month}-${day}` };
 }
 
 export function openRemoveOverride(domain: string, done: Done): void {

@@ -47,7 +47,13 @@ async function load(domain: string): Promise<Known> {
   };
 }
 
+/** A pattern in the address bar is no destination: what it fits would look like one. */
 export function DestinationView({ domain }: { readonly domain: string }) {
+  if (/^[\p{L}\p{N}._:[\]-]+$/u.test(domain)) return <NamedDestination domain={domain} />;
+  return <Heading title={domain} lead="This is no name of a domain." />;
+}
+
+function NamedDestination({ domain }: { readonly domain: string }) {
   const live = useLive(domain, () => load(domain), EVERY_MS);
   const known = live.now;
   const waiting = known?.summary?.total ?? 0;
@@ -75,7 +81,16 @@ export function DestinationView({ domain }: { readonly domain: string }) {
             Pause…
           </button>
         )}
-        <button type="button" onClick={() => openOverride(domain, live.again)}>
+        <button
+          type="button"
+          onClick={() =>
+            openOverride(
+              domain,
+              live.again,
+              known?.override?.source === 'file' ? undefined : known?.override,
+            )
+          }
+        >
           Make an exception…
         </button>
       </Heading>

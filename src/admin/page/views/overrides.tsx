@@ -29,43 +29,46 @@ export function OverridesView() {
               caption="Overrides in force"
               head={['Domain', 'TLS', 'Reason', 'Owner', 'Ends', 'Do']}
             >
-              {overrides.map(({ domain, tls, reason, owner, expires, source }) => (
-                <tr key={domain}>
-                  <Cell name="Domain">
-                    <a href={to('destinations', domain)}>{domain}</a>
-                  </Cell>
-                  <Cell name="TLS">
-                    <Badge tone={tls === 'verify' ? 'good' : 'warn'}>{LEVELS[tls].name}</Badge>
-                  </Cell>
-                  <Cell name="Reason" wide>
-                    {reason}
-                  </Cell>
-                  <Cell name="Owner">{owner || <span class="faint">–</span>}</Cell>
-                  <Cell name="Ends">{expires ? <Ago at={expires} /> : 'never'}</Cell>
-                  <Cell name="Do">
-                    {source === 'file' ? (
-                      <span class="faint">in the configuration file</span>
-                    ) : (
-                      <span class="buttons">
-                        <button
-                          type="button"
-                          class="small"
-                          onClick={() => openOverride(domain, live.again)}
-                        >
-                          Change…<span class="unseen"> {domain}</span>
-                        </button>
-                        <button
-                          type="button"
-                          class="small danger"
-                          onClick={() => openRemoveOverride(domain, live.again)}
-                        >
-                          End…<span class="unseen"> {domain}</span>
-                        </button>
-                      </span>
-                    )}
-                  </Cell>
-                </tr>
-              ))}
+              {overrides.map((override) => {
+                const { domain, tls, reason, owner, expires, source } = override;
+                return (
+                  <tr key={domain}>
+                    <Cell name="Domain">
+                      <a href={to('destinations', domain)}>{domain}</a>
+                    </Cell>
+                    <Cell name="TLS">
+                      <Badge tone={tls === 'verify' ? 'good' : 'warn'}>{LEVELS[tls].name}</Badge>
+                    </Cell>
+                    <Cell name="Reason" wide>
+                      {reason}
+                    </Cell>
+                    <Cell name="Owner">{owner || <span class="faint">–</span>}</Cell>
+                    <Cell name="Ends">{expires ? <Ago at={expires} /> : 'never'}</Cell>
+                    <Cell name="Do">
+                      {source === 'file' ? (
+                        <span class="faint">in the configuration file</span>
+                      ) : (
+                        <span class="buttons">
+                          <button
+                            type="button"
+                            class="small"
+                            onClick={() => openOverride(domain, live.again, override)}
+                          >
+                            Change…<span class="unseen"> {domain}</span>
+                          </button>
+                          <button
+                            type="button"
+                            class="small danger"
+                            onClick={() => openRemoveOverride(domain, live.again)}
+                          >
+                            End…<span class="unseen"> {domain}</span>
+                          </button>
+                        </span>
+                      )}
+                    </Cell>
+                  </tr>
+                );
+              })}
             </Table>
           )
         }
