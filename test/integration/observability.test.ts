@@ -127,6 +127,7 @@ describe('metrics, dashboards and alerts of a relay under load', { skip, concurr
     const receiver = relay.rolePid('receive');
     process.kill(receiver, 'SIGKILL');
     await relay.waitForEvent('relay.receiver_linked', ({ pid }) => pid !== receiver);
+    await relay.waitForReadiness(200); // its listeners are open a moment later
     await relay.waitForEvent('queue.breaker_opened');
     await prometheus.scrapes(1);
     await refused(world);
