@@ -157,13 +157,17 @@ describe('metrics, dashboards and alerts of a relay under load', { skip, concurr
   async function untilFiring(expected: readonly string[]): Promise<void> {
     const alerts = async () => {
       const found = await prometheus.query('ALERTS');
-      return found
-        .map(({ metric: { alertname, alertstate, signal, destination, role } }) =>
-          [alertname, signal ?? destination ?? role, alertstate === 'firing' ? '' : alertstate]
-            .filter(Boolean)
-            .join(' '),
-        )
-        .sort();
+      return (
+        found
+          .map(({ metric: { alertname, alertstate, signal, destination, role } }) =>
+            [alertname, signal ?? destination ?? role, alertstate === 'firing' ? '' : alertstate]
+              .filter(Boolean)
+              .join(' '),
+          )
+          // A machine whose disk stalls for two seconds rings rightly; its scenarios are promtool's.
+          .filter((alert) => !alert.startsWith('StsrelaySpoolTrouble'))
+          .sort()
+      );
     };
     const isSo = async () => isDeepStrictEqual(await alerts(), expected);
     await waitFor('these alerts', isSo, 30_000).catch(async () =>
