@@ -1,11 +1,12 @@
 /**
- * Measurements of our relay alone, that say how its cost grows: with the queue (`deep`), with the
+ * Measurements of our relay alone, that say how its cost grows: with the queue (`deep`, `asks`), with the
  * size of messages (`sizes`), with time (`steady`), and what it costs while there is nothing to do
  * (`idle`). Each gives a table. They take long, so they run only when they are named.
  */
 import type { Bench, Peer } from '../peers/peer.ts';
 import type { BenchSettings } from '../settings.ts';
 import { inTurn } from '../turn.ts';
+import { measureAsks } from './asks.ts';
 import { measureDeep } from './deep.ts';
 import { measureIdle } from './idle.ts';
 import type { GrowthName } from './names.ts';
@@ -37,6 +38,7 @@ export interface GrowthTable {
 
 const MEASUREMENTS: Readonly<Record<GrowthName, (site: GrowthSite) => Promise<GrowthTable>>> = {
   deep: measureDeep,
+  asks: measureAsks,
   sizes: measureSizes,
   idle: measureIdle,
   steady: measureSteady,
