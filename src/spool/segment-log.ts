@@ -148,7 +148,7 @@ export class SegmentLog {
         const at = await this.#writeBatch(batch.map(({ frame }) => frame));
         for (const [index, { resolve }] of batch.entries()) resolve(at[index] as Location);
       } catch (error) {
-        await this.#refuse(batch, asSpoolError(error));
+        await this.#refuse(batch, asSpoolError(error, this.#options.directory));
       }
     }
     this.#writing = undefined;

@@ -88,6 +88,7 @@ interface StoreParts extends SegmentStoreOptions {
 }
 
 class SegmentStore implements Spool {
+  readonly #directory: string;
   readonly #events: SpoolEvents;
   readonly #bodies: LargeBodies;
   readonly #index: MessageIndex;
@@ -101,6 +102,7 @@ class SegmentStore implements Spool {
   readonly #recent = new RecentMessages(RECENT_MEMORY);
 
   constructor({ directory, disk, events, bodies, recovered, reserve, ...options }: StoreParts) {
+    this.#directory = directory;
     this.#events = events;
     this.#bodies = bodies;
     this.#index = recovered.index;
@@ -252,7 +254,7 @@ class SegmentStore implements Spool {
     try {
       return await run();
     } catch (error) {
-      const wrapped = asSpoolError(error);
+      const wrapped = asSpoolError(error, this.#directory);
       if (operation === 'begin') this.#room.note(wrapped);
       this.#events.failed(operation, wrapped);
       throw wrapped;

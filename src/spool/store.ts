@@ -76,12 +76,13 @@ export class SpoolError extends Error {
   }
 }
 
-/** The system's error as one of the spool. */
-export function asSpoolError(error: unknown): SpoolError {
+/** The system's error as one of the spool; `where` is added to a message that names no path. */
+export function asSpoolError(error: unknown, where?: string): SpoolError {
   if (error instanceof SpoolError) return error;
   const cause = error as NodeJS.ErrnoException;
   const kind = cause.code === 'ENOSPC' || cause.code === 'EDQUOT' ? 'full' : 'failed';
-  return new SpoolError(kind, cause.message, { cause });
+  const names = where === undefined || cause.path !== undefined;
+  return new SpoolError(kind, names ? cause.message : `${cause.message} (in ${where})`, { cause });
 }
 
 /** Nothing can be recorded about it any more. */

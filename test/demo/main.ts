@@ -10,6 +10,7 @@
  */
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { redisMissing } from '../support/redis.ts';
@@ -21,6 +22,8 @@ import { type Stage, startStage } from './stage.ts';
 import { Tour } from './tour.ts';
 
 const FAREWELL = '\nThe relay and its internet have ended, and their files are removed.\n';
+/** From the end of a process until its parent is told. */
+const HEARD_OF_MS = 1000;
 const SHIPPED = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
 class UsageError extends Error {}
@@ -67,9 +70,7 @@ async function main(): Promise<number> {
     const { stage, isShown } = reached;
     screen.close();
     if (error instanceof Interrupted) return isShown ? 0 : error.exitCode;
-    // What else failed then is only a consequence.
-    const isGone = stage !== undefined && !stage.relay.isRunning;
-    const cause: unknown = isGone ? await stage.whenGone().catch((gone: unknown) => gone) : error;
+    const cause = stage === undefined ? error : await causeOf(error, stage);
     process.stderr.write(`\nmake demo: ${messageOf(cause)}\n`);
     return 1;
   } finally {
@@ -78,6 +79,15 @@ async function main(): Promise<number> {
       process.stdout.write(FAREWELL);
     }
   }
+}
+
+/**
+ * Where the relay has ended, that is the cause, and what else failed only a consequence. Its ports are
+ * closed a little before anybody hears of its end.
+ */
+function causeOf(error: unknown, stage: Stage): Promise<unknown> {
+  const gone = stage.whenGone().catch((cause: unknown) => cause);
+  return Promise.race([gone, sleep(HEARD_OF_MS, error, { ref: false })]);
 }
 
 /** How far it came. */

@@ -184,6 +184,7 @@ describe('whatever fails', () => {
         for (const size of [10, 140_000, 10]) {
           await assert.rejects(offer(spool, size), (error: SpoolError) => {
             assert.equal(error.kind, code === 'EIO' ? 'failed' : 'full');
+            if (size === 10) assert.ok(error.message.includes(DIRECTORY), error.message); // which disk it is
             return error instanceof SpoolError;
           });
         }
