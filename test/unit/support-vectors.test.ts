@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { TlsReport } from '../../src/protocol/tlsrpt/report.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { differences } from '../support/vectors/compare.ts';
 import { dsnDifferences } from '../support/vectors/dsn-compare.ts';
@@ -95,6 +96,73 @@ describe('a case', () => {
   });
 });
 
+describe('what may be spelled in more than one way', () => {
+  const answered = async (file: string, input: unknown, expect: unknown) => {
+    const result = await runCase(kindFor(file), { id: 'v', input, expect }, CONTEXT);
+    assert.equal(result.kind, 'met', JSON.stringify(result));
+  };
+  const txt = (qname: string, record: string) => ({
+    ...{ domain: 'Example.COM', qname, rcode: 'NOERROR', txt: [[record]] },
+  });
+
+  test('names that are asked for', async () => {
+    const id = { outcome: 'id', id: '7' };
+    await answered('sts-txt', txt('_mta-sts.Example.COM.', 'v=STSv1; id=7'), id);
+    const rua = { outcome: 'rua', rua: ['mailto:a@b.example'] };
+    const record = 'v=TLSRPTv1; rua=mailto:a@b.example';
+    await answered('tlsrpt-txt', txt('_smtp._tls.Example.com', record), rua);
+  });
+
+  test('addresses: a peer by its IPv6 literal, To with and without brackets', async () => {
+    const peer = '[IPv6:2001:db8::1]';
+    const event = { kind: 'remote', stage: 'RCPT', peer, code: 550, enhanced: '5.1.1', text: 'no' };
+    const recipients = [{ rcpt: `bob@${peer}`, event }];
+    const to = '"two words"@sender.example';
+    const block = { 'Final-Recipient': `rfc822; bob@${peer}`, 'Remote-MTA': `dns; ${peer}` };
+    const report = { per_message: {}, recipients: [block], headers: { To: to } };
+    await answered('dsn', { message: { mail_from: to }, recipients }, { dsn: report });
+  });
+
+  test('TLSA records', async () => {
+    const kind = kindFor('dane');
+    const hex = 'ab'.repeat(32);
+    const answer = { matched: `3 1 1 ${hex}` };
+    const upper = `3 1 1 ${hex.slice(0, 8).toUpperCase()} ${hex.slice(8).toUpperCase()}`;
+    assert.deepEqual(kind.differences?.(answer, { matched: upper }), []);
+    assert.equal(kind.differences?.(answer, { matched: `3 1 1 ${'ac'.repeat(32)}` }).length, 1);
+  });
+
+  test('the reason of a failure beside a session that is none', async () => {
+    const policy = { type: 'tlsa', domain: 'MX.Example.com', rrs: ['0 0 1 00'] };
+    const t = '2026-03-14T01:00:00Z';
+    const outcome = 'tls-ok-tlsa-unusable';
+    const events = [
+      { t, kind: 'session', applied: 't', outcome, mx: 'mx.example.com', reason: 'r' },
+    ];
+    const reporter = {
+      'organization-name': 'O',
+      'contact-info': 'a@b.example',
+      'report-id': '1@b',
+    };
+    const input = { reporter, day: '2026-03-14', report_domain: 'Example.com' };
+    const { answer } = kindFor('tlsrpt-report');
+    const { report } = answer(
+      { ...input, policies: { t: policy }, events } as never,
+      CONTEXT,
+    ) as never as { report: TlsReport };
+    const [only] = report.policies;
+    assert.deepEqual(only?.['failure-details'], [
+      {
+        'result-type': 'tlsa-invalid',
+        'receiving-mx-hostname': 'mx.example.com',
+        'failed-session-count': 1,
+        'failure-reason-code': 'r',
+      },
+    ]);
+    assert.equal(only?.policy['policy-domain'], 'mx.example.com');
+  });
+});
+
 test('files are known by the longest kind in their names', () => {
   assert.equal(kindOfFile('sts-txt.json'), 'sts-txt');
   assert.equal(kindOfFile('sts-txt-2.json'), 'sts-txt');
@@ -110,22 +178,58 @@ describe('the program', () => {
       writeFileSync(dir.file(name), JSON.stringify(content));
     write('sts-mx-match.json', [match('m-1', true), match('m-2', false), { id: 'm-3' }]);
     write('tlsrpt-report.json', [{ id: 'd-1', input: {}, expect: {} }]);
-    write('mystery.json', [{ id: 'y-1', input: {}, expect: {} }]);
+    write('mystery.json', [{ id: 'y-1', input: {}, expect: true }]);
+    write('dsn.json', { vectors: [] });
     write('certificates.json', { root: 'x' });
     writeFileSync(dir.file('torn.json'), '[{');
     mkdirSync(dir.file('directory.json'));
     const { status, lines } = run(dir.path);
     assert.equal(status, 1);
-    assert.deepEqual(lines.slice(-5), [
+    assert.ok(lines.includes('     certificates.json: no vectors'));
+    assert.deepEqual(lines.slice(-6), [
+      'FAIL dsn.json: 0 passed, 1 failed',
       'FAIL mystery.json: 0 passed, 1 failed',
       'FAIL sts-mx-match.json: 1 passed, 2 failed',
       'FAIL tlsrpt-report.json: 0 passed, 1 failed',
       'FAIL torn.json: 0 passed, 1 failed',
-      '1 passed, 5 failed',
+      '1 passed, 6 failed',
     ]);
     const at = lines.indexOf('sts-mx-match.json: m-2 R059 a note');
     assert.deepEqual(lines.slice(at + 1, at + 3), ['    expected false', '    came     true']);
     assert.ok(lines.some((line) => line.startsWith('torn.json: cannot be read')));
+  });
+
+  test('fails a case that is none, or has nothing to compare, and goes on', () => {
+    using dir = tempDir();
+    const good = match('m-1', true);
+    const { expect: _, ...withoutExpect } = good;
+    const cases = [
+      ...[{ ...good, alt: null }, withoutExpect, { ...good, expect: {} }, { ...good, id: 7 }],
+      ...[{ ...match('m-5', false), alt: {} }, { ...match('m-6', false), alt: [{}] }, 'x', null],
+      ...[
+        { ...good, input: null },
+        { ...good, input: 'x' },
+      ],
+    ];
+    writeFileSync(dir.file('sts-mx-match.json'), JSON.stringify(cases));
+    const { status, lines } = run(dir.path);
+    assert.equal(status, 1);
+    assert.equal(lines.at(-1), `1 passed, ${cases.length - 1} failed`);
+    assert.ok(lines.includes('sts-mx-match.json: entry 4'), lines.join('\n'));
+  });
+
+  test('runs what is in directories below, whatever the case of its name', () => {
+    using dir = tempDir();
+    mkdirSync(dir.file('heldout/sts-txt'), { recursive: true });
+    const vectors = JSON.stringify([match('m-1', true)]);
+    writeFileSync(dir.file('heldout/STS-MX-MATCH.JSON'), vectors);
+    writeFileSync(dir.file('heldout/sts-txt/mystery.json'), vectors);
+    const { lines } = run(dir.path);
+    assert.deepEqual(lines.slice(-3), [
+      'ok   heldout/STS-MX-MATCH.JSON: 1 passed, 0 failed',
+      'FAIL heldout/sts-txt/mystery.json: 0 passed, 1 failed',
+      '1 passed, 1 failed',
+    ]);
   });
 
   test('says when all is well, and when there is nothing to run', () => {

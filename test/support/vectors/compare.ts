@@ -7,7 +7,7 @@ import { isDeepStrictEqual } from 'node:util';
 /** Texts for people. */
 const ADVISORY = ['reason'];
 /** Keys whose values, lists included, are host names or patterns for them. */
-const HOST_KEYS = ['via', 'via_any', 'groups', 'mx'];
+const HOST_KEYS = ['via', 'via_any', 'groups', 'mx', 'base', 'sni', 'references', 'qname'];
 
 /** The ways in which `answer` is not `expected`, one line each; `at` is the key they are values of. */
 export function differences(answer: unknown, expected: unknown, at = ''): readonly string[] {

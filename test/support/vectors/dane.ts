@@ -15,10 +15,12 @@ import { classify } from '../../../src/outcome/classify.ts';
 import { createAddressGuard } from '../../../src/platform/address-guard.ts';
 import { createDanePolicy } from '../../../src/policy/dane-policy.ts';
 import { createTlsPolicy } from '../../../src/policy/tls-policy.ts';
+import { formatTlsa, parseTlsaText } from '../../../src/protocol/dane/tlsa.ts';
 import { parseDomain } from '../../../src/protocol/domain.ts';
 import { resolveCandidate } from '../../../src/routing/addresses.ts';
 import { createRouter } from '../../../src/routing/route.ts';
 import { FakeClock } from '../fake-clock.ts';
+import { differences, isObject } from './compare.ts';
 import { DaneDns, type DnsInput, type HostInput } from './dane-dns.ts';
 import { onlyKeys, type VectorContext, type VectorKind } from './vector.ts';
 
@@ -26,6 +28,9 @@ interface Input extends DnsInput {
   readonly now: string;
   readonly mode: 'opportunistic' | 'mandatory';
 }
+
+/** The file of certificates among the fixtures. */
+export const DANE_CERTIFICATES = 'dane-certs.json';
 
 const NO_MESSAGE = { recipients: [0], sizeBytes: 0 } as unknown as Consignment;
 
@@ -42,7 +47,15 @@ export const dane: VectorKind = {
     if (!last) throw new Error('nothing was tried');
     return { ...base, ...outcomeOf(last, results, input), ...factsOf(last, plans, tlsaQueries) };
   },
+  differences: (answer, expected) => differences(plainMatch(answer), plainMatch(expected)),
 };
+
+/** RFC 6698 §2.2: the digits of a record have no case, and may have blanks between them. */
+function plainMatch(value: unknown): unknown {
+  if (!isObject(value) || typeof value['matched'] !== 'string') return value;
+  const record = parseTlsaText(value['matched']);
+  return record ? { ...value, matched: formatTlsa(record) } : value;
+}
 
 function checkKeys(input: Input): void {
   onlyKeys('input', input, ['now', 'next_hop', 'next_hop_cname', 'mode', 'mx', 'hosts']);
@@ -172,7 +185,7 @@ function factsOf(
 type Fixtures = Readonly<Record<string, { readonly der_b64: string } | undefined>>;
 
 function certificatesIn({ fixtures }: VectorContext): Stage['chainOf'] {
-  const text = readFileSync(join(fixtures, 'dane-certs.json'), 'utf8');
+  const text = readFileSync(join(fixtures, DANE_CERTIFICATES), 'utf8');
   const known = JSON.parse(text) as Fixtures;
   return (names) =>
     names.map((name) => {

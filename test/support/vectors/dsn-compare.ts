@@ -48,12 +48,21 @@ function fieldDifferences(ours: Fields, wanted: Fields): readonly string[] {
   return Object.entries(wanted).flatMap(([name, value]) => {
     const text = ours[name.toLowerCase()];
     const isSame =
-      plainText(text) === plainText(value) || (DATES.test(name) && isSameMoment(text, value));
+      plainText(text) === plainText(value) ||
+      (DATES.test(name) && isSameMoment(text, value)) ||
+      (ADDRESSES.test(name) && plainAddress(text) === plainAddress(value));
     return isSame ? [] : [difference(name, text, value)];
   });
 }
 
 const DATES = /^(arrival-date|last-attempt-date|will-retry-until)$/i;
+
+const ADDRESSES = /^to$/i;
+
+/** An addr-spec, or the same as an angle-addr (RFC 5322 §3.4). */
+function plainAddress(text: string | undefined): string | undefined {
+  return text?.trim().replace(/^<(.*)>$/, '$1');
+}
 
 function isSameMoment(text: string | undefined, value: string): boolean {
   return text !== undefined && Date.parse(text) === Date.parse(value);

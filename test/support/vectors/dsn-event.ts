@@ -83,7 +83,7 @@ function transacted(peer: string, index: number, reply: RecipientReply): Outcome
 }
 
 function factsOf(peer: string): SessionFacts {
-  const address = /^\[(.*)\]$/.exec(peer)?.[1];
+  const address = /^\[(?:IPv6:)?(.*)\]$/i.exec(peer)?.[1];
   const host = address === undefined ? parseDomain(peer) : undefined;
   return {
     candidate: { host, preference: 10, port: 25 },

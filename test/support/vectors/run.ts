@@ -1,14 +1,16 @@
 /**
  * `make vectors`: runs the vector files of a directory against the relay's own modules. Prints each
- * case that failed, then a line a file, and at the very end `N passed, N failed`.
+ * case that failed, then a line a file, and at the very end `N passed, N failed`. JSON that is
+ * no vectors is named, and not counted.
  *
  * Usage: run.ts DIRECTORY [FIXTURES]. Exits with 0 when every case passed, 1 when one failed, 2
  * when there is nothing to run. No case is passed over: what is not supported fails.
  */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inOneLine } from './compare.ts';
+import { DANE_CERTIFICATES } from './dane.ts';
 import { readVectorFiles, type VectorFile } from './files.ts';
 import { kindFor } from './registry.ts';
 import { type CaseResult, runCase } from './run-case.ts';
@@ -37,10 +39,12 @@ async function main([directory, fixtures]: readonly string[]): Promise<0 | 1 | 2
   } catch (error) {
     return complain(`${directory} cannot be read: ${(error as Error).message}`);
   }
-  if (files.length === 0) return complain(`there are no vector files (*.json) in ${directory}`);
+  const own = files.filter(({ kind }) => kind !== 'other');
+  if (own.length === 0) return complain(`there are no vector files (*.json) in ${directory}`);
   const context = { fixtures: fixtures || fixturesBeside(directory) };
   const tallies: Tally[] = [];
-  for (const file of files) tallies.push(await runFile(file, context));
+  for (const { kind, name } of files) if (kind === 'other') print(`     ${name}: no vectors`);
+  for (const file of own) tallies.push(await runFile(file, context));
   for (const tally of tallies) print(lineOf(tally));
   const passed = tallies.reduce((sum, tally) => sum + tally.passed, 0);
   const failed = tallies.reduce((sum, tally) => sum + tally.failed, 0);
@@ -48,19 +52,19 @@ async function main([directory, fixtures]: readonly string[]): Promise<0 | 1 | 2
   return failed > 0 ? 1 : 0;
 }
 
-/** Inside the directory of vectors, next to it, or ours. */
+/** Inside the directory of vectors, next to it, or ours: the first that has something for us. */
 function fixturesBeside(directory: string): string {
   const places = [join(directory, 'fixtures'), join(directory, '../fixtures')];
-  return places.find((place) => existsSync(place)) ?? OUR_FIXTURES;
+  return places.find((place) => existsSync(join(place, DANE_CERTIFICATES))) ?? OUR_FIXTURES;
 }
 
 async function runFile(file: VectorFile, context: VectorContext): Promise<Tally> {
   const { name } = file;
-  if (file.kind === 'unreadable') {
-    print(`${name}: cannot be read: ${file.reason}\n`);
+  if (file.kind !== 'vectors') {
+    print(`${name}: cannot be read: ${file.kind === 'unreadable' ? file.reason : 'no vectors'}\n`);
     return { name, passed: 0, failed: 1, alternatives: 0 };
   }
-  const kind = kindFor(name);
+  const kind = kindFor(basename(name));
   const results: CaseResult[] = [];
   const left = [...file.vectors.entries()];
   const worker = async () => {

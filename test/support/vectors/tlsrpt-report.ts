@@ -6,9 +6,9 @@
 import { localFailure, type TlsFailureCause } from '../../../src/mail/failure.ts';
 import type { SessionFacts, SessionResult } from '../../../src/mail/session-result.ts';
 import type { RequirementSource } from '../../../src/mail/tls-requirement.ts';
-import { parseDomain } from '../../../src/protocol/domain.ts';
+import { type DomainName, parseDomain } from '../../../src/protocol/domain.ts';
 import type { StsMode } from '../../../src/protocol/mta-sts/policy.ts';
-import type { AppliedPolicy } from '../../../src/protocol/tlsrpt/counts.ts';
+import { type AppliedPolicy, plainDetail } from '../../../src/protocol/tlsrpt/counts.ts';
 import { makeReport } from '../../../src/protocol/tlsrpt/report.ts';
 import {
   REPORT_CONTENT_TYPE,
@@ -77,7 +77,8 @@ export const tlsrptReport: VectorKind = {
       const counted = day === input.day ? countedOf(event, input) : undefined;
       if (counted) tally.add(counted);
     }
-    const { reporter, day, report_domain: domain, gzip = true } = input;
+    const { reporter, day, gzip = true } = input;
+    const domain = domainOf(input.report_domain);
     const report = makeReport({
       reporter: { organization: reporter['organization-name'], contact: reporter['contact-info'] },
       ...{ day, reportId: reporter['report-id'], counts: tally.countsOf(domain) },
@@ -98,30 +99,44 @@ export const tlsrptReport: VectorKind = {
 function countedOf(event: GivenEvent, input: Input): Counted | undefined {
   const given = input.policies[event.applied];
   if (!given) throw new Error(`no policy ${event.applied}`);
-  const domain = input.report_domain;
+  const domain = domainOf(input.report_domain);
   const policy = policyOf(given, domain);
   if (event.kind === 'policy') return policyFailure(event, given, domain);
   const isReportMail = event.tlsrpt_mail === true;
-  return countSession(sessionOf(event, given), { domain, policy, isReportMail });
+  const counted = countSession(sessionOf(event, given), { domain, policy, isReportMail });
+  return event.outcome === 'tls-ok-tlsa-unusable' ? withReason(counted, event.reason) : counted;
+}
+
+/** The relay has words of its own for a session that is no failure. */
+function withReason(counted: Counted | undefined, reason = ''): Counted | undefined {
+  const details = counted?.details.map(({ detail, sessions }) => ({
+    ...{ sessions, detail: plainDetail({ ...detail, reasonCode: reason }) },
+  }));
+  return counted && details && { ...counted, details };
 }
 
 /** As the relay names it: mode none is no policy. */
-function policyOf(given: GivenPolicy, domain: string): AppliedPolicy {
+function policyOf(given: GivenPolicy, domain: DomainName): AppliedPolicy {
   const { type, lines, mx, rrs, mode } = given;
   if (type === 'no-policy-found' || mode === 'none') {
     const none = appliedPolicy({ source: { kind: 'default' } }, domain);
     if (none) return none;
   }
-  return { type, domain: given.domain, lines: lines ?? rrs ?? [], mx: mx ?? [] };
+  return { type, domain: domainOf(given.domain), lines: lines ?? rrs ?? [], mx: mx ?? [] };
+}
+
+/** The relay knows domains in A-labels alone. */
+function domainOf(name: string): DomainName {
+  const domain = parseDomain(name);
+  if (domain === undefined) throw new Error(`${name} is no domain`);
+  return domain;
 }
 
 function policyFailure(
   { outcome, reason = '' }: GivenEvent,
   { mode, lines, mx }: GivenPolicy,
-  name: string,
+  domain: DomainName,
 ): Counted | undefined {
-  const domain = parseDomain(name);
-  if (domain === undefined) throw new Error(`${name} is no domain`);
   const resultType = policyResult(outcome);
   const kept = { maxAgeSeconds: 86_400, text: '', lines: lines ?? [], mx: mx ?? [] };
   const inForce = mode ? { ...kept, mode } : undefined;

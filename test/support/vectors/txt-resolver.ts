@@ -1,5 +1,6 @@
 /** The TXT answer that a vector describes, and a resolver that gives it. */
 import type { LookupResult, Resolver } from '../../../src/platform/resolver.ts';
+import { plainHost } from './compare.ts';
 import { NotSupported } from './vector.ts';
 
 export interface TxtAnswer {
@@ -26,7 +27,8 @@ export function lookupResultOf({ rcode, txt, cname }: TxtAnswer): LookupResult<r
 export function txtResolver(name: string, answer: TxtAnswer): Resolver {
   const refuse = (asked: string) => Promise.reject(new Error(`asked for ${asked}, not ${name}`));
   return {
-    lookupTxt: async (asked) => (asked === name ? lookupResultOf(answer) : refuse(asked)),
+    lookupTxt: async (asked) =>
+      asked === plainHost(name) ? lookupResultOf(answer) : refuse(asked),
     lookupMx: refuse,
     lookupAddress: refuse,
     lookupTlsa: refuse,
