@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import { type Failure, type LocalFailure, localFailure } from '../mail/failure.ts';
 import type { SessionFacts, SessionResult } from '../mail/session-result.ts';
 import { tlsWishOf } from '../mail/tls-wish.ts';
-import { toAsciiDomain } from '../protocol/mailbox.ts';
+import { needsSmtpUtf8, toAsciiDomain } from '../protocol/mailbox.ts';
 import { refusesSession, requireTlsIn } from './admission.ts';
 import type { Consignment } from './session.ts';
 import type { TransactionReplies, WireMessage } from './transaction.ts';
@@ -104,15 +104,24 @@ function howRequireTls(wire: Wire, { envelope }: Consignment, facts: SessionFact
   return requireTlsIn(requirement, { tls, isOffered: wire.offers('REQUIRETLS') });
 }
 
+/**
+ * Whether SMTPUTF8 is needed, not just declared: for a local part or content that is not ASCII (RFC 6531
+ * §3.2). Of the addresses only those of this transaction count; their domains go in A-labels.
+ */
+function needsUtf8({ envelope, recipients }: Consignment): boolean {
+  const { smtpUtf8, sevenBit, reversePath } = envelope;
+  if (!smtpUtf8 || !sevenBit) return smtpUtf8;
+  const named = recipients.map((index) => envelope.recipients[index]?.address ?? '');
+  return [reversePath, ...named].some(needsSmtpUtf8);
+}
+
 /** What this message needs and this server does not offer (RFC 6531 §3.2, RFC 6152 §3, RFC 1870 §6.1). */
-function missingExtension(
-  wire: Wire,
-  { envelope, sizeBytes }: Consignment,
-): LocalFailure | undefined {
-  if (envelope.smtpUtf8 && !wire.offers('SMTPUTF8')) {
+function missingExtension(wire: Wire, consignment: Consignment): LocalFailure | undefined {
+  const { envelope, sizeBytes } = consignment;
+  if (needsUtf8(consignment) && !wire.offers('SMTPUTF8')) {
     return localFailure('smtputf8-not-offered', 'the message needs SMTPUTF8, the server lacks it');
   }
-  if (envelope.eightBitMime && !wire.offers('8BITMIME')) {
+  if (envelope.eightBitMime && !envelope.sevenBit && !wire.offers('8BITMIME')) {
     return localFailure(
       'eightbitmime-not-offered',
       'the message is 8bit, the server lacks 8BITMIME',
@@ -125,10 +134,8 @@ function missingExtension(
   return undefined;
 }
 
-function wireMessage(
-  { envelope, sizeBytes }: Consignment,
-  recipients: readonly number[],
-): WireMessage {
+function wireMessage(consignment: Consignment, recipients: readonly number[]): WireMessage {
+  const { envelope, sizeBytes } = consignment;
   return {
     reversePath: toAsciiDomain(envelope.reversePath),
     recipients: recipients.flatMap((index) => {
@@ -137,7 +144,7 @@ function wireMessage(
     }),
     sizeBytes,
     eightBitMime: envelope.eightBitMime,
-    smtpUtf8: envelope.smtpUtf8,
+    smtpUtf8: needsUtf8(consignment),
     ret: envelope.ret,
     envid: envelope.envid,
   };

@@ -245,6 +245,7 @@ export class ClientDialog {
     return {
       ...declared,
       eightBitMime: declared.eightBitMime || eightBit,
+      ...(!eightBit && (declared.eightBitMime || declared.smtpUtf8) ? { sevenBit: true } : {}),
       // RFC 8689 §4, §4.2: REQUIRETLS has the last word; the field stays (RFC 5321 §3.6.3).
       ...(tlsRequiredNo && !declared.requireTls ? { tlsRequiredNo } : {}),
       ...(messageId === undefined ? {} : { messageId }),

@@ -33,10 +33,15 @@ export interface Envelope {
   readonly recipients: readonly Recipient[];
   /** Milliseconds since the epoch. */
   readonly receivedAtMs: number;
-  /** BODY=8BITMIME was declared (RFC 6152). */
+  /** BODY=8BITMIME was declared (RFC 6152), or there is content that needs it. */
   readonly eightBitMime: boolean;
   /** SMTPUTF8 was declared (RFC 6531). */
   readonly smtpUtf8: boolean;
+  /**
+   * All of the content is ASCII, although one of the two was declared: no host need offer either for its sake.
+   * Absent where it is not, where nothing was declared, and in what an older version recorded.
+   */
+  readonly sevenBit?: true;
   /** RET and ENVID (RFC 3461 §4.3, §4.4); ENVID xtext decoded. */
   readonly ret?: 'FULL' | 'HDRS';
   readonly envid?: string;

@@ -257,6 +257,13 @@ describe('extensions', () => {
       assert.equal(bench.host.received.length, 0);
     }));
 
+  test('R302 ASCII goes anywhere, whatever its client declared', () =>
+    withHost({ keywords: ['PIPELINING'] }, async (bench) => {
+      const envelope = { eightBitMime: true, smtpUtf8: true, sevenBit: true } as const;
+      assert.deepEqual(fates(await bench.send({ envelope })), ['accepted']);
+      assert.ok(!linesOf(bench).some((line) => /8BITMIME|SMTPUTF8/.test(line)));
+    }));
+
   const utf8 = {
     envelope: {
       smtpUtf8: true,
@@ -276,6 +283,25 @@ describe('extensions', () => {
     withHost({ keywords: ['8BITMIME'] }, async (bench) => {
       assert.deepEqual(fates(await bench.send(utf8)), ['all bounced 5.6.7, next host']);
       assert.ok(!linesOf(bench).some((line) => line.startsWith('MAIL')));
+    }));
+
+  test('R275 R278 nor for an address whose domain alone is international', () =>
+    withHost({ keywords: ['SMTPUTF8', '8BITMIME'] }, async (bench) => {
+      const reversePath = 'ann@bücher.example';
+      const envelope = { smtpUtf8: true, sevenBit: true, reversePath } as const;
+      assert.deepEqual(fates(await bench.send({ envelope })), ['accepted']);
+      const mail = linesOf(bench).find((line) => line.startsWith('MAIL'));
+      assert.match(mail ?? '', /^MAIL FROM:<ann@xn--bcher-kva\.example>(?! .*SMTPUTF8)/);
+    }));
+
+  test('R274 ASCII content does not make up for an address that is not, nor the other way round', () =>
+    withHost({ keywords: ['8BITMIME'] }, async (bench) => {
+      const bounced = ['all bounced 5.6.7, next host'];
+      const ofUtf8 = { ...utf8.envelope, sevenBit: true } as const;
+      assert.deepEqual(fates(await bench.send({ envelope: ofUtf8 })), bounced);
+      const { recipients: _, ...sender } = ofUtf8;
+      assert.deepEqual(fates(await bench.send({ envelope: sender })), bounced);
+      assert.deepEqual(fates(await bench.send({ envelope: { smtpUtf8: true } })), bounced);
     }));
 
   test('R275 no SMTPUTF8 where it is not needed', () =>

@@ -50,6 +50,7 @@ describe('the envelope', () => {
       ],
       smtpUtf8: true,
       eightBitMime: true,
+      sevenBit: true,
       ret: 'HDRS',
       envid: 'a+41',
       client: { address: '127.0.0.1', helo: 'client.example', tls: true, user: 'alice' },
@@ -116,6 +117,20 @@ describe('the envelope', () => {
     );
     assert.equal(door.queue.last.envelope.eightBitMime, true);
     assert.equal(door.queue.last.content, '\r\ncaf\xe9\r\n');
+    assert.equal(door.queue.last.envelope.sevenBit, undefined);
+  });
+  test('content that is ASCII after all is recorded as that where more was declared', async () => {
+    await using door = await openDoor();
+    using client = await door.session();
+    const said = async (mailParams: string, data: string) => {
+      assert.ok((await client.deliver({ ...simple, mailParams, data })).accepted);
+      return door.queue.last.envelope.sevenBit;
+    };
+    assert.equal(await said('', MESSAGE), undefined);
+    assert.equal(await said('BODY=7BIT', MESSAGE), undefined);
+    assert.equal(await said('BODY=8BITMIME', MESSAGE), true);
+    assert.equal(await said('SMTPUTF8', MESSAGE), true);
+    assert.equal(await said('SMTPUTF8', 'Subject: é\r\n\r\nx\r\n'), undefined);
   });
   test('a HELO name cannot forge header fields', async () => {
     await using door = await openDoor();

@@ -32,7 +32,8 @@ export function intakeEnvelope({ from, parameters, recipients }: MailCommands): 
     const rcpt = parse('RCPT', [`RCPT TO:<${recipient.to}>`, ...recipient.parameters]);
     throwIfRefused(transaction.addRecipient(rcpt, PEER, RULES));
   }
-  return sampleEnvelope(transaction.envelope());
+  // As client-dialog.ts marks it: the content of every vector is ASCII.
+  return sampleEnvelope({ ...transaction.envelope(), sevenBit: true });
 }
 
 function parse(verb: 'MAIL' | 'RCPT', words: readonly string[]): PathCommand {
