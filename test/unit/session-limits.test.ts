@@ -98,6 +98,11 @@ for (const [where, place] of [
         { accepted: [0, 1, 2], failed: [3], left: [] },
       ],
       [
+        '552 for a full mailbox: his own',
+        [undefined, undefined, undefined, '552 Mailbox full'],
+        { accepted: [0, 1, 2], failed: [3], left: [] },
+      ],
+      [
         '452 to all: nobody to go on with',
         [TOO_MANY, TOO_MANY, TOO_MANY, TOO_MANY],
         { accepted: [], failed: [0, 1, 2, 3], left: [] },

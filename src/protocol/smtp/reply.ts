@@ -60,8 +60,11 @@ function printable(text: string): string {
 
 /**
  * Whether a reply to RCPT says that the transaction has enough recipients: 452, or 552 as some say
- * it (RFC 5321 §4.5.3.1.10). Either means for now.
+ * it (RFC 5321 §4.5.3.1.10). Either means for now. Without an enhanced status the text must say so of a 552,
+ * which is first of all what a full mailbox has (§4.2.3).
  */
-export function takesNoMoreRecipients({ code, enhanced }: Reply): boolean {
-  return (code === 452 || code === 552) && (enhanced === undefined || enhanced.endsWith('.5.3'));
+export function takesNoMoreRecipients({ code, enhanced, text }: Reply): boolean {
+  if (code !== 452 && code !== 552) return false;
+  if (enhanced !== undefined) return enhanced.endsWith('.5.3');
+  return code === 452 || /\btoo many\b|\brecipients\b/i.test(text);
 }
