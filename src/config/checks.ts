@@ -3,7 +3,9 @@
  * values that are allowed but rarely meant. Pure; looks only at sections that are well-formed.
  */
 import { isIP } from 'node:net';
+import ipaddr from 'ipaddr.js';
 import { parseNextHop } from '../mail/next-hop.ts';
+import { doublePorts } from './double-ports.ts';
 import { missingForMail } from './report-mail.ts';
 import type { Settings } from './settings.ts';
 import type { KeyPath } from './structure.ts';
@@ -29,7 +31,7 @@ export function isLoopback(address: string): boolean {
 
 export function findConflicts(sections: Sections): readonly Conflict[] {
   return [
-    ...doubleListeners(sections),
+    ...doublePorts(sections),
     ...halfCertificate(sections),
     ...wholeInternet(sections),
     ...redisConflicts(sections),
@@ -45,20 +47,6 @@ export function findConflicts(sections: Sections): readonly Conflict[] {
   ];
 }
 
-function doubleListeners({ listeners = [] }: Sections): Conflict[] {
-  const seen = new Set<string>();
-  return listeners.flatMap(({ address, port }, i) => {
-    const place = `${address} port ${port}`;
-    if (port !== 0 && seen.has(place)) {
-      return [
-        { path: ['listeners', i], found: `${place} again`, expected: 'each address and port once' },
-      ];
-    }
-    seen.add(place);
-    return [];
-  });
-}
-
 function halfCertificate({ tls }: Sections): Conflict[] {
   if (tls === undefined || (tls.certFile === '') === (tls.keyFile === '')) return [];
   const [missing, given] = tls.certFile === '' ? ['certFile', 'keyFile'] : ['keyFile', 'certFile'];
@@ -68,7 +56,7 @@ function halfCertificate({ tls }: Sections): Conflict[] {
 /** The relay is never an open one: whoever wants everybody in has to list the networks. */
 function wholeInternet({ access }: Sections): Conflict[] {
   return (access?.trustedNetworks ?? []).flatMap((network, i) =>
-    /\/0+$/.test(network)
+    isWholeInternet(network)
       ? [
           {
             path: ['access', 'trustedNetworks', i],
@@ -77,6 +65,13 @@ function wholeInternet({ access }: Sections): Conflict[] {
         ]
       : [],
   );
+}
+
+/** `/0`, or all of IPv4 written as IPv6 (RFC 4291 §2.5.5.2): it is read as the IPv4 network it holds. */
+function isWholeInternet(network: string): boolean {
+  if (!network.includes('/')) return false;
+  const [address, bits] = ipaddr.parseCIDR(network);
+  return bits === 0 || (bits === 96 && (address as ipaddr.IPv6).isIPv4MappedAddress());
 }
 
 function redisConflicts({ redis }: Sections): Conflict[] {

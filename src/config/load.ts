@@ -58,11 +58,12 @@ export function loadSettings(options: LoadOptions = {}): LoadResult {
     nowMs: options.nowMs ?? Date.now(),
     placeOf: place,
   });
-  // Without the file's values, complaints about what is missing there would be noise.
+  // Without the file's values, complaints and warnings about what is missing there would be noise.
   const isBroken = read.problems.length > 0;
   const fromValues = validation.problems.filter(({ source }) => !isBroken || source !== file);
   const problems = [...read.problems, ...overrides.problems, ...fromValues].sort(byPlace);
-  const { settings, sections, warnings } = validation;
+  const { settings, sections } = validation;
+  const warnings = isBroken ? [] : validation.warnings;
   if (problems.length > 0 || settings === undefined) {
     const isKnown = !isBroken || overrides.variableOf(['dataDir']) !== undefined;
     const dataDir = isKnown ? sections.dataDir : undefined;

@@ -15,6 +15,7 @@ import {
   type Node,
   parseDocument,
   visit,
+  type YAMLParseError,
 } from 'yaml';
 import type { Problem } from './problems.ts';
 import type { KeyPath } from './structure.ts';
@@ -69,18 +70,15 @@ function parse(source: string, text: string, shape: (values: unknown) => unknown
   const document = parseDocument(text, {
     lineCounter: lines,
     prettyErrors: false,
-    logLevel: 'silent',
+    // `silent` would pass over a second document without a word.
+    logLevel: 'error',
     stringKeys: true,
     // The parser compares every key with every other: a minute for 1 MiB. See repeatedKeys.
     uniqueKeys: false,
   });
   const line = (offset: number) => lines.linePos(offset).line;
   const problems = [
-    ...document.errors.map(({ message, pos: [offset] }) => ({
-      offset,
-      found: /call stack|stack overflow/i.test(message) ? 'values too deep' : message,
-      expected: 'valid YAML',
-    })),
+    ...document.errors.map(describeError),
     ...repeatedKeys(document).map(({ key, offset }) => ({
       offset,
       found: `the key ${key} for the second time`,
@@ -98,6 +96,14 @@ function parse(source: string, text: string, shape: (values: unknown) => unknown
       return offset === undefined ? undefined : line(offset);
     },
   };
+}
+
+function describeError({ code, message, pos: [offset] }: YAMLParseError) {
+  if (code === 'MULTIPLE_DOCS') {
+    return { offset, found: 'a second document (behind ---)', expected: 'one document' };
+  }
+  const found = /call stack|stack overflow/i.test(message) ? 'values too deep' : message;
+  return { offset, found, expected: 'valid YAML' };
 }
 
 /** Keys that stand twice in the same mapping, in linear time. */

@@ -241,6 +241,30 @@ describe('problems', () => {
       ['3: listeners[1]: found ::1 port 25 again, expected each address and port once'],
       'the same listener twice',
     ],
+    [
+      'listeners:\n  - { address: 0.0.0.0, port: 25 }\n  - { address: "::", port: 25 }\n  - { address: 127.0.0.1, port: 25 }\n  - { address: 127.0.0.1, port: 26 }',
+      [
+        '4: listeners[2]: found 127.0.0.1 port 25 again, expected each address and port once: 0.0.0.0 has 127.0.0.1 in it',
+      ],
+      'a listener on an address that another one has already',
+    ],
+    [
+      'listeners:\n  - { address: "::1", port: 25 }\n  - { address: 127.0.0.1, port: 25 }\nhttp: { address: "::", port: 25 }',
+      [
+        '4: http.port: found :: port 25 again, expected each address and port once: :: has ::1 in it',
+      ],
+      'http on the port of a listener',
+    ],
+    [
+      'access:\n  trustedNetworks: ["::/0", "0.0.0.0/00", "::ffff:0:0/96", "::FFFF:10.0.0.0/096", "::ffff:10.0.0.0/104"]',
+      [
+        ...['::/0', '0.0.0.0/00', '::ffff:0:0/96', '::FFFF:10.0.0.0/096'].map(
+          (network, i) =>
+            `2: access.trustedNetworks[${i}]: found "${network}", expected a network smaller than the whole Internet (this would be an open relay)`,
+        ),
+      ],
+      'all of the Internet in all its spellings (promise 6)',
+    ],
     ['limits: 5', ['1: limits: found 5, expected a section (keys and values)'], 'no section'],
     [
       'routes: 5',
@@ -380,6 +404,13 @@ describe('problems', () => {
     assert.match(first ?? '', /^\d+: found .*, expected valid YAML$/s);
   });
 
+  test('a second document is not passed over', () => {
+    assert.deepEqual(problemsOf('---\nnode: a\n---\nnode: b\n'), [
+      '3: found a second document (behind ---), expected one document',
+    ]);
+    assert.deepEqual(problemsOf('%YAML 1.2\n---\nnode: a\n...\n# the end\n'), []);
+  });
+
   test('every problem of a long text is found, in the order of its lines', () => {
     const found = problemsOf('nod: a\nlimits: { connections: -1 }\nhttp: { port: x }\ndns: [a]\n');
     assert.deepEqual(
@@ -395,6 +426,7 @@ describe('problems', () => {
     const unreadable = load('dataDir: [').result;
     assert.ok(!unreadable.ok);
     assert.equal(unreadable.dataDir, undefined);
+    assert.deepEqual(unreadable.warnings, [], 'nobody knows what it would have set');
   });
 });
 
