@@ -26,7 +26,9 @@ async function runCommand(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) {
       // Commander has written its message; --help and --version end here too.
-      return error.exitCode === 0 ? EXIT.done : EXIT.wrong;
+      if (error.exitCode === 0) return EXIT.done;
+      if (wantsJson(argv)) printJson({ ok: false, error: usageError(error) });
+      return EXIT.wrong;
     }
     if (!(error instanceof CliError)) throw error;
     const { message, facts } = error;
@@ -34,6 +36,17 @@ async function runCommand(argv: readonly string[]): Promise<number> {
     printError(`stsrelay: ${message}`);
     return error.exitCode;
   }
+}
+
+/** Arguments that commander refused may not have been read to their end: what they ask for stands in them. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--');
+  return argv.slice(0, end < 0 ? argv.length : end).includes('--json');
+}
+
+function usageError({ code, message }: CommanderError): string {
+  if (code === 'commander.help') return 'a command is missing; --help shows what there is';
+  return message.replace(/^error: /, '');
 }
 
 interface Commands {

@@ -171,6 +171,28 @@ describe('usage', () => {
       assert.match(err, /--help/);
     });
   }
+  for (const [args, error] of [
+    [[], 'a command is missing; --help shows what there is'],
+    [['queue'], 'a command is missing; --help shows what there is'],
+    [['nonsense'], "unknown command 'nonsense'"],
+    [['status', 'extra'], /^too many arguments for 'status'/],
+    [['queue', 'list', '--state', 'x'], /^option '--state <state>' argument 'x' is invalid/],
+  ] as const) {
+    test(`stsrelay ${args.join(' ')} --json: exit 2, and an object that says why`, async () => {
+      using dir = tempDir();
+      const { code, out, err } = await run([...args, '--json'], { dir });
+      const answer = JSON.parse(out);
+      assert.deepEqual([code, answer.ok], [2, false]);
+      if (typeof error === 'string') assert.equal(answer.error, error);
+      else assert.match(answer.error, error);
+      assert.match(err, /--help/);
+    });
+  }
+  test('an argument that looks like --json is none', async () => {
+    using dir = tempDir();
+    const { code, out } = await run(['status', '--', '--json'], { dir });
+    assert.deepEqual([code, out], [2, '']);
+  });
   for (const args of [['--help'], ['status', '--help'], ['user', 'add', '--help'], ['help']]) {
     test(`stsrelay ${args.join(' ')}: exit 0`, async () => {
       using dir = tempDir();
