@@ -3,7 +3,7 @@
  *
  *   GET  /api/v1/tlsrpt/days                                    the days that something is counted of
  *   GET  /api/v1/tlsrpt/days/DAY?domain=D&after=DOMAIN&limit=N  a page of the whole reports of one
- *   POST /api/v1/tlsrpt/days/DAY/send  { dryRun, domain, after, limit }: send what has not gone
+ *   POST /api/v1/tlsrpt/days/DAY/send  { dryRun, domain, after, limit }: send what has not gone, or show it
  *
  * DAY as 2026-03-14, in UTC; the day that is not over yet, too. 400 for what is none. A day that nothing
  * is counted of has no reports. A page is bounded in number and in octets; only one without `next`
@@ -22,11 +22,10 @@ import {
   timeStamp,
   wholeNumber,
 } from './api-form.ts';
-import type { TlsReportAdmin } from './tlsrpt.ts';
+import { MAX_PAGE_OCTETS, type TlsReportAdmin } from './tlsrpt.ts';
 
 /** The most reports of one page. */
 export const MAX_REPORTS = 500;
-const MAX_PAGE_OCTETS = 1024 * 1024;
 
 /** The most reports that are sent by one request. */
 export const MAX_SENT = 50;
@@ -132,9 +131,11 @@ const sent = z.object({
         sends: z.boolean().describe('Something was left to send.'),
         sending: sending.optional(),
         error: z.string().optional().describe('Sending it came to nothing for now: why.'),
+        report: report.optional().describe('Of a dry run: the report, as it is now.'),
       }),
     )
     .readonly(),
+  unfinished: z.boolean().describe('The day is not over yet: what would be sent so far.'),
   next: z.string().optional().describe('`after` of the next request; absent in the last.'),
 });
 
@@ -183,7 +184,7 @@ const send = {
   tags,
   summary: 'Send the reports of an ended day that have not gone',
   description:
-    'Whatever their time, what failed or was suspended included. What has gone is never sent again.',
+    'Whatever their time, what failed or was suspended included. What has gone is never sent again. A dry run may be of the day that is not over yet.',
   params: z.object({ day }),
   body: z.strictObject({
     dryRun: z.boolean().default(false).describe('Say what would be sent, and change nothing.'),
@@ -230,13 +231,15 @@ export function addTlsReportRoutes(api: Api, reports: TlsReportAdmin): void {
       (wanted === undefined || domain === wanted) && (after === undefined || domain > after);
     const made = await reports.send({ day: params.day, dryRun, isWanted, limit }, actor);
     if (!made.ok) throw new Refusal(made.status, made.error);
-    const { answers, next } = made;
+    const { answers, isUnfinished: unfinished, next } = made;
     return {
-      reports: answers.map(({ domain, sends, state, error }) => ({
+      reports: answers.map(({ domain, sends, state, error, report }) => ({
         ...{ domain, sends },
         ...(state ? { sending: sendingOf(state) } : {}),
         ...(error === undefined ? {} : { error }),
+        ...(report === undefined ? {} : { report }),
       })),
+      unfinished,
       ...(next === undefined ? {} : { next }),
     };
   });

@@ -1,14 +1,19 @@
 /**
  * TLS reports as the API sees them: the days, their reports, the places that keep failing, and sending what an
- * administrator asks for, which is in the audit log.
+ * administrator asks for, which is in the audit log. A dry run is told with the reports themselves, and may be of
+ * the day that is not over yet.
  */
 import type { Clock } from '../platform/clock.ts';
+import type { TlsReport } from '../protocol/tlsrpt/report.ts';
 import { utcDay } from '../reporting/collect.ts';
 import { oldestToSend } from '../reporting/report-plan.ts';
 import type { ReportSender, SendAnswer } from '../reporting/report-sender.ts';
 import type { Reports } from '../reporting/reports.ts';
 import type { Suspensions } from '../reporting/suspensions.ts';
 import type { AuditLog } from './audit.ts';
+
+/** Reports are taken until an answer is as long as this. */
+export const MAX_PAGE_OCTETS = 1024 * 1024;
 
 export interface SendWish {
   readonly day: string;
@@ -18,10 +23,17 @@ export interface SendWish {
   readonly limit: number;
 }
 
+/** Of a dry run with the report as it is now. */
+export interface SentReport extends SendAnswer {
+  readonly report?: TlsReport;
+}
+
 export type SendMade =
   | {
       readonly ok: true;
-      readonly answers: readonly SendAnswer[];
+      readonly answers: readonly SentReport[];
+      /** The day is not over: so far. */
+      readonly isUnfinished: boolean;
       /** The last domain, where there are more. */
       readonly next?: string;
     }
@@ -46,25 +58,22 @@ export function createTlsReportAdmin(parts: TlsReportAdminParts): TlsReportAdmin
     days: () => reports.days(),
     ofDay: (day, isWanted) => reports.ofDay(day, isWanted),
     suspensions: () => suspensions.list(),
-    async send({ day, dryRun, isWanted, limit }, actor) {
-      if (day >= utcDay(clock.now())) {
+    async send(wish, actor) {
+      const { day, dryRun } = wish;
+      const isUnfinished = day >= utcDay(clock.now());
+      if (isUnfinished && !dryRun) {
         return { ok: false, status: 422, error: `${day} is not over yet (UTC)` };
       }
       if (day < oldestToSend(clock.now())) {
         return { ok: false, status: 422, error: `${day} is more than a week ago` };
       }
-      const domains: string[] = [];
-      let hasMore = false;
-      for await (const { domain } of (await reports.ofDay(day, isWanted)).reports) {
-        hasMore = domains.length >= limit;
-        if (hasMore) break;
-        domains.push(domain);
-      }
+      const { domains, hasMore, made } = await chosen(reports, wish);
       const send = async (): Promise<SendMade> => {
         try {
-          const answers = await sender.sendNow(day, domains, { dryRun });
+          const sent = await sender.sendNow(day, domains, { dryRun });
           const next = hasMore ? domains.at(-1) : undefined;
-          return { ok: true, answers, ...(next === undefined ? {} : { next }) };
+          const answers = sent.map((one) => ({ ...one, ...reportOf(made.get(one.domain)) }));
+          return { ok: true, answers, isUnfinished, ...(next === undefined ? {} : { next }) };
         } catch (error) {
           return { ok: false, status: 503, error: (error as Error).message };
         }
@@ -74,4 +83,28 @@ export function createTlsReportAdmin(parts: TlsReportAdminParts): TlsReportAdmin
       return audit.during({ actor, action: 'tlsrpt.send', target: day, facts }, send);
     },
   };
+}
+
+/** What one request is about: as many as it wants, and of a dry run no more than fits into an answer. */
+async function chosen(
+  reports: Pick<Reports, 'ofDay'>,
+  { day, dryRun, isWanted, limit }: SendWish,
+): Promise<{ domains: string[]; hasMore: boolean; made: ReadonlyMap<string, TlsReport> }> {
+  const domains: string[] = [];
+  const made = new Map<string, TlsReport>();
+  let octets = 0;
+  for await (const { domain, report } of (await reports.ofDay(day, isWanted)).reports) {
+    if (domains.length >= limit || octets >= MAX_PAGE_OCTETS) {
+      return { domains, hasMore: true, made };
+    }
+    domains.push(domain);
+    if (!dryRun) continue;
+    made.set(domain, report);
+    octets += JSON.stringify(report).length;
+  }
+  return { domains, hasMore: false, made };
+}
+
+function reportOf(report: TlsReport | undefined): { report?: TlsReport } {
+  return report ? { report } : {};
 }

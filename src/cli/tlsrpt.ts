@@ -47,6 +47,7 @@ const sentSchema = z.object({
       ...{ sending: sendingSchema.optional(), error: z.string().optional() },
     }),
   ),
+  unfinished: z.boolean(),
   next: z.string().optional(),
 });
 /** Loose: a relay of another version may say more. */
@@ -158,17 +159,19 @@ export const tlsReportSend: CliCommand = {
   usage: 'send [domain]',
   summary: 'send the reports of an ended day that have not gone, whatever their time',
   options: [
-    new Option('--day <day>', 'which, in UTC: 2026-03-14, or yesterday')
+    new Option('--day <day>', 'which, in UTC: 2026-03-14, yesterday, or with --dry-run today')
       .argParser(parseDay)
       .makeOptionMandatory(),
     new Option('--dry-run', 'say what would be sent, and change nothing'),
   ],
   notes: `
 What failed, was suspended or could not leave by mail is tried again. What has gone is not repeated. A line for
-each place: the domain, what became of the report there, and why.
+each place: the domain, what became of the report there, and why. With --dry-run --json has the whole reports, too,
+and the day may be one that is not over yet: what it would give so far.
 
 Exit codes:
-  0  what was left to send was sent, or is tried again, or with --dry-run would be sent
+  0  what was left to send was sent, or is tried again, or with --dry-run would be sent; of the day that is
+     not over yet: there is a report
   1  nothing was left to send, or the day's reports cannot be sent (now)
   2  wrong usage or configuration
   3  the relay cannot be reached`,
@@ -181,6 +184,7 @@ Exit codes:
     const dataDir = requireDataDir(invocation);
     const reports: z.infer<typeof sentSchema>['reports'] = [];
     let after: string | undefined;
+    let isUnfinished = false;
     do {
       const body = {
         dryRun,
@@ -195,8 +199,9 @@ Exit codes:
       );
       reports.push(...page.reports);
       after = page.next;
+      isUnfinished = page.unfinished;
     } while (after !== undefined);
-    const isAnything = reports.some(({ sends }) => sends);
+    const isAnything = reports.some(({ sends }) => sends || isUnfinished);
     if (json) printJson({ dryRun, reports });
     else if (reports.length === 0) printError(`no report for ${domain ?? 'anybody'} on ${day}`);
     else print(formatTable(['DOMAIN', 'RUA', 'STATE', 'WHY'], reports.flatMap(sentRows(dryRun))));

@@ -107,6 +107,23 @@ describe('the report of a day', () => {
     assert.deepEqual([posts.length, mails().length], [0, 0]);
   });
 
+  test('is shown before the day is over: what it would give so far', async () => {
+    const dry = await tlsrpt('send', '--day', day, '--dry-run', '--json');
+    assert.equal(dry.code, 0, dry.stderr);
+    const { reports: given } = JSON.parse(dry.stdout);
+    const [good, silent] = given;
+    assert.deepEqual([given.length, good.domain, silent.domain], [2, 'good.test', 'silent.test']);
+    assertIsReport(good.report);
+    const shown = await tlsrpt('show', 'good.test', '--day', day, '--json');
+    assert.deepEqual(good.report, JSON.parse(shown.stdout)[0]);
+    assert.deepEqual([good.sends, silent.sending.outcome], [true, 'nobody-asks']);
+    const lines = (await tlsrpt('send', '--day', day, '--dry-run')).stdout;
+    assert.match(lines, /^good\.test\tmailto:tls@reports\.test\twould be sent/m);
+    assert.deepEqual([posts.length, mails().length], [0, 0]);
+    const none = await tlsrpt('send', 'other.test', '--day', day, '--dry-run');
+    assert.equal(none.code, 1, none.stdout);
+  });
+
   test('goes to every rua, by itself, over TLS that fails (R136)', async () => {
     clock.set(24 * HOUR_MS);
     await waitFor('the reports', () => posts.length > 0 && mails().length > 0);

@@ -59,7 +59,7 @@ const tlsReports: TlsReportAdmin = {
     return { day, reports: none(), other: { successful: 0, failed: 0 } };
   },
   suspensions: () => [],
-  send: async () => ({ ok: true, answers: [] }),
+  send: async () => ({ ok: true, answers: [], isUnfinished: false }),
 };
 
 export const NOTHING_ELSE = {
