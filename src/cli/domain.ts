@@ -48,6 +48,7 @@ export const domainPause: CliCommand = {
     ).argParser(parseSpan),
   ],
   notes: `
+Of a destination that is paused already, what is not given (reason, end) stays as it was.
 An attempt that is under way is finished. A pause is kept over restarts. What reaches the end of its lifetime
 meanwhile is bounced.
 ${EXIT_CODES}`,
