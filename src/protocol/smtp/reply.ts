@@ -58,13 +58,15 @@ function printable(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim();
 }
 
+const FULL_MAILBOX = /\b(?:full|quota|overquota|storage)\b/i;
+
 /**
  * Whether a reply to RCPT says that the transaction has enough recipients: 452, or 552 as some say
- * it (RFC 5321 §4.5.3.1.10). Either means for now. Without an enhanced status the text must say so of a 552,
- * which is first of all what a full mailbox has (§4.2.3).
+ * it (RFC 5321 §4.5.3.1.10). Either means for now. Without an enhanced status a 552 is that, too, unless its
+ * text speaks of a full mailbox, which is the other thing it stands for (§4.2.3).
  */
 export function takesNoMoreRecipients({ code, enhanced, text }: Reply): boolean {
   if (code !== 452 && code !== 552) return false;
   if (enhanced !== undefined) return enhanced.endsWith('.5.3');
-  return code === 452 || /\btoo many\b|\brecipients\b/i.test(text);
+  return code === 452 || !FULL_MAILBOX.test(text) || /\brecipients\b/i.test(text);
 }
