@@ -1,19 +1,27 @@
 /**
- * What both HTTP servers have in common: small requests, few connections, short times, errors in
+ * What both HTTP servers have in common: small requests, few connections (connections.ts), short times, errors in
  * JSON as `{ error }`, and an end that does not wait for idle connections, and for busy ones
  * only CLOSE_GRACE_MS.
  */
 import type { Server } from 'node:http';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { limitConnections } from './connections.ts';
 
 export type HttpApp = FastifyInstance<Server>;
 
-const MAX_CONNECTIONS = 200;
 const MAX_BODY_BYTES = 8192;
 /** A domain in U-labels, percent-encoded, is that long at most; what is no domain gets its answer. */
 const MAX_PARAMETER_LENGTH = 4096;
+/** For the TLS handshake, and then for the header of a request; also where nothing comes at all. */
+const HEADER_TIMEOUT_MS = 5_000;
+/** For a whole request, from its first octet. */
 const REQUEST_TIMEOUT_MS = 10_000;
-const KEEP_ALIVE_MS = 75_000;
+/** The two are looked at so often. */
+const CHECK_MS = 1_000;
+/** Longer than the admin page's longest wait between two requests. */
+const KEEP_ALIVE_MS = 35_000;
+/** Nothing goes in or out: an answer that takes long to make, or is not read. */
+const STANDSTILL_MS = 85_000;
 const CLOSE_GRACE_MS = 1000;
 
 export interface AppOptions {
@@ -28,19 +36,26 @@ export function newApp({ tls, tellsErrors }: AppOptions): HttpApp {
   const options = {
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    connectionTimeout: KEEP_ALIVE_MS + REQUEST_TIMEOUT_MS,
+    connectionTimeout: STANDSTILL_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     frameworkErrors: answerError(tellsErrors),
   } as const;
-  const limits = { maxHeaderSize: 8192, headersTimeout: REQUEST_TIMEOUT_MS };
+  const limits = {
+    maxHeaderSize: 8192,
+    headersTimeout: HEADER_TIMEOUT_MS,
+    connectionsCheckingInterval: CHECK_MS,
+  };
   // The routes are the same either way; the type of the server under them is of no use here.
   const app =
     tls === undefined
       ? fastify({ ...options, http: limits })
-      : (fastify({ ...options, https: { ...limits, ...tls } }) as unknown as HttpApp);
-  app.server.maxConnections = MAX_CONNECTIONS;
+      : (fastify({
+          ...options,
+          https: { ...limits, handshakeTimeout: HEADER_TIMEOUT_MS, ...tls },
+        }) as unknown as HttpApp);
+  limitConnections(app.server);
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'not found' }));
   app.setErrorHandler(answerError(tellsErrors));
   return app;
