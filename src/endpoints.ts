@@ -88,6 +88,7 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
     },
     ready: () => readiness(parts),
     api: httpApi(parts, api),
+    hostname: () => parts.settingsNow().hostname,
     page,
   }).catch((error: Error) => {
     flow.close();

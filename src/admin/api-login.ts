@@ -12,9 +12,9 @@
  * anybody may have sent it: a name with dots in Host (a name of DNS that was bent to this address) or
  * another origin is refused.
  */
-import { isIP } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Admit, addressOf, admitByToken, refuseShown, type TokenGate } from './api-token.ts';
+import { hasNameOfDns } from './host-name.ts';
 import type { Login, Logins } from './logins.ts';
 
 export const COOKIE = 'stsrelay_login';
@@ -103,7 +103,7 @@ export function accessOfSocket(): Access {
   };
   return {
     async admit(request, reply) {
-      if (hasNameOfDns(request) || isForeign(request)) return refuseForeign(reply);
+      if (hasNameOfDns(request.headers.host) || isForeign(request)) return refuseForeign(reply);
       request.actor = actorOfSocket(request);
       return undefined;
     },
@@ -145,11 +145,6 @@ function isForeign({ headers }: FastifyRequest): boolean {
   if (from !== undefined) return from !== 'same-origin' && from !== 'none';
   if (headers.origin === undefined) return false;
   return !URL.canParse(headers.origin) || new URL(headers.origin).host !== headers.host;
-}
-
-function hasNameOfDns({ headers: { host = '' } }: FastifyRequest): boolean {
-  const name = host.replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1');
-  return isIP(name) === 0 && name.includes('.');
 }
 
 function refuseForeign(reply: FastifyReply): FastifyReply {

@@ -6,6 +6,7 @@
 import type { Server as SecureServer } from 'node:https';
 import { type ApiParts, addApi, addClosedApi } from './api.ts';
 import type { Access } from './api-login.ts';
+import { refuseBentNames } from './host-name.ts';
 import { type AppOptions, closeApp, newApp } from './http-app.ts';
 import type { ClosedReason } from './page-document.ts';
 import { addPage, type PageFiles } from './page-files.ts';
@@ -43,6 +44,8 @@ export interface HttpOptions {
   readonly ready: () => Promise<Readiness>;
   readonly api: HttpApi;
   readonly page?: PageFiles | undefined;
+  /** What the relay is called, as it is now; by it it may be asked over loopback, too. */
+  readonly hostname?: () => string;
 }
 
 export interface HttpServer {
@@ -59,6 +62,7 @@ const READY_TIMEOUT_MS = 5000;
 export async function createHttpServer(options: HttpOptions): Promise<HttpServer> {
   const { metrics, ready, tls, api } = options;
   const app = newApp({ tls, tellsErrors: false });
+  refuseBentNames(app, () => options.hostname?.());
   app.get('/metrics', async (request, reply) => {
     const { contentType, text } = await metrics(request.headers.accept);
     reply.header('content-type', contentType).header('vary', 'accept');
