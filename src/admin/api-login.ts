@@ -6,13 +6,14 @@
  * A request with the cookie that changes something must come from our own page: it has the field
  * `x-stsrelay-page`, which another origin may not send without being asked for permission (there is no
  * CORS here), and where the browser says where it comes from (Sec-Fetch-Site, or else Origin), it is
- * from here. 403 otherwise. A token in `Authorization` goes before a cookie and needs none of that.
+ * from here. 403 otherwise. A bearer token in `Authorization` goes before a cookie and needs none of that.
  *
  * On the control socket nobody logs in. What comes there from a browser came through a tunnel, and a page of
  * anybody may have sent it: a name with dots in Host (a name of DNS that was bent to this address) or
  * another origin is refused.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { bearerOf } from '../protocol/bearer-token.ts';
 import { type Admit, addressOf, admitByToken, refuseShown, type TokenGate } from './api-token.ts';
 import { hasNameOfDns } from './host-name.ts';
 import type { Login, Logins } from './logins.ts';
@@ -59,7 +60,8 @@ export function accessByToken(gate: TokenGate, logins: Logins): Access {
   }
   return {
     async admit(request, reply) {
-      if (request.headers.authorization !== undefined || cookieOf(request) === undefined) {
+      const isBearer = bearerOf(request.headers.authorization ?? '') !== undefined;
+      if (isBearer || cookieOf(request) === undefined) {
         return byToken(request, reply);
       }
       const login = await loginOf(request);

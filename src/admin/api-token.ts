@@ -3,14 +3,16 @@
  * (RFC 6750), or the cookie that a login with that token gave (api-login.ts).
  *
  * The file is read for each request, so a changed one counts at once. After a
- * wrong token its address (an IPv6 one: its /64) gets 429, unread, for a second, then two, four, at most
- * thirty; nobody is kept waiting, since connections are few. Who shares an address with a guesser shares
- * the wait; the control socket has no part in it. A file that cannot be used lets nobody in: 503.
+ * wrong token its address (an IPv6 one: its /64; loopback as a whole) gets 429, unread, for a second, then two, four, at
+ * most thirty; nobody is kept waiting, since connections are few. Who shares an address with a guesser shares
+ * the wait; the control socket has no part in it. What is no bearer token is no guess. A file that cannot be used lets
+ * nobody in: 503.
  *
  * Not by @fastify/bearer-auth: its refusals lack WWW-Authenticate, and it knows 401 and 500 alone.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { isLoopback } from '../config/checks.ts';
 import { AuthBrake } from '../intake/auth-brake.ts';
 import { clientKey, parseAddress } from '../intake/client-key.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -66,7 +68,7 @@ export class TokenGate {
       return { kind: 'unusable', error: 'there is no usable token; the log of the relay says why' };
     }
     // Nothing is waited for from here to the verdict: guesses made side by side count one by one.
-    const client = clientKey(address);
+    const client = guesserAt(address);
     const seconds = Math.ceil(this.#brake.waitMs(client) / 1000);
     if (seconds > 0) {
       const error = `wrong tokens came from ${address}: try again in ${seconds} s`;
@@ -101,12 +103,12 @@ export class TokenGate {
 /** Let in who has the token. */
 export function admitByToken(gate: TokenGate): Admit {
   return async (request, reply) => {
-    const { authorization } = request.headers;
-    if (authorization === undefined) {
+    const token = bearerOf(request.headers.authorization ?? '');
+    if (token === undefined) {
       return challenge(reply, CHALLENGE, 'send the token: Authorization: Bearer TOKEN');
     }
     const address = addressOf(request);
-    const shown = await gate.show(address, bearerOf(authorization) ?? '');
+    const shown = await gate.show(address, token);
     if (shown.kind !== 'right') return refuseShown(reply, shown);
     request.actor = `http token from ${address}`;
     return undefined;
@@ -131,6 +133,11 @@ export function refuseShown(
 /** The client's, in its usual spelling. */
 export function addressOf({ ip }: Pick<FastifyRequest, 'ip'>): string {
   return parseAddress(ip)?.toString() ?? ip;
+}
+
+/** Who guesses on this machine may do so from each of the 2^24 addresses of 127.0.0.0/8 (RFC 1122 §3.2.1.3). */
+function guesserAt(address: string): string {
+  return isLoopback(parseAddress(address)?.toString() ?? address) ? 'loopback' : clientKey(address);
 }
 
 function challenge(reply: FastifyReply, scheme: string, error: string): FastifyReply {

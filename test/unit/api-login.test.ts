@@ -78,6 +78,13 @@ test('a login: in, its changes under its name, until it logs out', async () => {
   assert.deepEqual([after.status, after.json['error']], [401, 'the login is over: log in again']);
 });
 
+test('a proxy that asks for a password of its own does not stand in the way of a login', async () => {
+  await using http = await serve();
+  const cookie = await http.logIn();
+  const basic = { authorization: 'Basic eDp5' };
+  assert.equal((await http.ask('GET', '/status', { ...cookie, ...basic })).status, 200);
+});
+
 describe('a login ends', () => {
   test('after an hour in which nothing was asked', async () => {
     await using http = await serve();

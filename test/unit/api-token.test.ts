@@ -64,6 +64,7 @@ interface Asked {
   readonly token?: string;
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly localAddress?: string;
 }
 
 /** The HTTP listener with the API behind a token. */
@@ -94,10 +95,10 @@ async function serve(text = `${TOKEN}\n`) {
     ...{ dir, file, clock, actors, failed, unusable },
     port: server.port,
     /** The path goes out as it is. */
-    async ask(path: string, { token, method = 'GET', headers = {} }: Asked = {}) {
+    async ask(path: string, { token, method = 'GET', headers = {}, localAddress }: Asked = {}) {
       const auth = token === undefined ? {} : { authorization: `Bearer ${token}` };
       const asking = request({
-        ...{ host: '127.0.0.1', port: server.port, path, method, agent: false },
+        ...{ host: '127.0.0.1', port: server.port, path, method, agent: false, localAddress },
         headers: { ...headers, ...auth },
       }).end();
       const [response] = (await once(asking, 'response')) as [IncomingMessage];
@@ -160,6 +161,28 @@ describe('the token', () => {
     assert.equal((await http.ask('/healthz', { token: 'guess' })).status, 200);
   });
 
+  test('wrong from one address of loopback: all of them wait', async () => {
+    await using http = await serve();
+    const localAddress = '127.45.6.7';
+    const wrong = await http.ask('/api/v1/status', { token: 'guess', localAddress });
+    assert.deepEqual([wrong.status, http.failed], [401, [localAddress]]);
+    for (const other of ['127.0.0.1', '127.0.0.2', '127.45.6.7']) {
+      const held = await http.ask('/api/v1/status', { token: TOKEN, localAddress: other });
+      assert.equal(held.status, 429, other);
+    }
+  });
+
+  test('what is no bearer token is no guess, and holds nobody up', async () => {
+    await using http = await serve();
+    for (const authorization of ['Basic eDp5', 'Negotiate x', 'Bearer', 'Bearer a b', TOKEN]) {
+      const { status, body } = await http.ask('/api/v1/status', { headers: { authorization } });
+      assert.equal(status, 401, authorization);
+      assert.match(JSON.parse(body).error, /Authorization: Bearer/);
+    }
+    assert.deepEqual(http.failed, []);
+    assert.equal((await http.ask('/api/v1/status', { token: TOKEN })).status, 200);
+  });
+
   test('many guesses at once are one', async () => {
     await using http = await serve();
     const asked = Array.from({ length: 20 }, (_, i) =>
@@ -186,7 +209,7 @@ describe('the token', () => {
     test(`a file that is ${what} lets nobody in, and is told once a minute`, async () => {
       await using http = await serve();
       spoil(http.file);
-      for (const token of [TOKEN, '', 'short', 'x'.repeat(5000)]) {
+      for (const token of [TOKEN, 'x', 'short', 'x'.repeat(5000)]) {
         const { status, body } = await http.ask('/api/v1/status', { token });
         assert.equal(status, 503, token.slice(0, 9));
         assert.ok(!body.includes(http.file), 'paths are not for strangers');
