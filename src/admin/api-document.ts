@@ -37,7 +37,7 @@ const LOGIN = {
   type: 'apiKey',
   in: 'cookie',
   name: COOKIE,
-  description: `From \`POST /session\`, for browsers; what changes something needs the field \`${PAGE_FIELD}\`, too.`,
+  description: `From \`POST /session\`, for browsers; over TLS its name begins with \`__Host-\`. What changes something needs the field \`${PAGE_FIELD}\`, too.`,
 } as const;
 
 type Override = NonNullable<Parameters<typeof z.toJSONSchema>[1]>['override'];

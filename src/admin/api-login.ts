@@ -19,6 +19,10 @@ import { hasNameOfDns } from './host-name.ts';
 import type { Login, Logins } from './logins.ts';
 
 export const COOKIE = 'stsrelay_login';
+/** Over TLS: with this prefix it can be set by this host alone, over TLS, for all of it (cookie prefixes). */
+const SECURE_COOKIE = `__Host-${COOKIE}`;
+/** Others on this host may have set some of that name, too; the header has room for no more. */
+const MOST_COOKIES = 100;
 /** A request with this field comes from a page of this origin, or from no page. */
 export const PAGE_FIELD = 'x-stsrelay-page';
 
@@ -55,13 +59,19 @@ export interface Access {
 export function accessByToken(gate: TokenGate, logins: Logins): Access {
   const byToken = admitByToken(gate);
   async function loginOf(request: FastifyRequest): Promise<Login | undefined> {
-    const id = cookieOf(request);
-    return id === undefined ? undefined : logins.use(id, await gate.mark());
+    const ids = cookiesOf(request);
+    if (ids.length === 0) return undefined;
+    const mark = await gate.mark();
+    for (const id of ids) {
+      const login = logins.use(id, mark);
+      if (login) return login;
+    }
+    return undefined;
   }
   return {
     async admit(request, reply) {
       const isBearer = bearerOf(request.headers.authorization ?? '') !== undefined;
-      if (isBearer || cookieOf(request) === undefined) {
+      if (isBearer || cookiesOf(request).length === 0) {
         return byToken(request, reply);
       }
       const login = await loginOf(request);
@@ -79,15 +89,13 @@ export function accessByToken(gate: TokenGate, logins: Logins): Access {
         if (!isFromOurPage(request)) return void refuseForeign(reply);
         const shown = await gate.show(addressOf(request), token);
         if (shown.kind !== 'right') return void refuseShown(reply, shown);
-        const before = cookieOf(request);
-        if (before !== undefined) logins.end(before);
+        for (const before of cookiesOf(request)) logins.end(before);
         const { id, login } = logins.begin({ name, mark: shown.mark });
         reply.header('set-cookie', cookie(request, id));
         return viewOf(login, request);
       },
       end(request, reply) {
-        const id = cookieOf(request);
-        if (id !== undefined) logins.end(id);
+        for (const id of cookiesOf(request)) logins.end(id);
         reply.header('set-cookie', `${cookie(request, '')}; Max-Age=0`);
       },
     },
@@ -123,13 +131,27 @@ function actorOf({ name }: Login, request: FastifyRequest): string {
 }
 
 /** The browser keeps it until it is closed; it goes to this origin's host alone. */
-function cookie({ protocol }: FastifyRequest, id: string): string {
-  const secure = protocol === 'https' ? '; Secure' : '';
-  return `${COOKIE}=${id}; Path=/; HttpOnly; SameSite=Strict${secure}`;
+function cookie(request: FastifyRequest, id: string): string {
+  const secure = request.protocol === 'https' ? '; Secure' : '';
+  return `${cookieName(request)}=${id}; Path=/; HttpOnly; SameSite=Strict${secure}`;
 }
 
-function cookieOf({ headers }: FastifyRequest): string | undefined {
-  return new RegExp(`(?:^|; ?)${COOKIE}=([0-9a-f]{64})(?:;|$)`).exec(headers.cookie ?? '')?.[1];
+function cookieName({ protocol }: FastifyRequest): string {
+  return protocol === 'https' ? SECURE_COOKIE : COOKIE;
+}
+
+/**
+ * The ids in all cookies of our name. There may be several: cookies know no ports, so that another service on this host,
+ * or on one below the same domain, may set one that is sent before ours.
+ */
+function cookiesOf(request: FastifyRequest): readonly string[] {
+  const start = `${cookieName(request)}=`;
+  return (request.headers.cookie ?? '')
+    .split(/; ?/)
+    .filter((one) => one.startsWith(start))
+    .map((one) => one.slice(start.length))
+    .filter((id) => /^[0-9a-f]{64}$/.test(id))
+    .slice(0, MOST_COOKIES);
 }
 
 function isSafe({ method }: FastifyRequest): boolean {

@@ -3,11 +3,15 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
+import { request as secureRequest } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { addApi } from '../../src/admin/api.ts';
 import { accessByToken, accessOfSocket } from '../../src/admin/api-login.ts';
 import { TokenGate } from '../../src/admin/api-token.ts';
+import { closeApp, newApp } from '../../src/admin/http-app.ts';
 import { IDLE_MS, LONGEST_MS, Logins } from '../../src/admin/logins.ts';
+import { createCa } from '../support/ca.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { fakeParts, serveApi } from './api-rig.ts';
@@ -168,6 +172,70 @@ test('made-up cookies let nobody in', async () => {
     const cookie = `stsrelay_login=${value}`;
     assert.equal((await http.ask('GET', '/status', { cookie })).status, 401, value);
   }
+});
+
+describe('cookies of our name that others have set', () => {
+  const other = (id: string) => `stsrelay_login=${id}`;
+  const tossed: readonly (readonly [string, (own: string) => string])[] = [
+    ['before ours', (own) => `${other('0'.repeat(64))}; ${own}`],
+    ['before ours, in another form', (own) => `${other('x')};${own}`],
+    ['behind it', (own) => `${own}; ${other('0'.repeat(64))}`],
+    [
+      'many',
+      (own) =>
+        `${Array(50)
+          .fill(other('1'.repeat(64)))
+          .join('; ')}; ${own}`,
+    ],
+    ['with a name that ends like ours', (own) => `x${other('0'.repeat(64))}; ${own}`],
+  ];
+  for (const [what, all] of tossed) {
+    test(`${what}: the login works, and its end is one`, async () => {
+      await using http = await serve();
+      const own = (await http.logIn())['cookie'] ?? '';
+      const cookie = all(own);
+      assert.equal((await http.ask('GET', '/status', { cookie })).status, 200);
+      assert.equal((await http.ask('DELETE', '/session', { cookie, ...PAGE })).status, 200);
+      assert.equal((await http.ask('GET', '/status', { cookie: own })).status, 401);
+    });
+  }
+});
+
+test('over TLS the cookie is one that this host alone can set, and no other counts', async (t) => {
+  const ca = await createCa();
+  const { certPem: cert, keyPem: key } = await ca.issue({ names: ['relay.example'] });
+  using dir = tempDir();
+  const tokenFile = dir.file('token');
+  writeFileSync(tokenFile, TOKEN, { mode: 0o600 });
+  const clock = new FakeClock();
+  const gate = new TokenGate({
+    ...{ tokenFile, clock, events: { authFailed() {}, tokenUnusable() {} } },
+  });
+  const app = newApp({ tls: { cert, key }, tellsErrors: false });
+  addApi(app, fakeParts(), accessByToken(gate, new Logins(clock)));
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  const { port } = app.server.address() as AddressInfo;
+  const ask = async (method: string, path: string, fields: Fields, body = '') => {
+    const asking = secureRequest({
+      ...{ host: '127.0.0.1', port, method, path: `/api/v1${path}`, agent: false },
+      ...{ servername: 'relay.example', ca: ca.certPem },
+      headers: body === '' ? fields : { 'content-type': 'application/json', ...fields },
+    }).end(body);
+    const [response] = (await once(asking, 'response')) as [IncomingMessage];
+    response.resume();
+    return response;
+  };
+  t.after(() => closeApp(app));
+  const made = await ask('POST', '/session', PAGE, JSON.stringify({ token: TOKEN }));
+  const [cookie = ''] = made.headers['set-cookie'] ?? [];
+  assert.match(
+    cookie,
+    /^__Host-stsrelay_login=[0-9a-f]{64}; Path=\/; HttpOnly; SameSite=Strict; Secure$/,
+  );
+  const own = cookie.split(';')[0] ?? '';
+  assert.equal((await ask('GET', '/status', { cookie: own })).statusCode, 200);
+  const plain = own.replace('__Host-', '');
+  assert.equal((await ask('GET', '/status', { cookie: plain })).statusCode, 401);
 });
 
 test('no more than so many logins are kept; the one used longest ago ends', async () => {
