@@ -47,7 +47,8 @@ export async function openSharing(
   // Last of all: until then there may be attempts under way.
   ground.undo(() => claim.release());
   const onError = (error: Error) => events.queue.redisError('shared', error);
-  const board = new SharedBoard({ redis, keyPrefix, node, clock, onError });
+  const onFull = (list: string) => events.queue.boardFull(list);
+  const board = new SharedBoard({ redis, keyPrefix, node, clock, onError, onFull });
   ground.undo(() => board.stop());
   let isStarted = false;
   return {

@@ -16,7 +16,7 @@ import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import type { Clock } from './clock.ts';
 import type { RedisClient } from './redis.ts';
-import { RedisScript } from './redis-script.ts';
+import { AT_ONCE, DROP, LOOK, SAY } from './shared-board-scripts.ts';
 
 export interface Fact {
   /** When it was said; ms since the epoch. */
@@ -44,6 +44,13 @@ export interface SharedBoardParts {
   readonly node: string;
   readonly clock: Clock;
   readonly onError: (error: Error) => void;
+  /** There was no room for a fact of this kind; said once in TELL_FULL_MS at most. */
+  readonly onFull?: (topic: string) => void;
+}
+
+export interface TopicLimits {
+  /** Facts of this kind leave room for so many of other kinds. */
+  readonly roomForOthers?: number;
 }
 
 const LOOK_MS = 500;
@@ -51,60 +58,10 @@ const LOOK_MS = 500;
 const RECALL_MS = 60_000;
 /** What has ended is kept for clocks that differ. */
 const KEEP_ENDED_MS = 5 * 60_000;
-/** Of all topics together; beyond it nodes keep what is new to themselves. */
+/** Of all topics together; beyond it, less `roomForOthers`, nodes keep what is new to themselves. */
 const MOST_FACTS = 20_000;
+const TELL_FULL_MS = 10 * 60_000;
 const MOST_OCTETS = 4096;
-/** In one command. */
-const AT_ONCE = 100;
-
-/** `ARGV`: an epoch to begin with, the one that is known, and its version. */
-const LOOK = new RedisScript(`
-local epoch = redis.call('HGET', KEYS[1], '#epoch')
-if not epoch then
-  epoch = ARGV[1]
-  redis.call('HSET', KEYS[1], '#epoch', epoch)
-end
-local version = tonumber(redis.call('HGET', KEYS[1], '#version') or '0')
-local since = tonumber(ARGV[3])
-if epoch ~= ARGV[2] or since > version then since = 0 end
-local answer = {epoch, since, version}
-if since == version then return answer end
-local found = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. since, '+inf', 'WITHSCORES', 'LIMIT', 0, ${AT_ONCE})
-answer[2] = #found == 0 and version or tonumber(found[#found])
-for i = 1, #found, 2 do
-  answer[#answer + 1] = found[i]
-  answer[#answer + 1] = redis.call('HGET', KEYS[1], found[i]) or ''
-end
-return answer`);
-
-/** `ARGV`: how many facts there may be; then name, time, node and JSON of each. */
-const SAY = new RedisScript(`
-for i = 2, #ARGV, 4 do
-  local name, at, node = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
-  local current = redis.call('HGET', KEYS[1], name)
-  local isLater = true
-  if current then
-    local ok, fact = pcall(cjson.decode, current)
-    local then_ = ok and type(fact) == 'table' and tonumber(fact.at)
-    if then_ then isLater = at > then_ or (at == then_ and node > tostring(fact.node)) end
-  elseif redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[1]) then
-    isLater = false
-  end
-  if isLater then
-    redis.call('ZADD', KEYS[2], redis.call('HINCRBY', KEYS[1], '#version', 1), name)
-    redis.call('HSET', KEYS[1], name, ARGV[i + 3])
-  end
-end`);
-
-/** `ARGV`: name and JSON of each fact that may go, unless it is another one by now. */
-const DROP = new RedisScript(`
-for i = 1, #ARGV, 2 do
-  local current = redis.call('HGET', KEYS[1], ARGV[i])
-  if not current or current == ARGV[i + 1] then
-    redis.call('HDEL', KEYS[1], ARGV[i])
-    redis.call('ZREM', KEYS[2], ARGV[i])
-  end
-end`);
 
 /** A later time is no date. */
 const LATEST_MS = 8.64e15;
@@ -117,6 +74,7 @@ const stored = z.object({
   value: z.unknown().optional(),
   ends: z.number().int().max(LATEST_MS).optional(),
 });
+const names = z.array(z.string());
 const answered = z.tuple([z.string(), z.coerce.number(), z.coerce.number()]).rest(z.string());
 
 export class SharedBoard {
@@ -125,6 +83,8 @@ export class SharedBoard {
   readonly #facts = new Map<string, Fact>();
   readonly #unsaid = new Set<string>();
   readonly #heard = new Map<string, (key: string, fact: Fact) => void>();
+  readonly #limits = new Map<string, TopicLimits>();
+  #toldFullMs = Number.NEGATIVE_INFINITY;
   #epoch = '';
   #version = 0;
   #recallAtMs = 0;
@@ -140,8 +100,9 @@ export class SharedBoard {
   }
 
   /** `heard`: another node said something of this kind. To be called before `start`. */
-  topic(name: string, heard: (key: string, fact: Fact) => void): Topic {
+  topic(name: string, heard: (key: string, fact: Fact) => void, limits: TopicLimits = {}): Topic {
     this.#heard.set(name, heard);
+    this.#limits.set(name, limits);
     return {
       get: (key) => this.#lasting(`${name} ${key}`),
       say: (key, { at, ...fact }) => this.#say(`${name} ${key}`, { ...fact, at }),
@@ -200,7 +161,10 @@ export class SharedBoard {
       ...(value === undefined ? {} : { value }),
       ...(ends === undefined ? {} : { ends: Math.ceil(ends) }),
     };
-    if (!known && this.#facts.size >= MOST_FACTS) return;
+    if (!known && this.#facts.size >= this.#mostBefore(name)) {
+      this.#tellFull(name);
+      return;
+    }
     if (JSON.stringify(fact).length > MOST_OCTETS) return;
     this.#facts.set(name, fact);
     this.#unsaid.add(name);
@@ -225,8 +189,11 @@ export class SharedBoard {
         if (said.length >= AT_ONCE) break;
       }
       if (said.length === 0) return;
-      const args = said.flatMap(([name, fact]) => [name, fact.at, fact.node, JSON.stringify(fact)]);
-      await SAY.run(redis, this.#keys, [MOST_FACTS, ...args]);
+      const args = said.flatMap(([name, fact]) => [
+        ...[name, fact.at, fact.node, JSON.stringify(fact), this.#mostBefore(name)],
+      ]);
+      const [refused] = names.parse(await SAY.run(redis, this.#keys, args));
+      if (refused !== undefined) this.#tellFull(refused);
       // One that was changed meanwhile is still to be said.
       for (const [name, fact] of said)
         if (this.#facts.get(name) === fact) this.#unsaid.delete(name);
@@ -275,14 +242,29 @@ export class SharedBoard {
     if (!fact || fact.at > this.#parts.clock.now() + MOST_AHEAD_MS) return undefined;
     const known = this.#facts.get(name);
     if (known && !isLater(fact, known)) return fact;
-    if (!known && this.#facts.size >= MOST_FACTS) return fact;
+    if (!known && this.#facts.size >= this.#mostBefore(name)) {
+      this.#tellFull(name);
+      return fact;
+    }
     this.#facts.set(name, fact);
     this.#unsaid.delete(name);
-    const space = name.indexOf(' ');
     if ((fact.ends ?? Infinity) > this.#parts.clock.now()) {
-      this.#heard.get(name.slice(0, space))?.(name.slice(space + 1), fact);
+      const topic = topicOf(name);
+      this.#heard.get(topic)?.(name.slice(topic.length + 1), fact);
     }
     return fact;
+  }
+
+  /** How many facts there may be before one of this name, and it is taken all the same. */
+  #mostBefore(name: string): number {
+    return MOST_FACTS - (this.#limits.get(topicOf(name))?.roomForOthers ?? 0);
+  }
+
+  #tellFull(name: string): void {
+    const now = this.#parts.clock.now();
+    if (now - this.#toldFullMs < TELL_FULL_MS) return;
+    this.#toldFullMs = now;
+    this.#parts.onFull?.(topicOf(name));
   }
 
   /** Everything that Redis has was read: what it lacks is to be said, what has ended is forgotten. */
@@ -294,6 +276,10 @@ export class SharedBoard {
       else if ((there.get(name) ?? -1) < at) this.#unsaid.add(name);
     }
   }
+}
+
+function topicOf(name: string): string {
+  return name.slice(0, name.indexOf(' '));
 }
 
 /** Of two words of the same moment it is the same one everywhere. */

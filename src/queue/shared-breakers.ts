@@ -50,6 +50,8 @@ const KEEP_PROBES = 3;
 const KEEP_ANSWERED_MS = 10 * 60_000;
 /** Of `probeEvery`: over before the next probe is due. */
 const CLAIM_SHARE = 0.9;
+/** A node whose network is broken fails with everybody: what administrators say has room all the same. */
+const ROOM_FOR_OTHERS = 6000;
 /** Longer names are those of no host that could be reached. */
 const LONGEST_FAILURE = 500;
 
@@ -69,10 +71,11 @@ export class BoardBreakers implements SharedBreakers {
 
   constructor(parts: SharedBreakersParts) {
     this.#parts = parts;
-    this.#topic = parts.board.topic('breaker', (key, fact) => {
+    const heard = (key: string, fact: Fact) => {
       const news = newsOf(fact);
       if (news) this.#heard(key, news);
-    });
+    };
+    this.#topic = parts.board.topic('breaker', heard, { roomForOthers: ROOM_FOR_OTHERS });
   }
 
   of(key: SiteKey): SiteNews | undefined {

@@ -65,6 +65,10 @@ export function queueEvents(log: Log, metrics: Metrics) {
     ): void {
       log.write('info', 'queue.shared_change', { list, ...facts });
     },
+    /** Nodes share no more facts: what was new stays with the node that said it. */
+    boardFull(list: string): void {
+      log.write('warn', 'queue.board_full', { list });
+    },
     /** The name of this node belongs to another relay: nothing is delivered. */
     nodeTaken(node: string, holder: string): void {
       metrics.redisUp.set(0);

@@ -27,16 +27,20 @@ describe('nodes on one Redis', { skip: redisMissing }, () => {
     const keyPrefix = `test${prefixes++}`;
     const clock = new FakeClock();
     const boards: SharedBoard[] = [];
+    const full: string[] = [];
     const board = async (node: string, ownClock = clock) => {
       const onError = (error: Error) => assert.fail(error);
       const client = redis.client();
       await waitFor('a connection', () => client.status === 'ready');
-      const made = new SharedBoard({ redis: client, keyPrefix, node, clock: ownClock, onError });
+      const onFull = (topic: string) => void full.push(`${node}: ${topic}`);
+      const made = new SharedBoard({
+        ...{ redis: client, keyPrefix, node, clock: ownClock, onError, onFull },
+      });
       boards.push(made);
       return made;
     };
     return {
-      ...{ keyPrefix, clock, board },
+      ...{ keyPrefix, clock, board, full },
       /** Everything lost, as by FLUSHALL, but for this group alone. */
       forget: () =>
         redis.command('DEL', `${keyPrefix}:{board}:facts`, `${keyPrefix}:{board}:order`),
@@ -142,6 +146,37 @@ describe('nodes on one Redis', { skip: redisMissing }, () => {
       '#epoch',
       '#version',
     ]);
+  });
+
+  test('that say too much of one kind leave room for others, and it is told', async () => {
+    await using nodes = group();
+    const talker = async (name: string) => {
+      const board = await nodes.board(name);
+      const heard: string[] = [];
+      const many = board.topic('many', () => {}, { roomForOthers: 19_990 });
+      const few = board.topic('few', (key) => heard.push(key));
+      board.start();
+      await board.look();
+      return { board, many, few, heard };
+    };
+    const [a, b] = [await talker('a'), await talker('b')];
+    for (let n = 0; n < 8; n += 1) a.many.say(`a${n}`, { value: n });
+    await a.board.look();
+    for (let n = 0; n < 8; n += 1) b.many.say(`b${n}`, { value: n });
+    b.few.say('x', { value: 1 });
+    await b.board.look();
+    const facts = `${nodes.keyPrefix}:{board}:facts`;
+    const inRedis = async () => ((await redis.command('HKEYS', facts)) as string[]).length;
+    assert.equal(await inRedis(), 10 + 1 + 2, 'ten of many, one of few, and what is the board’s');
+    assert.deepEqual(nodes.full, ['b: many']);
+    for (let n = 8; n < 20; n += 1) a.many.say(`a${n}`, { value: n });
+    a.few.say('y', { value: 1 });
+    await a.board.look();
+    await b.board.look();
+    assert.deepEqual([b.heard, nodes.full], [['y'], ['b: many', 'a: many']]);
+    nodes.clock.advance(600_000);
+    a.many.say('late', { value: 1 });
+    assert.equal(nodes.full.length, 3, 'again after a while');
   });
 
   test('have the same list, each on its own disk', async () => {

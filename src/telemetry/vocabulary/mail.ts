@@ -193,6 +193,12 @@ export const MAIL_EVENTS = {
       'A pause or an override was set, changed or removed on another node, and holds here, too.',
     fields: ['list', 'domain', 'change', 'node'],
   },
+  'queue.board_full': {
+    level: 'warn',
+    means:
+      'Redis holds as many breakers, pauses and overrides as nodes share: a new one of this list stays with its node. In ten minutes again. For breakers (a node whose network is broken) each node finds out for itself; pauses and overrides have 6,000 places of their own.',
+    fields: ['list'],
+  },
   'queue.node_taken': {
     level: 'error',
     means:
