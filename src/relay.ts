@@ -120,6 +120,8 @@ class RunningRelay implements Relay {
     ground.undo(() => this.#threads.end());
     const dataDir = lock.path;
     const node = ground.settings.node || (await nodeId(dataDir));
+    const audit = await AuditLog.open(join(dataDir, 'state', 'audit.log'), ground.clock);
+    ground.undo(() => audit.close());
     const { target, shared } = await openRedis(ground, dataDir);
     const sharing = await openSharing(ground, { redis: shared, node, dataDir });
     const spool = await openSpool(ground, dataDir);
@@ -134,7 +136,9 @@ class RunningRelay implements Relay {
       ...{ node, target, spool, policies, pauses, holdRules, tlsReports, sharing },
     });
     const monitor = await watchRedis(ground, { client: shared, node, engine, sharing });
-    await sharing?.start({ pauses, overrides: policies.overrides, resumed: engine.resumed });
+    await sharing?.start({
+      ...{ pauses, overrides: policies.overrides, audit, resumed: engine.resumed },
+    });
     const door = await openDoor(ground, {
       dataDir,
       submit: engine.submit,
@@ -147,7 +151,7 @@ class RunningRelay implements Relay {
     const recovered = await engine.recover();
     await this.#openEndpoints({
       ...{ dataDir, node, engine, spool, monitor, door, policies, pauses, holdRules },
-      ...{ tlsReports, sharing },
+      ...{ tlsReports, sharing, audit },
     });
     policies.refresher.start();
     engine.begin();
@@ -340,9 +344,7 @@ class RunningRelay implements Relay {
 
   async #openEndpoints(parts: EndpointParts): Promise<void> {
     const ground = this.#ground;
-    const { dataDir, door, policies } = parts;
-    const audit = await AuditLog.open(join(dataDir, 'state', 'audit.log'), ground.clock);
-    ground.undo(() => audit.close());
+    const { dataDir, door, policies, audit } = parts;
     const overrides = new Overrides({
       store: policies.overrides,
       configured: () => ground.settings.overrides,
@@ -367,7 +369,6 @@ class RunningRelay implements Relay {
       },
       metrics: ground.metrics,
       log: this.log,
-      audit,
       tokenEvents: ground.events.admin,
       domains: new Domains({
         pauses: parts.pauses,
@@ -405,6 +406,7 @@ interface EndpointParts {
   readonly holdRules: HoldRules;
   readonly tlsReports: TlsReports;
   readonly sharing: Sharing | undefined;
+  readonly audit: AuditLog;
 }
 
 async function openSpool(ground: Ground, dataDir: string): Promise<Spool> {

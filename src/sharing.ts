@@ -3,6 +3,9 @@
  * report counts: its name, which is its own; breakers, pauses and overrides. With the embedded Redis there
  * are no other nodes, and none of this. Built by relay.ts.
  */
+import type { AuditLog } from './admin/audit.ts';
+import { factsOfOverride, factsOfPause } from './admin/audit-facts.ts';
+import { boundedNotes } from './admin/bounded-notes.ts';
 import type { Ground } from './ground.ts';
 import { NodeClaim } from './platform/node-claim.ts';
 import type { RedisClient } from './platform/redis.ts';
@@ -25,12 +28,17 @@ export interface Sharing {
   start(parts: {
     readonly pauses: Pauses;
     readonly overrides: OverrideStore;
+    /** Has what others changed, too. */
+    readonly audit: Pick<AuditLog, 'note'>;
     /** A destination is not paused any more. */
     readonly resumed: (domain: DomainName) => void;
   }): Promise<void>;
   /** Redis answers again. Never rejects. */
   redisIsBack(): Promise<void>;
 }
+
+/** Changes of others in the audit log, an hour: who may write to the Redis must not push out what is there. */
+const MOST_NOTES = 1000;
 
 /** Undefined: there are no others. */
 export async function openSharing(
@@ -57,8 +65,11 @@ export async function openSharing(
     get trouble() {
       return claim.trouble;
     },
-    async start({ pauses, overrides, resumed }) {
+    async start({ pauses, overrides, audit, resumed }) {
       await claim.start();
+      const unnoted = ({ message }: Error) =>
+        events.relay.warning(`a change of another node is not in the audit log: ${message}`);
+      const note = boundedNotes({ audit, clock, most: MOST_NOTES, onError: unnoted });
       const tell = (list: 'pause' | 'override', { key, entry, node: where }: TakenOver<unknown>) =>
         events.queue.takenOver(list, {
           domain: key,
@@ -68,12 +79,20 @@ export async function openSharing(
       pauses.share(board, {
         onTaken: (taken) => {
           tell('pause', taken);
+          const { key: target, entry, before, node: where } = taken;
+          const action = entry ? 'domain.pause' : 'domain.resume';
+          note({ actor: `node ${where}`, action, target, facts: factsOfPause(entry, before) });
           if (!taken.entry) resumed(taken.key as DomainName);
         },
         onError: (error) => events.relay.warning(`pauses could not be kept: ${error.message}`),
       });
       shareOverrides(overrides, board, {
-        onTaken: (taken) => tell('override', taken),
+        onTaken: (taken) => {
+          tell('override', taken);
+          const { key: target, entry, before, node: where } = taken;
+          const action = entry ? 'override.add' : 'override.remove';
+          note({ actor: `node ${where}`, action, target, facts: factsOfOverride(entry, before) });
+        },
         onError: (error) => events.relay.warning(`overrides could not be kept: ${error.message}`),
       });
       isStarted = true;

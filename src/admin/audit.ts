@@ -6,8 +6,9 @@
  * aside as `audit.log.1`.
  */
 import { type FileHandle, open, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Clock } from '../platform/clock.ts';
-import { appendDurably } from '../platform/durable-file.ts';
+import { appendDurably, makeDirectory } from '../platform/durable-file.ts';
 import { linesBackwards } from '../platform/lines-backwards.ts';
 import { addressMatcher } from '../queue/mail-pattern.ts';
 
@@ -74,6 +75,7 @@ export class AuditLog {
 
   /** Rejects with the system's error. */
   static async open(file: string, clock: Clock): Promise<AuditLog> {
+    await makeDirectory(dirname(file));
     const handle = await open(file, 'a+', 0o600);
     const { size } = await handle.stat();
     const last = Buffer.alloc(1);

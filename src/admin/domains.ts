@@ -7,6 +7,7 @@ import { addressMatcher } from '../queue/mail-pattern.ts';
 import type { Pause, Pauses } from '../queue/pauses.ts';
 import type { Change } from './api-form.ts';
 import type { AuditLog } from './audit.ts';
+import { factsOfPause } from './audit-facts.ts';
 
 export interface PauseView {
   readonly domain: string;
@@ -67,8 +68,7 @@ export class Domains implements DomainAdmin {
     const before = pauses.of(domain);
     const reason = pause.reason || before?.reason || '';
     const expires = pause.expires ?? before?.expires;
-    const until = expires === undefined ? {} : { expires: new Date(expires).toISOString() };
-    const facts = { reason, ...until };
+    const facts = factsOfPause({ reason, expires }, before);
     const noted = { actor, action: 'domain.pause', target: domain, facts };
     return audit.during(noted, async (): Promise<Change> => {
       const made = await pauses.put({
@@ -84,10 +84,12 @@ export class Domains implements DomainAdmin {
 
   async resume(domain: DomainName, actor: string): Promise<Change> {
     const { pauses, audit, resumed } = this.#parts;
-    if (pauses.of(domain) === undefined) {
+    const before = pauses.of(domain);
+    if (before === undefined) {
       return { ok: false, status: 404, error: `${domain} is not paused` };
     }
-    return audit.during({ actor, action: 'domain.resume', target: domain }, async () => {
+    const facts = factsOfPause(undefined, before);
+    return audit.during({ actor, action: 'domain.resume', target: domain, facts }, async () => {
       await pauses.remove(domain);
       resumed(domain);
       return { ok: true, result: 'resumed' };

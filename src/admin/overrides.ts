@@ -9,6 +9,7 @@ import type { DomainName } from '../protocol/domain.ts';
 import { addressMatcher } from '../queue/mail-pattern.ts';
 import type { Change } from './api-form.ts';
 import type { AuditLog } from './audit.ts';
+import { factsOfOverride } from './audit-facts.ts';
 
 export interface OverrideView {
   readonly domain: string;
@@ -98,8 +99,7 @@ export class Overrides implements OverrideAdmin {
     const now = clock.now();
     if (expires <= now) return refused(422, 'it would have ended already');
     if (this.#isInFile(domain)) return refused(409, FILE_DECIDES(domain));
-    const { tls, owner, reason } = override;
-    const facts = { tls, owner, reason, expires: new Date(expires).toISOString() };
+    const facts = factsOfOverride(override, this.#added(domain));
     const noted = { actor, action: 'override.add', target: domain, facts };
     return audit.during(noted, async () => {
       const result = await store.put({ ...override, addedAt: now });
@@ -110,14 +110,20 @@ export class Overrides implements OverrideAdmin {
 
   async remove(domain: DomainName, actor: string): Promise<Change> {
     const { store, audit } = this.#parts;
-    if (!store.list().some((one) => one.domain === domain)) {
+    const before = this.#added(domain);
+    if (!before) {
       if (this.#isInFile(domain)) return refused(409, FILE_DECIDES(domain));
       return refused(404, `there is no override for ${domain}`);
     }
-    return audit.during({ actor, action: 'override.remove', target: domain }, async () => {
+    const facts = factsOfOverride(undefined, before);
+    return audit.during({ actor, action: 'override.remove', target: domain, facts }, async () => {
       await store.remove(domain);
       return { ok: true, result: 'removed' };
     });
+  }
+
+  #added(name: DomainName) {
+    return this.#parts.store.list().find(({ domain }) => domain === name);
   }
 
   #isInFile(name: DomainName): boolean {

@@ -22,6 +22,8 @@ export interface SharedListParts<T extends Kept> {
 export interface TakenOver<T> extends KeptChange<T> {
   /** Where it was made. */
   readonly node: string;
+  /** What was there. */
+  readonly before: T | undefined;
 }
 
 /** To be called before the board starts. */
@@ -32,8 +34,8 @@ export function shareList<T extends Kept>(list: KeptList<T>, parts: SharedListPa
     if (value !== undefined && (!entry || keyOf(entry) !== key)) return;
     const change = { key, entry, atMs };
     list.takeOver(change).then((taken) => {
-      const isNews = taken && (entry !== undefined || taken.before !== undefined);
-      if (isNews) onTaken({ ...change, node });
+      if (!taken || (entry === undefined && taken.before === undefined)) return;
+      onTaken({ ...change, node, before: taken.before });
     }, onError);
   });
   const say = ({ key, entry, atMs: at }: KeptChange<T>) => {

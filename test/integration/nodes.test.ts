@@ -79,6 +79,14 @@ describe('two relays on one Redis', { skip: redisMissing }, () => {
     await waitFor('what waited', () => domain.messages.length === 1);
     await a.waitForEvent('queue.shared_change', ({ change }) => change === 'removed');
     assert.doesNotMatch((await cli(a, 'domain', 'list')).stdout, /paused\.test/);
+    const noted = (relay: RelayProcess) => cli(relay, 'audit', '--target', 'paused.test');
+    await waitFor('the audit log of both', async () => {
+      const [here, there] = [(await noted(a)).stdout, (await noted(b)).stdout];
+      return (
+        /\tnode b\tdomain\.resume\tpaused\.test\treasonBefore: ticket 7$/m.test(here) &&
+        /\tnode a\tdomain\.pause\tpaused\.test\treason: ticket 7$/m.test(there)
+      );
+    });
   });
 
   test('a change made while one was down is learnt when it is back, also of what was removed', async () => {

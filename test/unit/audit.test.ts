@@ -4,9 +4,11 @@ import { writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { AuditLog } from '../../src/admin/audit.ts';
+import { boundedNotes } from '../../src/admin/bounded-notes.ts';
 import { linesBackwards } from '../../src/platform/lines-backwards.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const ADD = { actor: 'ann', action: 'override.add', target: 'a.example', facts: { tls: 'none' } };
 
@@ -56,6 +58,30 @@ describe('the audit log', () => {
       ['failed', { tls: 'none', touched: 2, error }],
     );
     await audit.close();
+  });
+
+  test('has so many an hour of what others cause, and how many there were beside them', async () => {
+    using dir = tempDir();
+    const clock = new FakeClock();
+    const audit = await AuditLog.open(dir.file('audit.log'), clock);
+    const errors: string[] = [];
+    const note = boundedNotes({
+      ...{ audit, clock, most: 3 },
+      onError: ({ message }) => void errors.push(message),
+    });
+    for (let n = 0; n < 10; n += 1) note(ADD);
+    clock.advance(3_600_000);
+    note({ actor: 'x', action: 'y', target: 'z' });
+    note(ADD);
+    await audit.close();
+    const again = await AuditLog.open(dir.file('audit.log'), clock);
+    assert.deepEqual(
+      (await again.last(20)).map(({ facts }) => facts),
+      [ADD.facts, { unnoted: 7 }, ADD.facts, ADD.facts, ADD.facts],
+    );
+    await again.close();
+    note(ADD);
+    await waitFor('word of it', () => errors.length === 1);
   });
 
   test('an action that cannot be noted is not made', async () => {

@@ -102,7 +102,17 @@ describe('overrides that were added', () => {
     );
     assert.equal(last?.at, new Date(bench.clock.now()).toISOString());
     assert.equal(earlier.length, 3);
-    assert.equal(earlier[0]?.facts?.['reason'], 'ticket 2');
+    const from = { reasonBefore: 'ticket 1', tlsBefore: undefined, ownerBefore: undefined };
+    const { reason, reasonBefore, tlsBefore, ownerBefore, expires, expiresBefore } =
+      earlier[0]?.facts ?? {};
+    assert.deepEqual(
+      { reason, reasonBefore, tlsBefore, ownerBefore },
+      { reason: 'ticket 2', ...from },
+      'what it was, where it is another',
+    );
+    assert.ok(String(expiresBefore) > String(expires), 'thirty days and ten');
+    const { tlsBefore: wasTls, reasonBefore: wasFor } = last?.facts ?? {};
+    assert.deepEqual([wasTls, wasFor], ['encrypt', 'ticket 1'], 'what was removed');
     await bench.open();
     assert.deepEqual(
       bench.admin.list().map(({ domain: name }) => name),

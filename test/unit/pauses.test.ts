@@ -88,6 +88,16 @@ test('each change is in the audit log, and a resumed destination is told of', as
     (await audit.last(5)).map(({ actor, action }) => `${actor} ${action}`),
     ['ann domain.resume', 'bob domain.pause', 'ann domain.pause'],
   );
+  const until = new Date(expires).toISOString();
+  assert.deepEqual(
+    (await audit.last(5)).map(({ facts }) => facts),
+    [
+      { reasonBefore: 'still', expiresBefore: until },
+      { reason: 'still', expires: until, reasonBefore: 'moving' },
+      { reason: 'moving' },
+    ],
+    'and how it was before',
+  );
   await pauses.close();
   await audit.close();
 });
