@@ -3,6 +3,7 @@
  * control socket. Built by relay.ts.
  */
 import { join } from 'node:path';
+import { accessAudit } from './admin/access-audit.ts';
 import type { ApiParts } from './admin/api.ts';
 import { accessByToken } from './admin/api-login.ts';
 import { type TokenEvents, TokenGate } from './admin/api-token.ts';
@@ -30,6 +31,7 @@ import type { PemPair } from './intake/tls-material.ts';
 import type { RedisMonitor } from './platform/redis-monitor.ts';
 import type { Sharing } from './sharing.ts';
 import type { Spool } from './spool/store.ts';
+import type { AdminEvents } from './telemetry/admin-events.ts';
 import type { Log } from './telemetry/log.ts';
 import { formatMetrics } from './telemetry/merge-metrics.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -57,7 +59,7 @@ export interface EndpointParts {
   readonly domains: DomainAdmin;
   readonly queue: QueueAdmin;
   readonly tlsReports: TlsReportAdmin;
-  readonly tokenEvents: TokenEvents;
+  readonly tokenEvents: AdminEvents;
   readonly reload: () => Promise<ReloadResult>;
 }
 
@@ -160,7 +162,10 @@ async function reloadNoted({ audit, reload }: EndpointParts, actor: string): Pro
 }
 
 /** A token that crosses a network in clear text is everybody's. */
-function httpApi({ settings, policies, tokenEvents }: EndpointParts, api: ApiParts): HttpApi {
+function httpApi(
+  { settings, policies, audit, tokenEvents }: EndpointParts,
+  api: ApiParts,
+): HttpApi {
   const { address, tls, tokenFile } = settings.http;
   const always = 'the control socket (control.sock below dataDir) has it in any case';
   if (!tls && !isLoopback(address)) {
@@ -172,14 +177,17 @@ function httpApi({ settings, policies, tokenEvents }: EndpointParts, api: ApiPar
     return { kind: 'closed', reason, page: 'no-token' };
   }
   const { clock } = policies;
-  return {
-    kind: 'open',
-    parts: api,
-    access: accessByToken(
-      new TokenGate({ tokenFile, clock, events: tokenEvents }),
-      new Logins(clock),
-    ),
+  const onError = (error: Error) => tokenEvents.unnoted(error);
+  const noted = accessAudit({ audit, clock, onError });
+  const events: TokenEvents = {
+    ...tokenEvents,
+    authFailed(facts) {
+      tokenEvents.authFailed(facts);
+      noted.refused(facts.client);
+    },
   };
+  const gate = new TokenGate({ tokenFile, clock, events });
+  return { kind: 'open', parts: api, access: accessByToken(gate, new Logins(clock), noted) };
 }
 
 async function readiness({

@@ -14,6 +14,7 @@
  */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { bearerOf } from '../protocol/bearer-token.ts';
+import { type AccessEvents, UNNOTED } from './access-audit.ts';
 import { type Admit, addressOf, admitByToken, refuseShown, type TokenGate } from './api-token.ts';
 import { hasNameOfDns } from './host-name.ts';
 import type { Login, Logins } from './logins.ts';
@@ -46,7 +47,7 @@ export interface LoginDoor {
     request: FastifyRequest,
     reply: FastifyReply,
   ): Promise<SessionView | undefined>;
-  end(request: FastifyRequest, reply: FastifyReply): void;
+  end(request: FastifyRequest, reply: FastifyReply): Promise<void>;
 }
 
 /** Who is let in, and how one logs in. */
@@ -56,7 +57,11 @@ export interface Access {
 }
 
 /** Over HTTP: by token, or by login. */
-export function accessByToken(gate: TokenGate, logins: Logins): Access {
+export function accessByToken(
+  gate: TokenGate,
+  logins: Logins,
+  told: AccessEvents = UNNOTED,
+): Access {
   const byToken = admitByToken(gate);
   async function loginOf(request: FastifyRequest): Promise<Login | undefined> {
     const ids = cookiesOf(request);
@@ -91,11 +96,14 @@ export function accessByToken(gate: TokenGate, logins: Logins): Access {
         if (shown.kind !== 'right') return void refuseShown(reply, shown);
         for (const before of cookiesOf(request)) logins.end(before);
         const { id, login } = logins.begin({ name, mark: shown.mark });
+        await told.loggedIn(actorOf(login, request));
         reply.header('set-cookie', cookie(request, id));
         return viewOf(login, request);
       },
-      end(request, reply) {
-        for (const id of cookiesOf(request)) logins.end(id);
+      async end(request, reply) {
+        const ids = cookiesOf(request);
+        for (const id of ids) logins.end(id);
+        if (ids.length > 0) await told.loggedOut(request.actor);
         reply.header('set-cookie', `${cookie(request, '')}; Max-Age=0`);
       },
     },
@@ -117,7 +125,7 @@ export function accessOfSocket(): Access {
       request.actor = actorOfSocket(request);
       return undefined;
     },
-    door: { view, begin: (_wish, request) => view(request), end: () => {} },
+    door: { view, begin: (_wish, request) => view(request), end: async () => {} },
   };
 }
 

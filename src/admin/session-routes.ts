@@ -65,7 +65,7 @@ export function addSessionRoutes(api: Api, door: LoginDoor): void {
     return view ?? reply;
   });
   api.delete('/session', { schema: end }, async (request, reply) => {
-    door.end(request, reply);
+    await door.end(request, reply);
     return { signedIn: false, by: 'login' as const };
   });
 }

@@ -16,6 +16,12 @@ export function adminEvents(log: Log, metrics: Metrics) {
     tokenUnusable(facts: { readonly reason: string }): void {
       log.write('error', 'admin.token_unusable', facts);
     },
+    /** Somebody logged in or out, or sent a wrong token, and the disk did not take the note of it. */
+    unnoted(error: Error): void {
+      log.write('warn', 'relay.warning', {
+        warning: `what happened at the API is not in the audit log: ${error.message}`,
+      });
+    },
   };
 }
 export type AdminEvents = ReturnType<typeof adminEvents>;

@@ -55,6 +55,12 @@ test('with a token: what the commands do, in the audit log as from HTTP', async 
   await relay.waitForMetric('stsrelay_auth_failures_total', 1, { protocol: 'http' });
   assert.equal(await relay.metric('stsrelay_auth_failures_total', { protocol: 'smtp' }), 0);
   assert.equal((await cli('status')).code, 0, 'the control socket knows no token');
+  const accesses = await cli('audit', '--json', '--action', 'session.*');
+  const [refused] = JSON.parse(accesses.stdout) as Record<string, string>[];
+  assert.deepEqual(
+    [refused?.['actor'], refused?.['action'], refused?.['target']],
+    ['somebody at 127.0.0.1', 'session.refused', 'HTTP'],
+  );
   assert.doesNotMatch(JSON.stringify(relay.log), new RegExp(`${TOKEN}|${other}`));
 });
 

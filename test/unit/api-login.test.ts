@@ -29,7 +29,11 @@ async function serve() {
   const actors: string[] = [];
   const events = { authFailed() {}, tokenUnusable() {} };
   const gate = new TokenGate({ tokenFile: file, clock, events });
-  const access = accessByToken(gate, new Logins(clock));
+  const noted: string[] = [];
+  const note = (action: string) => async (actor: string) => void noted.push(`${actor} ${action}`);
+  const access = accessByToken(gate, new Logins(clock), {
+    ...{ loggedIn: note('in'), loggedOut: note('out') },
+  });
   const api = await serveApi((app) => addApi(app, fakeParts(actors), access));
   async function ask(method: string, path: string, fields: Fields = {}, body?: object) {
     const text = body === undefined ? undefined : JSON.stringify(body);
@@ -45,7 +49,7 @@ async function serve() {
     return { status, headers, json: JSON.parse(said) as Record<string, unknown> };
   }
   return {
-    ...{ clock, actors, ask, file, port: api.port },
+    ...{ clock, actors, noted, ask, file, port: api.port },
     /** The cookie, as a browser sends it. */
     async logIn(name = 'ann'): Promise<Fields> {
       const made = await ask('POST', '/session', PAGE, { token: TOKEN, name });
@@ -80,6 +84,7 @@ test('a login: in, its changes under its name, until it logs out', async () => {
   assert.equal((await http.ask('DELETE', '/session', { ...cookie, ...PAGE })).status, 200);
   const after = await http.ask('GET', '/status', cookie);
   assert.deepEqual([after.status, after.json['error']], [401, 'the login is over: log in again']);
+  assert.deepEqual(http.noted, ['ann (page) from 127.0.0.1 in', 'ann (page) from 127.0.0.1 out']);
 });
 
 test('a proxy that asks for a password of its own does not stand in the way of a login', async () => {

@@ -69,7 +69,7 @@ const view = async () => ({
 /** Lets everybody in. */
 export const OPEN: Access = {
   admit: async () => {},
-  door: { view, begin: view, end: () => {} },
+  door: { view, begin: view, end: async () => {} },
 };
 
 /** What an API speaks for that knows a.example alone; `actors` is who changed something. */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { accessAudit } from '../../src/admin/access-audit.ts';
 import { AuditLog } from '../../src/admin/audit.ts';
 import { boundedNotes } from '../../src/admin/bounded-notes.ts';
 import { linesBackwards } from '../../src/platform/lines-backwards.ts';
@@ -82,6 +83,31 @@ describe('the audit log', () => {
     await again.close();
     note(ADD);
     await waitFor('word of it', () => errors.length === 1);
+  });
+
+  test('has logins, their ends, and some wrong tokens; a full disk keeps nobody out', async () => {
+    using dir = tempDir();
+    const clock = new FakeClock();
+    const audit = await AuditLog.open(dir.file('audit.log'), clock);
+    const errors: string[] = [];
+    const onError = ({ message }: Error) => void errors.push(message);
+    const noted = accessAudit({ audit, clock, onError });
+    await noted.loggedIn('ann (page) from 192.0.2.1');
+    for (let n = 0; n < 500; n += 1) noted.refused(`2001:db8:0:${n}::1`);
+    await noted.loggedOut('ann (page) from 192.0.2.1');
+    const entries = await audit.last(1000);
+    assert.equal(entries.length, 62, 'sixty wrong ones in an hour');
+    assert.deepEqual(
+      [entries[0], entries[1], entries[61]].map((one) => `${one?.actor} ${one?.action}`),
+      [
+        'ann (page) from 192.0.2.1 session.logout',
+        'somebody at 2001:db8:0:59::1 session.refused',
+        'ann (page) from 192.0.2.1 session.login',
+      ],
+    );
+    await audit.close();
+    await noted.loggedIn('bob');
+    assert.equal(errors.length, 1);
   });
 
   test('an action that cannot be noted is not made', async () => {
