@@ -115,7 +115,7 @@ export class ClientDialog {
     const refusal =
       refuseMail(command, { ...client, auth: this.#parts.auth }, this.#parts.rules()) ??
       this.#chargeMessage(client);
-    if (refusal) this.tell(refusal, { detail: `MAIL FROM:<${command.path}>` });
+    if (refusal) this.tell(refusal, { detail: describeMail(command, refusal) });
     else {
       const { traces } = this.#parts;
       this.#transaction = new Transaction(command);
@@ -253,4 +253,10 @@ export class ClientDialog {
       client: { address, helo, tls: secure, ...(user ? { user: user.name } : {}) },
     };
   }
+}
+
+/** The command as a log line shows it, with the size where that was the fault. */
+function describeMail({ path, parameters }: PathCommand, refusal: Refusal): string {
+  const size = refusal === REFUSALS.tooLarge ? ` SIZE=${parameters['SIZE']}` : '';
+  return `MAIL FROM:<${path}>${size}`;
 }

@@ -260,6 +260,15 @@ export class SmtpSession extends SMTPConnection {
     return true;
   }
 
+  /** Whether the size is too large is decided, told and counted with everything else about a MAIL. */
+  override _validateMailParams(
+    parsed: ParsedCommand,
+  ): ReturnType<SMTPConnection['_validateMailParams']> {
+    const { SIZE: size, ...args } = parsed.args;
+    const isSize = typeof size === 'string' && /^\d{1,20}$/.test(size); // RFC 1870 §4
+    return super._validateMailParams(isSize ? { ...parsed, args } : parsed);
+  }
+
   /** Decide the MAIL that was just parsed. */
   mail(answer: Answer): void {
     const refusal = this.#command ? this.#dialog.mail(this.#command) : REFUSALS.localError;

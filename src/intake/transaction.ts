@@ -124,7 +124,8 @@ export function refuseMail(
   if (NON_ASCII.test(path) && parameters['SMTPUTF8'] !== true) return REFUSALS.needsSmtpUtf8;
   if (!rules.access.allowsSender(path)) return REFUSALS.senderNotAllowed;
   if (peer.user && !userMaySend(peer.user, path)) return REFUSALS.senderNotAllowed;
-  return undefined;
+  // RFC 1870 §6.1: said before anything of it is sent.
+  return Number(parameters['SIZE'] ?? 0) > rules.messageSize ? REFUSALS.tooLarge : undefined;
 }
 
 /** RFC 8689 §2: REQUIRETLS is for sessions with TLS; in others it is not offered. */

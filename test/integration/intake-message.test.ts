@@ -193,9 +193,26 @@ describe('refused messages: the session goes on', () => {
     await openData(client);
     client.write(`${'x'.repeat(78)}\r\n`.repeat(100_000));
     assert.equal(await raw(client, '.'), '552 5.3.4 Message too large\r\n');
-    assert.match(await raw(client, 'MAIL FROM:<a@example.com> SIZE=1001'), /^552 5\.3\.4 /);
     assert.ok((await client.deliver(simple)).accepted);
     assert.deepEqual(door.queue.states, ['discarded', 'committed']);
+  });
+  test('declared to be too large: told and counted as one that is', async () => {
+    await using door = await openDoor({ limits: { messageSize: 1000 } });
+    using client = await door.session();
+    const mail = 'MAIL FROM:<a@example.com> SIZE=';
+    for (const size of ['1001', '99999999999999999999']) {
+      assert.equal(await raw(client, mail + size), '552 5.3.4 Message too large\r\n', size);
+    }
+    const told = door.events('intake.refused').map(({ reason, reply, detail }) => {
+      return { reason, reply, detail };
+    });
+    const line = { reason: 'too-large', reply: '552 5.3.4 Message too large' };
+    assert.deepEqual(told, [
+      { ...line, detail: `${mail}1001` },
+      { ...line, detail: `${mail}99999999999999999999` },
+    ]);
+    assert.equal(await door.refusals('too-large'), 2);
+    assert.equal((await client.send(`${mail}1000`)).code, 250);
   });
   test('smuggling, with the smuggled message never run', async () => {
     await using door = await openDoor();

@@ -34,10 +34,8 @@ test('a whole session, word for word', async () => {
     ['RCPT TO:<b@example.org>', '503 5.5.1 Error: need MAIL command\r\n'],
     ['DATA', '503 5.5.1 Error: need RCPT command\r\n'],
     ['MAIL FROM:<a@example.com', '501 5.1.7 Error: Bad sender address syntax\r\n'],
-    [
-      'MAIL FROM:<a@example.com> SIZE=1000001',
-      '552 5.3.4 Error: message exceeds fixed maximum message size 1000000\r\n',
-    ],
+    ['MAIL FROM:<a@example.com> SIZE=1000001', '552 5.3.4 Message too large\r\n'],
+    ['MAIL FROM:<a@example.com> SIZE=1M', '501 5.5.4 Error: Bad message size syntax\r\n'],
     ['MAIL FROM:<a@example.com> REQUIRETLS', '530 5.7.0 REQUIRETLS needs a TLS session\r\n'],
     [
       'MAIL FROM:<a@example.com> BODY=BINARYMIME',

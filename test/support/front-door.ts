@@ -21,7 +21,7 @@ import type { Submit } from '../../src/queue/submit-port.ts';
 import type { Draft } from '../../src/spool/store.ts';
 import { intakeEvents } from '../../src/telemetry/intake-events.ts';
 import type { LogFields } from '../../src/telemetry/log.ts';
-import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts';
 import { createCa } from './ca.ts';
 import { type ConnectOptions, connect, type SmtpClient } from './smtp-client.ts';
 import { Chronicle } from './wait-for.ts';
@@ -127,11 +127,18 @@ export class FrontDoor implements AsyncDisposable {
   readonly queue: MemoryQueue;
   readonly listener: Listener;
   readonly log: Chronicle<LoggedEvent>;
+  readonly metrics: Metrics;
 
-  constructor(parts: { queue: MemoryQueue; listener: Listener; log: Chronicle<LoggedEvent> }) {
+  constructor(parts: {
+    queue: MemoryQueue;
+    listener: Listener;
+    log: Chronicle<LoggedEvent>;
+    metrics: Metrics;
+  }) {
     this.queue = parts.queue;
     this.listener = parts.listener;
     this.log = parts.log;
+    this.metrics = parts.metrics;
   }
 
   connect(options: Partial<ConnectOptions> = {}): Promise<SmtpClient> {
@@ -157,6 +164,12 @@ export class FrontDoor implements AsyncDisposable {
     return this.log.entries.filter(({ event }) => event === name);
   }
 
+  /** How many were refused for this reason. */
+  async refusals(reason: string): Promise<number> {
+    const { values } = await this.metrics.refusals.get();
+    return values.find(({ labels }) => labels.reason === reason)?.value ?? 0;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.listener.close(0);
   }
@@ -176,9 +189,10 @@ export async function openDoor(options: DoorOptions = {}): Promise<FrontDoor> {
   const log = new Chronicle<LoggedEvent>();
   const write = (_level: unknown, event: string, fields: LogFields = {}) =>
     log.push({ event, ...fields });
+  const metrics = createMetrics();
   const events = intakeEvents(
     { write, setLevel: () => {}, recentTroubles: () => [], lostLines: () => 0 },
-    createMetrics(),
+    metrics,
   );
   const limitSettings = { ...DOOR_LIMITS, ...options.limits };
   const queue = new MemoryQueue();
@@ -208,7 +222,7 @@ export async function openDoor(options: DoorOptions = {}): Promise<FrontDoor> {
     events,
     clock,
   });
-  return new FrontDoor({ queue, listener, log });
+  return new FrontDoor({ queue, listener, log, metrics });
 }
 
 async function verify(
