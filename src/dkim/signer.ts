@@ -13,10 +13,11 @@
  */
 import type { Clock } from '../platform/clock.ts';
 import { type HeaderField, HeaderGatherer, signingDomainOf } from '../protocol/dkim/header.ts';
+import { dkimSignature, isCovered } from '../protocol/dkim/signature.ts';
 import type { DomainName } from '../protocol/domain.ts';
 import { authorOf } from './author.ts';
 import { type DkimSetting, type KeyEvents, KeyRing } from './key-ring.ts';
-import { BodyHash, dkimSignature } from './nodemailer-dkim.ts';
+import { BodyHash } from './nodemailer-dkim.ts';
 
 export interface DkimEvents extends KeyEvents {
   signed(): void;
@@ -36,20 +37,6 @@ export type Signed =
 
 /** Whether whoever hands a message over may write as this author. */
 export type MaySignFor = (author: string) => boolean;
-
-/**
- * Fields that are covered where they occur: RFC 6376 §5.4.1 and its kin, those of list mail (RFC 8058 §4
- * wants both List-Unsubscribe fields covered), and those of TLS reports (RFC 8460 §3, §5.3).
- */
-const COVERED: readonly string[] = [
-  ...['From', 'Sender', 'Reply-To', 'Subject', 'Date', 'Message-ID', 'To', 'Cc'],
-  ...['In-Reply-To', 'References', 'MIME-Version', 'Content-Type', 'Content-Transfer-Encoding'],
-  ...['Content-ID', 'Content-Description', 'Resent-Date', 'Resent-From', 'Resent-Sender'],
-  ...['Resent-To', 'Resent-Cc', 'Resent-Message-ID', 'List-Id', 'List-Help', 'List-Unsubscribe'],
-  ...['List-Unsubscribe-Post', 'List-Subscribe', 'List-Post', 'List-Owner', 'List-Archive'],
-  ...['Auto-Submitted', 'TLS-Report-Domain', 'TLS-Report-Submitter'],
-];
-const COVERED_KEYS: ReadonlySet<string> = new Set(COVERED.map((name) => name.toLowerCase()));
 
 export class DkimSigner {
   readonly #keys: KeyRing;
@@ -130,7 +117,7 @@ export class Signing {
     const { header, body } = this.#meant;
     const bodyHash = body.digest();
     const keys = await this.#parts.keys.keysOf(domain);
-    const fields = keys.flatMap((key) => dkimSignature({ header, bodyHash }, COVERED, key) ?? []);
+    const fields = keys.flatMap((key) => dkimSignature({ header, bodyHash }, key) ?? []);
     if (fields.length === 0) return this.#fail('there is no key that works', domain);
     this.#parts.events.signed();
     return { kind: 'signed', fields: fields.join(''), domain };
@@ -156,7 +143,7 @@ export class Signing {
     // Hosts on the way mend such a header, or take the line for its end: no signature would hold.
     else if (!isWellFormed) this.#meant = { kind: 'malformed', domain };
     else {
-      const header = fields.filter(({ key }) => COVERED_KEYS.has(key));
+      const header = fields.filter(isCovered);
       this.#meant = { kind: 'signable', domain, header, body: new BodyHash() };
     }
   }

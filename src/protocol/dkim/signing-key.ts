@@ -1,7 +1,7 @@
 /**
  * Private keys for DKIM (RFC 6376 §3.3): which text is one that signatures can be made with. Pure.
  *
- * RSA alone: the signer (dkim/signing.ts) knows no other algorithm. What is wrong with a key is said
+ * RSA alone: the signer (signature.ts) knows no other algorithm. What is wrong with a key is said
  * in words that continue a sentence about its file, and never show what is in it.
  */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
