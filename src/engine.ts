@@ -133,10 +133,7 @@ export function createEngine(parts: EngineParts): Engine {
   const ledger = new Ledger(
     longestWait(() => parts.settings().retry),
     sites,
-    (delivery, recipients, nowMs) => {
-      const { destination, sender, heldBy, hold } = delivery;
-      return parts.holdRules.holdOf({ destination, sender, recipients, heldBy, hold }, nowMs);
-    },
+    (delivery, recipients, nowMs) => parts.holdRules.holdOf(delivery.facts(recipients), nowMs),
   );
   const connections = connectionLimits(() => parts.settings().destinations);
   const isOurs = () => parts.sharing?.claim.isOurs ?? true;

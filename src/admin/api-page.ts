@@ -12,8 +12,8 @@ import { refuse, wholeNumber } from './api-form.ts';
 
 /** The most entries of a page, where a list does not say otherwise. */
 export const MOST_OF_PAGE = 1000;
-/** A rule's words with three patterns in them. */
-const LONGEST_CURSOR = 1100;
+/** A rule's words with five patterns in them. */
+const LONGEST_CURSOR = 1700;
 
 export interface PageWish {
   readonly limit: number;

@@ -230,10 +230,11 @@ export class QueueActions {
     const { rules, clock } = this.#parts;
     if (isWhole(order)) return () => undefined;
     const now = clock.now();
-    return ({ destination, sender, recipients, heldBy, hold }) => {
+    return (delivery) => {
+      const { hold, heldBy } = delivery;
       if (!hold) return undefined;
       const isOwn = heldBy?.hold !== undefined && heldBy.hold.rule === undefined;
-      const left = { destination, sender, recipients, hold, heldBy: isOwn ? { atMs: 0 } : heldBy };
+      const left = { ...delivery.facts(), heldBy: isOwn ? { atMs: 0 } : heldBy };
       return rules.holdOf(left, now, ended);
     };
   }
@@ -260,11 +261,13 @@ function touchedFacts(made: QueueAnswer) {
 /** The part of a filter that holds for later mail as well; undefined when there is more to it. */
 function patternOf({ ids, state, olderThanMs, ...pattern }: QueueFilter): MailPattern | undefined {
   if (ids || state !== undefined || olderThanMs !== undefined) return undefined;
-  const { domain, sender, recipient } = pattern;
+  const { domain, sender, recipient, client, user } = pattern;
   return {
     ...(domain === undefined ? {} : { domain }),
     ...(sender === undefined ? {} : { sender }),
     ...(recipient === undefined ? {} : { recipient }),
+    ...(client === undefined ? {} : { client }),
+    ...(user === undefined ? {} : { user }),
   };
 }
 

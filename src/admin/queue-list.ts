@@ -2,6 +2,7 @@
  * The list of queued mail: a row for each message and destination, the oldest first, a page at a time.
  * What is chosen is found in memory; the spool is read for the rows of the page alone.
  */
+import type { Envelope } from '../mail/envelope.ts';
 import type { Gates, QueueState } from '../queue/gates.ts';
 import type { Delivery } from '../queue/lane.ts';
 import { type QueueFilter, type SelectionParts, select } from '../queue/selection.ts';
@@ -16,6 +17,10 @@ export interface QueueRow {
   /** Those who still wait: the first few. */
   readonly recipients: readonly string[];
   readonly recipientCount: number;
+  /** Address of the client; absent: the relay made it itself. */
+  readonly client?: string;
+  /** Who logged in; absent: nobody. */
+  readonly user?: string;
   readonly state: QueueState;
   /** RFC 3339, UTC, like all times here. */
   readonly received: string;
@@ -138,6 +143,7 @@ async function rowOf(delivery: Delivery, parts: ListParts): Promise<QueueRow | u
       .slice(0, NAMED)
       .map((index) => envelope.recipients[index]?.address ?? ''),
     recipientCount: state.pending.length,
+    ...handedOverBy(envelope),
     state: own,
     received: instant(envelope.receivedAtMs),
     sizeBytes,
@@ -147,4 +153,10 @@ async function rowOf(delivery: Delivery, parts: ListParts): Promise<QueueRow | u
     ...(state.lastFailure ? { lastFailure: state.lastFailure.text } : {}),
     ...(view ? { waitsFor: view.text } : {}),
   };
+}
+
+function handedOverBy({ client }: Envelope) {
+  if (!client) return {};
+  const { address, user } = client;
+  return user === undefined ? { client: address } : { client: address, user };
 }

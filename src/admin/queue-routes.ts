@@ -1,7 +1,7 @@
 /**
  * The queue over the API:
  *
- *   GET  /api/v1/queue?domain&sender&recipient&state&olderThan&limit&after   a page of the list
+ *   GET  /api/v1/queue?domain&sender&recipient&client&user&state&olderThan&limit&after   a page
  *   GET  /api/v1/queue/summary?domain&state&limit&after                       by destination
  *   GET  /api/v1/queue/messages/ID          one message explained; 404 when it is not queued
  *   GET  /api/v1/queue/holds?text&limit&after   rules that hold mail
@@ -51,6 +51,11 @@ const row = z
     sender: z.string().describe('Empty: the null reverse-path.'),
     recipients: z.array(z.string()).readonly().describe('The first few of those who still wait.'),
     recipientCount: z.number().int(),
+    client: z
+      .string()
+      .optional()
+      .describe('Address of the client; absent: the relay made it itself.'),
+    user: z.string().optional().describe('Who logged in; absent: nobody.'),
     state: z.enum(QUEUE_STATES),
     received: timeStamp,
     sizeBytes: z.number().int(),
@@ -85,6 +90,8 @@ const hold = z
     domain: z.string().optional(),
     sender: z.string().optional(),
     recipient: z.string().optional(),
+    client: z.string().optional(),
+    user: z.string().optional(),
     reason: z.string(),
     by: z.string(),
     since: timeStamp,
@@ -170,6 +177,8 @@ const filter = z.strictObject({
   domain: domainPattern.optional(),
   sender: namePattern('The reverse-path; <> is the null one').optional(),
   recipient: namePattern('One of those who still wait').optional(),
+  client: namePattern('The address of the client; <> is mail that the relay made').optional(),
+  user: namePattern('Who logged in to hand it over; <> is mail without a login').optional(),
   state: state.optional(),
   olderThan: duration
     .meta({ description: 'Received so long ago or longer.', examples: ['2h'] })

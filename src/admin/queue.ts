@@ -31,6 +31,8 @@ export interface HoldView {
   readonly domain?: string | undefined;
   readonly sender?: string | undefined;
   readonly recipient?: string | undefined;
+  readonly client?: string | undefined;
+  readonly user?: string | undefined;
   readonly reason: string;
   readonly by: string;
   /** RFC 3339, UTC. */

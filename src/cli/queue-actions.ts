@@ -43,8 +43,8 @@ export const queueHold: CliCommand = {
     new Option('--only-queued', 'not what comes in later'),
   ],
   notes: `
-By --domain, --sender, --recipient or --all alone, mail that comes in later is held, too (\`queue holds\` lists these
-rules); with ids, --state or --older-than what is queued now. Holds are kept over restarts.
+By --domain, --sender, --recipient, --user, --client or --all alone, mail that comes in later is held, too (\`queue
+holds\` lists these rules); with ids, --state or --older-than what is queued now. Holds are kept over restarts.
 ${NOTES}`,
   run: (invocation) => run(invocation, 'hold'),
 };

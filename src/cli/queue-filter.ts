@@ -15,6 +15,11 @@ export const FILTER_OPTIONS: readonly Option[] = [
   domainOption(),
   new Option('--sender <address>', 'from this sender; * stands for anything, <> for no sender'),
   new Option('--recipient <address>', 'to this recipient; * stands for anything'),
+  new Option('--user <name>', 'handed over by this login; * stands for anything, <> for none'),
+  new Option(
+    '--client <address>',
+    'by this client address; * for anything, <> for the relay itself',
+  ),
   stateOption('in this state'),
   new Option('--older-than <duration>', 'received so long ago or longer: 30m, 2h, 7d').argParser(
     durationText,
@@ -32,7 +37,10 @@ export const NOT_QUEUED =
 
 /** The filter somebody gave. */
 export function filterOf(invocation: Invocation): Readonly<Record<string, string>> {
-  return filtersOf(invocation, ['domain', 'sender', 'recipient', 'state', 'olderThan']);
+  return filtersOf(invocation, [
+    ...['domain', 'sender', 'recipient', 'user', 'client'],
+    ...['state', 'olderThan'],
+  ]);
 }
 
 /** The ids somebody gave. Throws CliError for what is none. */

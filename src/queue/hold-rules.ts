@@ -24,6 +24,8 @@ const stored = z.object({
     domain: z.string().min(1).max(LONGEST_PATTERN).optional(),
     sender: address.optional(),
     recipient: address.optional(),
+    client: address.optional(),
+    user: address.optional(),
   }),
   reason: z.string().max(LONGEST_HOLD_REASON),
   by: z.string().max(200),

@@ -9,6 +9,8 @@ import type { CauseClass } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
 import { senderKey } from './fair-line.ts';
 import type { Turn } from './gate.ts';
+import type { Holdable } from './hold-rules.ts';
+import type { Origin } from './mail-pattern.ts';
 import type { Site } from './site.ts';
 import { WaitingLine } from './waiting-line.ts';
 
@@ -28,6 +30,7 @@ export interface DeliveryFacts {
   readonly sender: string;
   /** Addresses it was entered with; undefined: too many to be kept here. */
   readonly recipients?: readonly string[] | undefined;
+  readonly origin?: Origin | undefined;
   readonly tried?: Tried | undefined;
   readonly heldBy?: HeldBy | undefined;
 }
@@ -40,6 +43,8 @@ export class Delivery {
   nextAttemptMs: number;
   /** Reverse-path; messages of one sender share the string. */
   readonly sender: string;
+  /** Messages of one client and user share it. */
+  readonly origin: Origin | undefined;
   /** One address as it is, for most have one; undefined: too many to be kept here. */
   readonly #recipients: string | readonly string[] | undefined;
   /** Undefined before the first attempt. */
@@ -54,11 +59,12 @@ export class Delivery {
   turn: Turn | undefined;
 
   constructor(id: MessageId, lane: Lane, facts: DeliveryFacts) {
-    const { nextAttemptMs, sender, recipients, tried, heldBy } = facts;
+    const { nextAttemptMs, sender, recipients, origin, tried, heldBy } = facts;
     this.id = id;
     this.lane = lane;
     this.nextAttemptMs = nextAttemptMs;
     this.sender = sender;
+    this.origin = origin;
     this.#recipients = recipients?.length === 1 ? recipients[0] : recipients;
     this.tried = tried;
     this.heldBy = heldBy;
@@ -76,6 +82,12 @@ export class Delivery {
   /** Addresses it was entered with, some of which may have their fate by now; undefined: many. */
   get recipients(): readonly string[] | undefined {
     return typeof this.#recipients === 'string' ? [this.#recipients] : this.#recipients;
+  }
+
+  /** What patterns and rules are held against; `recipients`: all of them, where they are known. */
+  facts(recipients = this.recipients): Holdable {
+    const { destination, sender, origin, heldBy, hold } = this;
+    return { destination, sender, origin, recipients, heldBy, hold };
   }
 }
 

@@ -7,12 +7,14 @@
  * ledger has forgotten it). Every step is O(log n) in the deliveries of one destination.
  */
 import { LRUCache } from 'lru-cache';
+import type { ClientFacts } from '../mail/envelope.ts';
 import type { Hold } from '../mail/hold.ts';
 import type { MessageId } from '../mail/message-id.ts';
 import { CAUSE_CLASSES, type CauseClass } from '../mail/outcome.ts';
 import type { Destination } from '../mail/route.ts';
 import type { MessageState } from '../spool/message-state.ts';
 import { Delivery, Lane } from './lane.ts';
+import type { Origin } from './mail-pattern.ts';
 import { Sites } from './site.ts';
 
 /** Due for longer than this counts as overdue. */
@@ -20,7 +22,7 @@ const OVERDUE_MS = 60_000;
 
 /** Recipients of a delivery that are kept in memory; of more the spool is asked. */
 const MOST_RECIPIENTS = 20;
-/** Senders whose address is shared by their messages. */
+/** Senders whose address is shared by their messages; the same of those who hand mail over. */
 const MOST_SENDERS = 20_000;
 
 /** A breaker that never opens. */
@@ -54,6 +56,7 @@ export class Ledger {
   /** Deliveries left per message; most have one. */
   readonly #messages = new Map<MessageId, Delivery | readonly Delivery[]>();
   readonly #senders = new LRUCache<string, string>({ max: MOST_SENDERS });
+  readonly #origins = new LRUCache<string, Origin>({ max: MOST_SENDERS });
   readonly #mostMs: () => number;
   readonly #holdOf: HoldOf;
   readonly sites: Sites;
@@ -101,6 +104,7 @@ export class Ledger {
     const { id } = envelope;
     if (pending.length === 0 || this.#messages.has(id)) return [];
     const sender = this.#shared(envelope.reversePath);
+    const origin = envelope.client && this.#sharedOrigin(envelope.client);
     const deliveries = pending.map((state) => {
       const { attempts, nextAttemptMs, triedAtMs, lastFailure, heldBy } = state;
       // Received by a clock that was ahead of this one: it is due all the same.
@@ -108,7 +112,7 @@ export class Ledger {
       const recipients = state.pending.map((index) => envelope.recipients[index]?.address ?? '');
       const facts = {
         nextAttemptMs: atMs,
-        sender,
+        ...{ sender, origin },
         recipients: recipients.length > MOST_RECIPIENTS ? undefined : recipients,
         tried:
           triedAtMs === undefined
@@ -128,6 +132,15 @@ export class Ledger {
     const known = this.#senders.get(sender);
     if (known === undefined) this.#senders.set(sender, sender);
     return known ?? sender;
+  }
+
+  #sharedOrigin({ address, user }: ClientFacts): Origin {
+    const key = user === undefined ? address : `${address} ${user}`;
+    const known = this.#origins.get(key);
+    if (known) return known;
+    const origin = user === undefined ? { address } : { address, user };
+    this.#origins.set(key, origin);
+    return origin;
   }
 
   /** Take the lane's next due delivery for an attempt; undefined when none is due. */

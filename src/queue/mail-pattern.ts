@@ -1,6 +1,6 @@
 /**
  * What queued mail can be chosen by that stays the same for as long as it is queued: destination,
- * sender, recipient. Pure.
+ * sender, recipient, and who handed it over. Pure.
  */
 import type { Destination } from '../mail/route.ts';
 
@@ -10,6 +10,16 @@ export interface MailPattern {
   /** `<>` is the null reverse-path. */
   readonly sender?: string | undefined;
   readonly recipient?: string | undefined;
+  /** Address of the client; `<>` is mail that the relay made itself. */
+  readonly client?: string | undefined;
+  /** Name of the user who logged in; `<>` is mail without a login. */
+  readonly user?: string | undefined;
+}
+
+/** Who handed a message over. */
+export interface Origin {
+  readonly address: string;
+  readonly user?: string | undefined;
 }
 
 /** What a pattern is held against. */
@@ -19,6 +29,8 @@ export interface MailFacts {
   readonly sender: string;
   /** Undefined: they are not known here. */
   readonly recipients: readonly string[] | undefined;
+  /** Undefined: the relay made it itself. */
+  readonly origin: Origin | undefined;
 }
 
 /** `unknown`: the recipients decide, and are not known here. */
@@ -26,13 +38,17 @@ export type Match = boolean | 'unknown';
 
 /** A pattern made ready to be held against many. */
 export function matcherOf(pattern: MailPattern): (facts: MailFacts) => Match {
-  const { domain, sender, recipient } = pattern;
+  const { domain, sender, recipient, client, user } = pattern;
+  const isClient = client === undefined ? undefined : nameMatcher(client);
+  const isUser = user === undefined ? undefined : nameMatcher(user);
   const isDomain = domain === undefined ? undefined : addressMatcher(domain);
   const isSender = sender === undefined ? undefined : addressMatcher(sender);
   const isRecipient = recipient === undefined ? undefined : addressMatcher(recipient);
   return (facts) => {
     if (isDomain && !isDomain(facts.destination)) return false;
     if (isSender && !isSender(facts.sender)) return false;
+    if (isClient && !isClient(facts.origin?.address)) return false;
+    if (isUser && !isUser(facts.origin?.user)) return false;
     if (!isRecipient) return true;
     return facts.recipients === undefined ? 'unknown' : facts.recipients.some(isRecipient);
   };
@@ -58,12 +74,21 @@ export function addressMatcher(pattern: string): (address: string) => boolean {
   };
 }
 
+/** The same where there may be no name: that fits `<>`, and no other pattern. */
+function nameMatcher(pattern: string): (name: string | undefined) => boolean {
+  const matches = addressMatcher(pattern);
+  return (name) => (name === undefined ? pattern === '<>' : matches(name));
+}
+
 /** In words, for people: `mail from *@shop.example to partner.example`. */
-export function describePattern({ domain, sender, recipient }: MailPattern): string {
+export function describePattern(pattern: MailPattern): string {
+  const { domain, sender, recipient, client, user } = pattern;
   const parts = [
     sender === undefined ? '' : `from ${sender}`,
     recipient === undefined ? '' : `to ${recipient}`,
     domain === undefined ? '' : `for ${domain}`,
+    user === undefined ? '' : user === '<>' ? 'without a login' : `by user ${user}`,
+    client === undefined ? '' : client === '<>' ? 'of the relay itself' : `of client ${client}`,
   ].filter((part) => part !== '');
   return parts.length === 0 ? 'all mail' : `mail ${parts.join(' ')}`;
 }

@@ -62,11 +62,7 @@ export async function select(
   }
   for (const delivery of unknown) {
     const recipients = await recipientsOf(delivery, parts);
-    if (
-      matches({ destination: delivery.destination, sender: delivery.sender, recipients }) === true
-    ) {
-      found(delivery);
-    }
+    if (matches(delivery.facts(recipients)) === true) found(delivery);
   }
 }
 

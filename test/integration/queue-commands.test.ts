@@ -7,10 +7,19 @@ import { writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { stringify } from 'yaml';
 import type { MessageView } from '../../src/admin/queue-show.ts';
+import { hashPassword } from '../../src/intake/password.ts';
+import { addUser } from '../../src/intake/users-edit.ts';
 import { type CliResult, runStsrelay } from '../support/cli.ts';
 import type { MxHost } from '../support/mx-host.ts';
 import { type PretendInternet, startPretendInternet } from '../support/pretend-internet.ts';
-import { dsnAbout, NO_RETRY, onVerb, openSession } from '../support/relay-mail.ts';
+import {
+  dsnAbout,
+  logIn,
+  NO_RETRY,
+  onVerb,
+  openSecureSession,
+  openSession,
+} from '../support/relay-mail.ts';
 import { mergeSettings, type RelayProcess, startRelay } from '../support/relay-process.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -68,6 +77,8 @@ interface Row {
   readonly domain: string;
   readonly state: string;
   readonly sender: string;
+  readonly user?: string;
+  readonly client?: string;
   readonly recipients: readonly string[];
   readonly lastFailure?: string;
   readonly waitsFor?: string;
@@ -218,6 +229,51 @@ test('a rate that is used up is told of', async () => {
   const [row] = (await json('queue', 'list')) as Row[];
   assert.equal(row?.state, 'parked');
   assert.match(row?.waitsFor ?? '', /^The rate of this destination, 1\/1h, is used up until /);
+});
+
+test('a stolen account: its mail is found, held over a restart, and bounced', async () => {
+  await busy('spammed.test');
+  using files = tempDir();
+  const usersFile = files.file('users.yaml');
+  const hash = await hashPassword('geheim');
+  await addUser(usersFile, { name: 'eve', hash, allowedSenders: ['*'] }, true);
+  await using bed = await start({ access: { usersFile } });
+  const { relay, cli, json, defer, send } = bed;
+  const spam = async () => {
+    using client = await openSecureSession({ port: relay.smtpPort });
+    assert.equal((await logIn(client, 'eve', 'geheim')).code, 235);
+    const data = 'Subject: x\r\n\r\nhello\r\n';
+    const { id = '' } = await client.deliver({ from: 'ann@home.test', to: 'x@spammed.test', data });
+    return id;
+  };
+  const other = await defer('a@spammed.test');
+  const first = await spam();
+  await relay.waitForEvent('delivery.deferred', (line) => line.id === first);
+  const listed = (await json('queue', 'list', '--user', 'eve')) as Row[];
+  assert.deepEqual(
+    listed.map(({ id, user, client }) => [id, user, client]),
+    [[first, 'eve', '127.0.0.1']],
+  );
+  const unlogged = (await json('queue', 'list', '--client', '127.*', '--user', '<>')) as Row[];
+  assert.deepEqual(
+    unlogged.map(({ id, user }) => [id, user]),
+    [[other, undefined]],
+  );
+  assert.equal((await cli('queue', 'list', '--client', '10.*')).code, 1);
+  const held = await cli('queue', 'hold', '--user', 'eve', '--reason', 'stolen');
+  assert.match(held.stderr, /rule holds from now on: mail by user eve/);
+  const second = await spam();
+  await relay.restart();
+  await relay.waitForMetric('stsrelay_queue_messages', 2, { state: 'held' });
+  const third = await send('b@spammed.test');
+  await relay.waitForEvent('delivery.deferred', (line) => line.id === third);
+  const [rule] = (await json('queue', 'holds')) as { rule: string; user: string }[];
+  assert.deepEqual([rule?.rule, rule?.user], ['mail by user eve', 'eve']);
+  const bounced = await cli('queue', 'bounce', '--user', 'eve', '--reason', 'stolen');
+  assert.match(bounced.stdout, /^2 of 2 deliveries bounced/m);
+  for (const id of [first, second]) assert.equal((await cli('queue', 'show', id)).code, 1);
+  assert.equal((await cli('queue', 'release', '--user', 'eve')).code, 0);
+  assert.deepEqual(await json('queue', 'holds'), []);
 });
 
 test('held: what waits, what comes later, over a restart; released', async () => {

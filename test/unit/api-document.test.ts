@@ -53,6 +53,7 @@ const EXCHANGES: readonly (readonly [string, string, number, object?])[] = [
   ['DELETE', '/domains/c.example/pause', 404],
   ['GET', '/queue', 200],
   ['GET', '/queue?limit=1&state=deferred&olderThan=2h&sender=*@b.example&domain=a.example', 200],
+  ['GET', '/queue?user=eve&client=10.*', 200],
   ['GET', '/queue?state=odd', 400],
   ['GET', '/queue?olderThan=soon', 400],
   ['GET', '/queue/summary', 200],

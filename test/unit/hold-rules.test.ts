@@ -25,10 +25,9 @@ async function setUp() {
       onOver: () => void told.push('review'),
     });
   const rules = await open();
-  const ledger = new Ledger(undefined, undefined, (delivery, recipients, nowMs) => {
-    const { destination, sender, heldBy, hold } = delivery;
-    return rules.holdOf({ destination, sender, recipients, heldBy, hold }, nowMs);
-  });
+  const ledger = new Ledger(undefined, undefined, (delivery, recipients, nowMs) =>
+    rules.holdOf(delivery.facts(recipients), nowMs),
+  );
   const rule = (pattern: HoldRule['pattern'], more: Partial<HoldRule> = {}): HoldRule => ({
     ...{ pattern, reason: 'ticket 7', by: 'ann', since: clock.now() },
     ...more,

@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { addressMatcher, describePattern, matcherOf } from '../../src/queue/mail-pattern.ts';
+import {
+  addressMatcher,
+  describePattern,
+  type MailPattern,
+  matcherOf,
+} from '../../src/queue/mail-pattern.ts';
 
 describe('an address pattern', () => {
   const CASES: readonly [pattern: string, address: string, fits: boolean][] = [
@@ -55,6 +60,7 @@ test('all parts of a pattern have to fit, and recipients may be unknown', () => 
     destination: 'dest.test',
     sender: 'x@shop.test',
     recipients: ['a@b', 'bob@dest.test'],
+    origin: undefined,
   };
   assert.equal(matches(mail), true);
   assert.equal(matches({ ...mail, destination: 'other.test' }), false);
@@ -65,10 +71,44 @@ test('all parts of a pattern have to fit, and recipients may be unknown', () => 
   assert.equal(matcherOf({})(mail), true);
 });
 
+describe('who handed it over', () => {
+  const ours = undefined;
+  const printer = { address: '10.0.0.7' };
+  const eve = { address: '203.0.113.9', user: 'Eve' };
+  const rows: readonly [MailPattern, (typeof eve | typeof printer | undefined)[]][] = [
+    [{ user: 'eve' }, [eve]],
+    [{ user: 'e*' }, [eve]],
+    [{ user: '*' }, [eve]],
+    [{ user: '<>' }, [ours, printer]],
+    [{ client: '10.0.0.*' }, [printer]],
+    [{ client: '203.0.113.9' }, [eve]],
+    [{ client: '*' }, [printer, eve]],
+    [{ client: '<>' }, [ours]],
+    [{ client: '10.0.0.7', user: 'eve' }, []],
+    [{ client: '10.0.0.7', user: '<>' }, [printer]],
+  ];
+  for (const [pattern, fitting] of rows) {
+    test(describePattern(pattern), () => {
+      const matches = matcherOf(pattern);
+      const mail = { destination: 'd.test', sender: '', recipients: undefined };
+      const fits = [ours, printer, eve].filter((origin) => matches({ ...mail, origin }) === true);
+      assert.deepEqual(fits, fitting);
+    });
+  }
+});
+
 test('patterns in words', () => {
   assert.equal(describePattern({}), 'all mail');
   assert.equal(
     describePattern({ domain: 'd.test', sender: '<>', recipient: '*@d.test' }),
     'mail from <> to *@d.test for d.test',
+  );
+  assert.equal(
+    describePattern({ user: 'eve', client: '10.0.0.*' }),
+    'mail by user eve of client 10.0.0.*',
+  );
+  assert.equal(
+    describePattern({ user: '<>', client: '<>' }),
+    'mail without a login of the relay itself',
   );
 });

@@ -123,6 +123,37 @@ test('a hold that is made again keeps what is not said about it', async () => {
   assert.deepEqual([rule?.reason, rule?.expires, rule?.since], ['still', expiresMs, since]);
 });
 
+test('what a stolen account handed over is held and bounced by its name, whoever it says it is from', async () => {
+  await using at = await setUp();
+  const { bench, act, both } = at;
+  const by = (user?: string) => ({
+    ...{ address: '203.0.113.9', helo: 'pc.test', tls: true },
+    ...(user === undefined ? {} : { user }),
+  });
+  const enter = (count: number, user?: string) =>
+    bench.enter(count, 'ann@home.example', 'dest.example', by(user));
+  const stolen = [await enter(1, 'eve'), await enter(30, 'eve')];
+  const others = [await enter(1), await enter(30, 'ann'), await bench.enter()];
+  const filter = { user: 'eve' };
+  const made = await both({ action: 'hold', filter, reason: 'stolen account' });
+  assert.deepEqual(made, { touched: 2, underWay: 0, rule: 'mail by user eve' });
+  const later = await enter(30, 'eve');
+  const isHeld = ({ hold }: { hold: unknown }) => hold !== undefined;
+  assert.deepEqual([...stolen, later].map(isHeld), [true, true, true]);
+  assert.deepEqual(others.map(isHeld), [false, false, false]);
+  const some = { user: 'eve', recipient: 'r25@*' };
+  assert.equal((await bench.control.find(some)).length, 2, 'many recipients: the spool is asked');
+  assert.equal((await both({ action: 'release', filter: DEST })).touched, 0);
+  assert.equal(
+    (await act({ action: 'bounce', filter: { ...filter, client: '203.*' } })).touched,
+    3,
+  );
+  assert.deepEqual(
+    (await bench.control.find({})).map(({ id }) => id).sort(),
+    others.map(({ id }) => id).sort(),
+  );
+});
+
 test('trying now tells what is held of those that were meant', async () => {
   await using at = await setUp();
   const { bench, act } = at;

@@ -1,5 +1,6 @@
 /** What administrators do with queued mail, over a spool in memory. */
 import assert from 'node:assert/strict';
+import type { ClientFacts } from '../../src/mail/envelope.ts';
 import type { MessageId } from '../../src/mail/message-id.ts';
 import { type AttemptEnd, Attempts } from '../../src/queue/attempts.ts';
 import { type HoldRule, HoldRules } from '../../src/queue/hold-rules.ts';
@@ -37,10 +38,9 @@ export class ControlBench implements AsyncDisposable {
       events: { holdOver: () => {}, holdsUnreadable: () => {} },
       onOver: () => this.control.holds.rulesChanged(),
     });
-    this.ledger = new Ledger(undefined, undefined, (delivery, recipients, nowMs) => {
-      const { destination, sender, heldBy, hold } = delivery;
-      return this.rules.holdOf({ destination, sender, recipients, heldBy, hold }, nowMs);
-    });
+    this.ledger = new Ledger(undefined, undefined, (delivery, recipients, nowMs) =>
+      this.rules.holdOf(delivery.facts(recipients), nowMs),
+    );
     const { ledger, spool, rules } = this;
     const dispatcher = { supply: () => {} };
     const events = {
@@ -67,9 +67,17 @@ export class ControlBench implements AsyncDisposable {
   }
 
   /** A message to `count` recipients `r0@`, `r1@` and so on. */
-  async enter(count = 1, sender = 'ann@home.example', domain = 'dest.example'): Promise<Delivery> {
+  async enter(
+    count = 1,
+    sender = 'ann@home.example',
+    domain = 'dest.example',
+    client?: ClientFacts,
+  ): Promise<Delivery> {
     const recipients = Array.from({ length: count }, (_, n) => ({ address: `r${n}@${domain}` }));
-    const change = { recipients, reversePath: sender, receivedAtMs: this.clock.now() };
+    const change = {
+      ...{ recipients, reversePath: sender, receivedAtMs: this.clock.now() },
+      ...(client ? { client } : {}),
+    };
     const envelope = sampleEnvelope(change);
     await (await this.spool.begin(envelope.id)).commit(envelope);
     const state = foldRecords(envelope, [], destinationOf);

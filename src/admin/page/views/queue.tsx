@@ -10,7 +10,7 @@ import { QueueTable } from './queue-table.tsx';
 
 const PAGE = 50;
 const EVERY_MS = 10_000;
-const NAMES = ['domain', 'sender', 'recipient', 'state', 'olderThan'] as const;
+const NAMES = ['domain', 'sender', 'recipient', 'user', 'client', 'state', 'olderThan'] as const;
 type Filter = { readonly [K in (typeof NAMES)[number]]?: string };
 
 const ACTIONS: readonly (readonly [Action, string])[] = [
@@ -163,6 +163,22 @@ function FilterForm({ filter }: { readonly filter: Filter }) {
         spellcheck={false}
         autocomplete="off"
       />
+      <Field
+        label="Login"
+        id="user"
+        name="user"
+        defaultValue={filter.user}
+        spellcheck={false}
+        autocomplete="off"
+      />
+      <Field
+        label="Client"
+        id="client"
+        name="client"
+        defaultValue={filter.client}
+        spellcheck={false}
+        autocomplete="off"
+      />
       <div class="field">
         <label for="state">State</label>
         <select id="state" name="state">
@@ -199,7 +215,7 @@ function Holds({ again }: { readonly again: () => void }) {
   return (
     <Panel title="Rules that hold mail">
       <ul class="rows">
-        {holds.map(({ rule, domain, sender, recipient, reason, by }) => (
+        {holds.map(({ rule, domain, sender, recipient, user, client, reason, by }) => (
           <li key={rule}>
             <b>{rule}</b>
             <span class="grow">
@@ -210,8 +226,8 @@ function Holds({ again }: { readonly again: () => void }) {
               onClick={() =>
                 openAct(
                   'release',
-                  domain || sender || recipient
-                    ? { filter: { domain, sender, recipient } }
+                  domain || sender || recipient || user || client
+                    ? { filter: { domain, sender, recipient, user, client } }
                     : { all: true },
                   rule,
                   () => {
