@@ -14,7 +14,7 @@ import { formatPath, type KeyPath } from './structure.ts';
 import { findSystemDoubts } from './system-doubts.ts';
 import { systemHostname } from './system-hostname.ts';
 import { validate } from './validate.ts';
-import { type ConfigText, MAX_FILE_BYTES, readConfigText } from './yaml-file.ts';
+import { type ConfigText, MAX_FILE_BYTES, NOWHERE, readConfigText } from './yaml-file.ts';
 
 export interface LoadOptions {
   /** The file named with `--config`; else the usual places are searched. */
@@ -45,7 +45,7 @@ export type LoadResult =
     };
 
 const SYSTEM_FILE = '/etc/stsrelay/stsrelay.yaml';
-const NO_FILE: ConfigText = { values: {}, problems: [], lineOf: () => undefined };
+const NO_FILE: ConfigText = { values: {}, problems: [], ...NOWHERE };
 
 /** Load the configuration (product contract §4). */
 export function loadSettings(options: LoadOptions = {}): LoadResult {
@@ -53,10 +53,12 @@ export function loadSettings(options: LoadOptions = {}): LoadResult {
   const file = findFile(options, environment);
   const read = file === undefined ? NO_FILE : readFile(file);
   const overrides = applyEnvironment(read.values, environment);
-  const place = (path: KeyPath) => placeOf(path, { file, read, overrides });
+  const sources = { file, read, overrides };
+  const placeOfWarning = (path: KeyPath) => placeOf(path, sources, read.lineWhereSaid);
   const validation = validate(overrides.values, {
     nowMs: options.nowMs ?? Date.now(),
-    placeOf: place,
+    placeOf: (path) => placeOf(path, sources),
+    placeOfWarning,
   });
   // Without the file's values, complaints and warnings about what is missing there would be noise.
   const isBroken = read.problems.length > 0;
@@ -70,14 +72,17 @@ export function loadSettings(options: LoadOptions = {}): LoadResult {
     return { ok: false, file, problems, dataDir, warnings: [...warnings].sort(byPlace) };
   }
   const complete = deepFreeze(completed(settings));
-  const doubts = findSystemDoubts(complete).map(({ path, text }) => ({ ...place(path), text }));
+  const doubts = findSystemDoubts(complete).map(({ path, text }) => {
+    return { ...placeOfWarning(path), text };
+  });
   return { ok: true, settings: complete, file, warnings: [...warnings, ...doubts].sort(byPlace) };
 }
 
 /** Settings from values in the program itself (tests, mostly); throws with every problem in the message. */
 export function settingsFrom(input: SettingsInput): Settings {
   const placeOfKey = (path: KeyPath) => ({ source: 'settings', key: formatPath(path) });
-  const { settings, problems } = validate(input, { nowMs: Date.now(), placeOf: placeOfKey });
+  const places = { placeOf: placeOfKey, placeOfWarning: placeOfKey };
+  const { settings, problems } = validate(input, { nowMs: Date.now(), ...places });
   if (settings === undefined) throw new Error(problems.map(formatProblem).join('\n'));
   return deepFreeze(completed(settings));
 }
@@ -116,11 +121,11 @@ interface Sources {
   readonly overrides: EnvironmentOverrides;
 }
 
-function placeOf(path: KeyPath, { file, read, overrides }: Sources): Place {
+function placeOf(path: KeyPath, { file, read, overrides }: Sources, lineOf = read.lineOf): Place {
   const key = formatPath(path);
   const variable = overrides.variableOf(path);
   if (variable !== undefined) return { source: variable, key };
-  const line = read.lineOf(path);
+  const line = lineOf(path);
   return { source: file ?? 'defaults', key, ...(line === undefined ? {} : { line }) };
 }
 

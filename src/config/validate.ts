@@ -25,6 +25,8 @@ const MAX_ISSUES = 50;
 export interface Origin {
   /** Where the value at `path` comes from. */
   placeOf(path: KeyPath): Place;
+  /** Has a line only where the file says something about it. */
+  placeOfWarning(path: KeyPath): Place;
   /** Milliseconds since the epoch, to tell what has expired. */
   readonly nowMs: number;
 }
@@ -67,11 +69,11 @@ export function validate(values: unknown, origin: Origin): Validation {
     problems.push({ ...origin.placeOf(path), found: described, expected });
   }
   const doubts = findDoubts(sections as Sections, origin.nowMs).map(({ path, text }) => ({
-    ...origin.placeOf(path),
+    ...origin.placeOfWarning(path),
     text,
   }));
   const unused = ineffective(root(), input, []).map((path) => ({
-    ...origin.placeOf(path),
+    ...origin.placeOfWarning(path),
     text: 'is read but not in effect in this version',
   }));
   const settings = problems.length === 0 ? (sections as unknown as Settings) : undefined;

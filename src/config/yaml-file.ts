@@ -34,7 +34,12 @@ export interface ConfigText {
   readonly problems: readonly Problem[];
   /** The line of the key at `path`, or of what is nearest above it. */
   lineOf(path: KeyPath): number | undefined;
+  /** The same for what need not be there: the line of the key, or of the list entry that lacks it. */
+  lineWhereSaid(path: KeyPath): number | undefined;
 }
+
+/** Of a file that holds no values. */
+export const NOWHERE = { lineOf: () => undefined, lineWhereSaid: () => undefined };
 
 /** Parse the `text` of the configuration file called `source`: keys without a value are left out. */
 export function readConfigText(source: string, text: string): ConfigText {
@@ -50,7 +55,7 @@ export function readYaml(
   const problem = (found: string, expected: string, line?: number): ConfigText => ({
     values: {},
     problems: [{ source, key: '', found, expected, ...(line === undefined ? {} : { line }) }],
-    lineOf: () => undefined,
+    ...NOWHERE,
   });
   if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
     return problem('a larger file', `at most ${MAX_FILE_BYTES} octets`);
@@ -87,13 +92,18 @@ function parse(source: string, text: string, shape: (values: unknown) => unknown
   ]
     .slice(0, MAX_PROBLEMS)
     .map(({ offset, ...rest }) => ({ source, line: line(offset), key: '', ...rest }));
-  if (problems.length > 0) return { values: {}, problems, lineOf: () => undefined };
+  if (problems.length > 0) return { values: {}, problems, ...NOWHERE };
   return {
     values: shape(document.toJS({ maxAliasCount: MAX_ALIASES }) ?? {}),
     problems: [],
     lineOf(path) {
-      const offset = locate(document.contents, path);
+      const { offset } = locate(document.contents, path);
       return offset === undefined ? undefined : line(offset);
+    },
+    lineWhereSaid(path) {
+      const { offset, steps } = locate(document.contents, path);
+      const isSaid = steps === path.length || typeof path[steps - 1] === 'number';
+      return offset === undefined || !isSaid ? undefined : line(offset);
     },
   };
 }
@@ -124,23 +134,24 @@ function repeatedKeys(document: Document): readonly { key: string; offset: numbe
   return repeated;
 }
 
-/** Offset of the key at `path`, or of the last part of it that is there. */
-function locate(root: Node | null, path: KeyPath): number | undefined {
+/** Offset of the key at `path`, or of the last part of it that is there, and how many parts that are. */
+function locate(root: Node | null, path: KeyPath): { offset: number | undefined; steps: number } {
   let node: unknown = root;
   let offset = root?.range?.[0];
-  for (const step of path) {
-    if (isAlias(node)) return offset;
+  for (const [steps, step] of path.entries()) {
+    // What an alias stands for is said elsewhere: its own key is where somebody looks.
+    if (isAlias(node)) return { offset, steps: path.length };
     if (isMap(node)) {
       const pair = node.items.find(({ key }) => isScalar(key) && key.value === step);
-      if (pair === undefined || !isScalar(pair.key)) return offset;
+      if (pair === undefined || !isScalar(pair.key)) return { offset, steps };
       offset = pair.key.range?.[0] ?? offset;
       node = pair.value;
-    } else if (isSeq(node) && typeof step === 'number') {
+    } else if (isSeq(node) && typeof step === 'number' && node.items[step] !== undefined) {
       node = node.items[step];
       offset = (node as Node | undefined)?.range?.[0] ?? offset;
-    } else return offset;
+    } else return { offset, steps };
   }
-  return offset;
+  return { offset, steps: path.length };
 }
 
 /** A copy without keys that have no value, and without shared parts; throws when it is too large. */

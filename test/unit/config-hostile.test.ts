@@ -8,18 +8,20 @@ import { stringify } from 'yaml';
 import { applyEnvironment } from '../../src/config/environment.ts';
 import { formatProblem } from '../../src/config/problems.ts';
 import { settingsSchema } from '../../src/config/settings.ts';
-import { formatPath } from '../../src/config/structure.ts';
+import { formatPath, type KeyPath } from '../../src/config/structure.ts';
 import { validate } from '../../src/config/validate.ts';
 import { readConfigText } from '../../src/config/yaml-file.ts';
 
 function check(text: string): readonly string[] {
   const read = readConfigText('f.yaml', text);
+  const placeBy = (lineOf: typeof read.lineOf) => (path: KeyPath) => {
+    const line = lineOf(path);
+    return { source: 'f.yaml', key: formatPath(path), ...(line === undefined ? {} : { line }) };
+  };
   const { problems } = validate(read.values, {
     nowMs: 0,
-    placeOf: (path) => {
-      const line = read.lineOf(path);
-      return { source: 'f.yaml', key: formatPath(path), ...(line === undefined ? {} : { line }) };
-    },
+    placeOf: placeBy(read.lineOf),
+    placeOfWarning: placeBy(read.lineWhereSaid),
   });
   return [...read.problems, ...problems].map(formatProblem);
 }

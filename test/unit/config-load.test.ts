@@ -498,6 +498,31 @@ describe('warnings', () => {
     });
   }
 
+  test('have no line where the file says nothing about it', () => {
+    const { file, result } = load(
+      [
+        'access:',
+        '  allowedSenderDomains: []',
+        'tlsRpt:',
+        '  organization: Example',
+        'overrides:',
+        '  - domain: a.example',
+        '    tls: none',
+        '  - { domain: b.example, tls: none, owner: o, reason: r, expires: 2026-05-31 }',
+      ].join('\n'),
+      { environment: { STSRELAY_HOSTNAME: 'relay' } },
+    );
+    const places = result.warnings.map(({ source, line, key }) => [source, line, key]);
+    assert.deepEqual(places, [
+      [file, undefined, 'postmaster'],
+      [file, 3, 'tlsRpt'],
+      [file, 6, 'overrides[0]'],
+      [file, 6, 'overrides[0]'],
+      [file, 8, 'overrides[1].expires'],
+      ['STSRELAY_HOSTNAME', undefined, 'hostname'],
+    ]);
+  });
+
   test('a postmaster who is nobody (RFC 5321 §4.5.1)', () => {
     const { result } = load('hostname: relay.example.net');
     assert.match(result.warnings.map(formatWarning).join(), /postmaster: mail for <postmaster> is/);

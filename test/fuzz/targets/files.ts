@@ -88,7 +88,9 @@ interface Checked {
 
 function checkValues(values: unknown, problems: readonly string[]): Checked {
   const placeOf = (path: readonly (string | number)[]) => ({ source: 'f', key: formatPath(path) });
-  const { settings, problems: more } = validate(values, { nowMs: 0, placeOf });
+  const { settings, problems: more } = validate(values, {
+    ...{ nowMs: 0, placeOf, placeOfWarning: placeOf },
+  });
   return { settings, problems: [...problems, ...more.map(formatProblem)] };
 }
 
