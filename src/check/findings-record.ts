@@ -7,7 +7,6 @@ import { quoted } from '../protocol/quote.ts';
 import { inWords, someOf } from './text.ts';
 import type { DomainFacts, Finding, StsRecordFacts } from './types.ts';
 
-const SAMPLE = '"v=STSv1; id=20260131000000;"';
 const RFC = 'RFC 8461 §3.1';
 
 /** What the record is, or why there is none. */
@@ -23,6 +22,12 @@ export function recordFindings(facts: DomainFacts): readonly Finding[] {
     case 'none':
       return [{ ...found, ...whyNone(record, facts) }];
   }
+}
+
+/** A record to publish, with an id that is new: the time of the check (UTC). */
+function sample({ checkedAtMs }: DomainFacts): string {
+  const id = new Date(checkedAtMs).toISOString().slice(0, 19).replace(/\D/g, '');
+  return `"v=STSv1; id=${id};"`;
 }
 
 type Said = Omit<Finding, 'subject' | 'rfc'> & Partial<Pick<Finding, 'subject' | 'rfc'>>;
@@ -56,7 +61,7 @@ function whyNone(record: StsRecordFacts & { kind: 'none' }, facts: DomainFacts):
       severity: 'error',
       code: 'sts-record-malformed',
       text: `The record ${someOf(texts.map(quoted), 2)} is not valid, and senders take it for none: ${slip}.`,
-      fix: `Publish it as ${SAMPLE}: exactly this case, fields ended by ";", an id of 1 to 32 letters and digits, new with each change of the policy.`,
+      fix: `Publish it as ${sample(facts)}: exactly this case, fields ended by ";", an id of 1 to 32 letters and digits, new with each change of the policy.`,
     };
   }
   if (elsewhere.length > 0) {
@@ -70,7 +75,8 @@ function whyNone(record: StsRecordFacts & { kind: 'none' }, facts: DomainFacts):
   return missing(record, facts);
 }
 
-function missing({ name, texts }: StsRecordFacts, { policy }: DomainFacts): Said {
+function missing({ name, texts }: StsRecordFacts, facts: DomainFacts): Said {
+  const { policy } = facts;
   const policyHost = `mta-sts.${name.slice('_mta-sts.'.length)}`;
   const others =
     texts.length > 0
@@ -82,14 +88,14 @@ function missing({ name, texts }: StsRecordFacts, { policy }: DomainFacts): Said
       severity: 'error',
       code: 'sts-policy-unannounced',
       text: `The policy host serves a policy (mode ${served.mode}), but without this record no sender asks for it.${others}`,
-      fix: `Publish the TXT record ${SAMPLE} at ${name}.`,
+      fix: `Publish the TXT record ${sample(facts)} at ${name}.`,
     };
   }
   return {
     severity: 'info',
     code: 'sts-not-published',
     text: `The domain does not use MTA-STS: nothing keeps an attacker on the way from stripping TLS.${others}`,
-    fix: `To use it, serve a policy in mode testing at https://${policyHost}/.well-known/mta-sts.txt, then publish the TXT record ${SAMPLE} at ${name}; when the TLS reports show no failures, change the mode to enforce and the id with it.`,
+    fix: `To use it, serve a policy in mode testing at https://${policyHost}/.well-known/mta-sts.txt, then publish the TXT record ${sample(facts)} at ${name}; when the TLS reports show no failures, change the mode to enforce and the id with it.`,
   };
 }
 

@@ -1,6 +1,6 @@
 /**
  * Findings about the sessions with the MX hosts: could they be reached, do they offer TLS, does
- * their certificate hold (RFC 8461 §4.2). Pure. The code of a failure is its cause, as it stands
+ * their certificate hold (RFC 8461 §4.2; RFC 7672 §3.1.2 under DANE). Pure. The code of a failure is its cause, as it stands
  * in the log.
  */
 import type { Failure, LocalCause, LocalFailure, TlsFailureCause } from '../mail/failure.ts';
@@ -24,7 +24,7 @@ export function sessionFindings(facts: DomainFacts, isReached: boolean): readonl
             ...sessionFinding(host, address, { mode, isReached }),
             ...certificateExpiry(address.certificate, facts.checkedAtMs).map((finding) => ({
               ...finding,
-              rfc: 'RFC 8461 §4.2',
+              rfc: rfcOfCertificate('certificate-expired', host),
             })),
           ],
         ] as const,
@@ -138,6 +138,18 @@ const RFC_OF: { readonly [Cause in TlsFailureCause]?: string } = {
   'dane-required': 'RFC 7672 §6',
 };
 
+/** Who wants the certificate to be otherwise: of a host that is authenticated by a trust anchor in DNS, DANE alone. */
+function rfcOfCertificate(cause: TlsFailureCause, { requirement }: HostFacts): string {
+  const source = requirement?.source;
+  const isAnchored =
+    source?.kind === 'dane' && source.usable.some((record) => record.startsWith('2 '));
+  if (!isAnchored) return 'RFC 8461 §4.2';
+  // Matching the chain and its dates; matching names.
+  return cause === 'certificate-host-mismatch'
+    ? 'RFC 7672 §3.2.2'
+    : 'RFC 7672 §3.1.2, RFC 7671 §5.2';
+}
+
 function tlsFinding(
   cause: TlsFailureCause,
   detail: string,
@@ -145,7 +157,7 @@ function tlsFinding(
 ): Said {
   const { host, address, severity } = about;
   const advice = certificateAdvice(cause, host.host, address.certificate);
-  if (advice) return { severity, code: cause, ...advice, rfc: 'RFC 8461 §4.2' };
+  if (advice) return { severity, code: cause, ...advice, rfc: rfcOfCertificate(cause, host) };
   const said = TLS_SAID[cause] ?? { text: 'TLS does not hold.', fix: 'See its log.' };
   const rfc = RFC_OF[cause] ?? 'RFC 3207 §4';
   // "STARTTLS is not offered (it was not offered)" would say nothing.

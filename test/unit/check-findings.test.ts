@@ -18,6 +18,7 @@ import type {
 import type { CertificateFacts } from '../../src/delivery/certificate.ts';
 import { type LocalCause, localFailure } from '../../src/mail/failure.ts';
 import type { TlsFacts } from '../../src/mail/session-result.ts';
+import type { TlsRequirement } from '../../src/mail/tls-requirement.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
 import { parsePolicy } from '../../src/protocol/mta-sts/policy.ts';
 import { discoverRecord } from '../../src/protocol/mta-sts/record.ts';
@@ -142,6 +143,17 @@ describe('the MTA-STS record', () => {
       assert.match(finding?.rfc ?? '', /^RFC 8461 §3\.1$/);
     });
   }
+
+  test('the id of a record to publish is the time of the check', () => {
+    const checkedAtMs = Date.parse('2027-03-04T05:06:07.890Z');
+    const untold = { checkedAtMs, policy: { kind: 'not-asked' } } as const;
+    for (const texts of [[], ['v=STSv1;']]) {
+      const [finding] = found({ ...untold, record: record(...texts) });
+      const text = /"(.*?)"/.exec(finding?.fix ?? '')?.[1] ?? '';
+      assert.equal(text, 'v=STSv1; id=20270304050607;');
+      assert.equal(discoverRecord([[Buffer.from(text)]]).kind, 'record');
+    }
+  });
 
   const none = { policy: { kind: 'not-asked' } } as const;
   const { served } = { served: policy().policy };
@@ -396,6 +408,25 @@ describe('a session', () => {
     mode: 'full',
     clearTextBecause: { cause: 'starttls-not-offered', detail: 'STARTTLS was not offered' },
   };
+  for (const [usage, expired, misnamed] of [
+    [2, 'RFC 7672 §3.1.2, RFC 7671 §5.2', 'RFC 7672 §3.2.2'],
+    [3, 'RFC 8461 §4.2', 'RFC 8461 §4.2'],
+  ] as const) {
+    test(`a bad certificate under TLSA records of usage ${usage}: who wants it otherwise`, () => {
+      const records = [`${usage} 1 1 ${'ab'.repeat(32)}`];
+      const source = { kind: 'dane', baseDomain: HOST, records, usable: records, names: [HOST] };
+      const requirement = { level: 'verify', minVersion: 'TLSv1.2', source } as TlsRequirement;
+      const rfcOf = (cause: LocalCause) => {
+        const host = { ...GOOD_HOST, requirement, addresses: [ended(cause)] };
+        const findings = findingsAbout(facts({ hosts: [host] }));
+        return findings.find(({ code }) => code === cause)?.rfc;
+      };
+      assert.equal(rfcOf('certificate-expired'), expired);
+      assert.equal(rfcOf('certificate-host-mismatch'), misnamed);
+      assert.equal(rfcOf('tlsa-mismatch'), 'RFC 7672 §3');
+    });
+  }
+
   const rows: readonly (readonly [string, Partial<DomainFacts>, readonly string[]])[] = [
     [
       'refused for its certificate',
