@@ -9,7 +9,9 @@ import { filtersOf, LIST_EXIT_CODES, limitOf, limitOption, listAll, showList } f
 import { toTheSecond } from './span.ts';
 
 const FILTERS = ['actor', 'action', 'target', 'since'];
-const HEADING = ['WHEN', 'WHO', 'WHAT', 'TO', 'HOW'];
+export const AUDIT_HEADING = ['WHEN', 'WHO', 'WHAT', 'TO', 'HOW'];
+/** Who, and to what. */
+export const AUDIT_SHORTENED = [1, 3];
 
 const entry = z.looseObject({
   at: z.string(),
@@ -42,11 +44,15 @@ ${LIST_EXIT_CODES}`,
     const entries = listAll(requireDataDir(invocation), { ...asked, limit, cursor: 'before' });
     const isFiltered = Object.keys(filters).length > 0;
     const none = 'nothing was changed yet';
-    return showList(invocation, entries, { heading: HEADING, rowOf, none, isFiltered });
+    return showList(invocation, entries, {
+      ...{ heading: AUDIT_HEADING, rowOf: auditRow, none, isFiltered },
+      shortened: AUDIT_SHORTENED,
+    });
   },
 };
 
-function rowOf({ at, actor, action, target, facts = {}, result }: z.infer<typeof entry>) {
+/** A row of the log. */
+export function auditRow({ at, actor, action, target, facts = {}, result }: z.infer<typeof entry>) {
   const how = Object.entries(facts).map(([name, value]) => `${name}: ${String(value)}`);
   const said = [...(result ? [`result: ${result}`] : []), ...how].join(', ');
   return [toTheSecond(at), actor, action, target, said];

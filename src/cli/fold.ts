@@ -13,21 +13,25 @@ const DEEPER = 2;
 /** The indent, and a label of a word or two with room behind it. */
 const LABEL = /^ *(?:\S+(?: \S+)? {2,})?/;
 
-/** The text, line by line. */
-export function fold(text: string, { isTTY, columns }: Screen = process.stdout): string {
+/** The text, line by line. `hang`: what follows begins there, whatever the line looks like. */
+export function fold(
+  text: string,
+  { isTTY, columns, hang }: Screen & { readonly hang?: number } = process.stdout,
+): string {
   if (isTTY !== true || !columns) return text; // 0: a terminal that does not know
   const width = Math.min(columns, MOST_COLUMNS);
   return text
     .split('\n')
-    .flatMap((line) => foldLine(line, width))
+    .flatMap((line) => foldLine(line, width, hang))
     .join('\n');
 }
 
-function foldLine(line: string, width: number): readonly string[] {
+function foldLine(line: string, width: number, fixed?: number): readonly string[] {
   if (line.length <= width) return [line];
-  const start = LABEL.exec(line)?.[0] ?? '';
+  const start = fixed === undefined ? (LABEL.exec(line)?.[0] ?? '') : line.slice(0, fixed);
   const isLabelled = /\S/.test(start);
-  const hang = Math.min(start.length + (isLabelled ? 0 : DEEPER), Math.max(0, width - LEAST_TEXT));
+  const deeper = isLabelled || fixed !== undefined ? 0 : DEEPER;
+  const hang = Math.min(start.length + deeper, Math.max(0, width - LEAST_TEXT));
   const lines: string[] = [];
   let current = start;
   let isEmpty = true;

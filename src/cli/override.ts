@@ -102,7 +102,8 @@ ${EXIT_CODES}`,
     }
     const { tls, reason, owner } = options;
     const body = { tls, reason, owner, expires: new Date(expires).toISOString() };
-    return change(invocation, { method: 'PUT', body });
+    const said = `, TLS ${String(tls)} until ${toTheSecond(body.expires)}`;
+    return change(invocation, { method: 'PUT', body, said });
   },
 };
 
@@ -115,7 +116,10 @@ export const overrideRemove: CliCommand = {
 
 async function change(
   invocation: Invocation,
-  asked: { readonly method: 'PUT' | 'DELETE'; readonly body?: unknown },
+  {
+    said = '',
+    ...asked
+  }: { readonly method: 'PUT' | 'DELETE'; readonly body?: unknown; readonly said?: string },
 ) {
   const domain = requireDomain(invocation.args[0] ?? '');
   const path = `/api/v1/overrides/${domain}`;
@@ -123,6 +127,6 @@ async function change(
   const answer = await askRelay(dataDir, { ...asked, path, timeoutMs: TIMEOUT_MS });
   const made = readAnswer(answer, changeSchema);
   if (invocation.json) printJson({ ok: true, ...made });
-  else print(`${domain}: ${printable(made.result)}`);
+  else print(`${domain}: ${printable(made.result)}${said}`);
   return EXIT.done;
 }

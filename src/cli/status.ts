@@ -11,6 +11,7 @@ import { askRelay } from './control-client.ts';
 import { counted, deliveries } from './counted.ts';
 import { fold } from './fold.ts';
 import { formatSpan, toTheSecond } from './span.ts';
+import type { Screen } from './table.ts';
 import { print, printable, printJson } from './terminal.ts';
 
 const STATUS_TIMEOUT_MS = 10_000;
@@ -56,7 +57,7 @@ code 3: since when, how often it was started again and when it will be.`,
       if (!supervisor) throw answer;
       const { message: error } = answer;
       if (invocation.json) printJson({ ok: false, error, ...rolesFacts(supervisor) });
-      else print(fold(formatAway(supervisor, error)));
+      else print(foldStatus(formatAway(supervisor, error)));
       return EXIT.unreachable;
     }
     const { status: code, body } = answer;
@@ -66,7 +67,7 @@ code 3: since when, how often it was started again and when it will be.`,
     }
     const relay = parsed.data as RelayStatus;
     if (invocation.json) printJson({ ...relay, ...(supervisor ? rolesFacts(supervisor) : {}) });
-    else print(fold(formatStatus(relay, supervisor)));
+    else print(foldStatus(formatStatus(relay, supervisor)));
     return EXIT.done;
   },
 };
@@ -99,6 +100,7 @@ function queueLines(queue: RelayStatus['queue']): readonly string[] {
   return lines.length > 0 ? lines : ['empty'];
 }
 
+const LABEL_WIDTH = 13;
 type Row = readonly [string, readonly string[]];
 
 /** The screen while the role that would answer is away. */
@@ -152,9 +154,15 @@ export function formatStatus(relay: RelayStatus, supervisor?: SupervisorFacts): 
 function formatRows(rows: readonly Row[]): string {
   return rows
     .flatMap(([name, lines]) =>
-      lines.map((line, i) => `${(i === 0 ? name : '').padEnd(13)}${line}`),
+      lines.map((line, i) => `${(i === 0 ? name : '').padEnd(LABEL_WIDTH)}${line}`),
     )
     .join('\n');
+}
+
+/** The screen as wide as the terminal: what has no room in its line goes on below its begin, an error's time included. */
+export function foldStatus(text: string, screen: Screen = process.stdout): string {
+  const { isTTY = false, columns = 0 } = screen;
+  return fold(text, { isTTY, columns, hang: LABEL_WIDTH });
 }
 
 function state(good: boolean, yes: string, no: string, reason = ''): string {

@@ -11,7 +11,7 @@ import { createControlServer } from '../../src/admin/control.ts';
 import type { ReloadResult } from '../../src/admin/relay-routes.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
 import { formatSpan } from '../../src/cli/span.ts';
-import { formatStatus } from '../../src/cli/status.ts';
+import { foldStatus, formatStatus } from '../../src/cli/status.ts';
 import { settingsFrom } from '../../src/config/load.ts';
 import { toJsonSchema } from '../../src/config/settings.ts';
 import { matchesPassword, parsePasswordHash } from '../../src/intake/password.ts';
@@ -275,6 +275,21 @@ describe('status and reload', () => {
         'last errors  2026-01-01T00:00:00Z  a.b  bad\ufffd[2Jthing',
       ].join('\n'),
     );
+  });
+  test('on a terminal what has no room goes on below its begin, also behind a time', () => {
+    const text = 'the policy of partner.example cannot be fetched: it answers 404';
+    const error = { time: '2026-01-01T00:00:00Z', event: 'policy.fetch_failed', text };
+    const screen = formatStatus({ ...STATUS, lastErrors: [error, error] });
+    const lines = foldStatus(screen, { isTTY: true, columns: 80 }).split('\n').slice(-4);
+    const [first, second] = [
+      '2026-01-01T00:00:00Z  policy.fetch_failed  the policy of',
+      'partner.example cannot be fetched: it answers 404',
+    ];
+    const blank = ' '.repeat(13);
+    assert.deepEqual(lines, [
+      `last errors  ${first}`,
+      ...[`${blank}${second}`, `${blank}${first}`, `${blank}${second}`],
+    ]);
   });
   test('an empty queue', () => {
     const queue = { messages: 0, inFlight: 0, due: 0, oldestDueSeconds: 0 };

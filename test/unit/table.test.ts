@@ -1,6 +1,7 @@
 /** Rows on screens of several widths, and away from one. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { AUDIT_HEADING, AUDIT_SHORTENED, auditRow } from '../../src/cli/audit.ts';
 import { LIST_HEADING, LIST_SHORTENED, listRow } from '../../src/cli/queue.ts';
 import { formatTable } from '../../src/cli/table.ts';
 
@@ -34,6 +35,18 @@ describe('a table', () => {
       );
     });
   }
+
+  test('the audit log on 80 columns: no line is longer', () => {
+    const target = 'mail from newsletter-bounces@shop.example to *@partner.example';
+    const row = auditRow({
+      ...{ at: '2026-01-31T11:00:01.123Z', actor: 'administrator (uid 1000)', target },
+      ...{ action: 'queue.release', facts: { matched: 12, touched: 12 }, result: 'done' },
+    });
+    const screen = { isTTY: true, columns: 80, shortened: AUDIT_SHORTENED };
+    const lines = formatTable(AUDIT_HEADING, [row], screen).split('\n');
+    assert.ok(Math.max(...lines.map(({ length }) => length)) <= 80, lines.join('\n'));
+    assert.match(lines.join('\n'), /queue\.release {2}mail f.*…/);
+  });
 
   test('addresses lose their middle, and how many more there are stays', () => {
     const screen = { isTTY: true, columns: 80, shortened: LIST_SHORTENED };
