@@ -64,10 +64,11 @@ export class FrontDoor implements Door {
     try {
       door.#users = await door.#openUsers(parts.settings);
       door.#tls = await door.#openTls(parts.settings);
-      if (door.#tls.warning) parts.relayEvents.warning(door.#tls.warning);
       for (const listener of parts.settings.listeners) {
         await door.#open(listener, parts.settings, door.#tls);
       }
+      // Not before: while a port is somebody else's this is tried again and again.
+      if (door.#tls.warning) parts.relayEvents.warning(door.#tls.warning);
       return door;
     } catch (error) {
       await door.close(0);

@@ -410,6 +410,10 @@ describe('a start that fails', () => {
         `^stsrelay: the relay cannot start: cannot listen on 127\\.0\\.0\\.1:${port} [^\n]*\n$`,
       ),
     );
+    const warnings = relay
+      .events('relay.warning')
+      .filter((one) => /self-signed/.test(JSON.stringify(one)));
+    assert.deepEqual(warnings, [], 'of a door that was never open');
     taken.close();
     await untilAllGone(relay);
     await relay.start();
