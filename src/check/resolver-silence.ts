@@ -2,11 +2,15 @@
  * A resolver that cannot be reached, told from a domain whose name servers fail: the first is for
  * the administrator of this machine to mend, and says nothing about the domain. Pure.
  */
-import { plainErrors } from '../mail/system-errors.ts';
+import { isErrorName, plainErrors } from '../mail/system-errors.ts';
 import type { DomainFacts } from './types.ts';
 
 /** A system call that failed, or a wait in vain: what is said of a server that said nothing. */
 const SILENCE = /^(?:[a-z]+ E[A-Z]{3,}\b.*|no answer in [\d.]+ s)(?: from \S+)?$/;
+
+function isSilence(said: string): boolean {
+  return SILENCE.test(said) || isErrorName(said.replace(/ from \S+$/, ''));
+}
 
 /** What became of the resolvers, when no lookup got an answer from any; undefined otherwise. */
 export function resolverSilence(facts: DomainFacts): string | undefined {
@@ -25,7 +29,7 @@ export function resolverSilence(facts: DomainFacts): string | undefined {
       : [],
   );
   const failed = [...lookups, ...addresses];
-  const isSilent = failed.every((detail) => detail.split(', ').every((one) => SILENCE.test(one)));
+  const isSilent = failed.every((detail) => detail.split(', ').every(isSilence));
   return isSilent ? failed[0] : undefined;
 }
 

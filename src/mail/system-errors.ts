@@ -26,6 +26,11 @@ export function plainErrors(text: string): string {
   });
 }
 
+/** Whether `text` is the name of an error, and nothing else. */
+export function isErrorName(text: string): boolean {
+  return Object.values(ERRORS).includes(text);
+}
+
 /** Whether `text` opens with the name of an error, which is not written with a capital. */
 export function opensWithError(text: string): boolean {
   return Object.values(ERRORS).some((words) => text.startsWith(words));

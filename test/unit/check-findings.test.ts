@@ -633,6 +633,8 @@ describe('a resolver that does not answer', () => {
   };
   const rows: readonly (readonly [string, boolean])[] = [
     ['recvmsg ECONNREFUSED from 127.0.0.1:1', true],
+    ['connection refused from 127.0.0.1:1', true],
+    ['connection closed before the answer from 127.0.0.1:1', false],
     ['no answer in 5 s from 192.0.2.1:53, send ENETUNREACH from [2001:db8::1]:53', true],
     ['no answer in 10 s', true],
     ['SERVFAIL from 127.0.0.1:53', false],

@@ -317,8 +317,8 @@ test('the next server is asked when one says no, is silent, or is not there', as
   clock.advance(100);
   await found;
   assert.deepEqual(
-    facts.map(({ outcome }) => outcome.replace(/.*ECONNREFUSED.*/, 'ECONNREFUSED')),
-    ['REFUSED', 'no answer in 0.1 s', 'ECONNREFUSED', 'answer'],
+    facts.map(({ outcome }) => outcome),
+    ['REFUSED', 'no answer in 0.1 s', 'connection refused', 'answer'],
   );
   assert.deepEqual(facts[3]?.server, `127.0.0.1:${good.port}`);
 });

@@ -9,6 +9,7 @@
  */
 import { createSocket } from 'node:dgram';
 import { connect, isIPv6 } from 'node:net';
+import { plainErrors } from '../../mail/system-errors.ts';
 import { MAX_MESSAGE_BYTES } from './message.ts';
 import type { ServerAddress } from './servers.ts';
 
@@ -98,5 +99,9 @@ function readFrame(received: Buffer, accepts: Exchange['accepts']): ExchangeResu
 }
 
 function failure(reason: unknown): ExchangeResult {
-  return { kind: 'failed', reason: reason instanceof Error ? reason.message : String(reason) };
+  if (!(reason instanceof Error)) return { kind: 'failed', reason: String(reason) };
+  // Whoever tells it says which server it was.
+  const { syscall, code } = reason as NodeJS.ErrnoException;
+  const text = syscall && code ? `${syscall} ${code}` : reason.message;
+  return { kind: 'failed', reason: plainErrors(text) };
 }
