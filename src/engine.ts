@@ -168,6 +168,7 @@ export function createEngine(parts: EngineParts): Engine {
     ...{ clock, rates, pauses: parts.pauses },
     retry: () => retry(),
     redisIsAway: () => producer.status !== 'ready',
+    nodeTrouble: () => parts.sharing?.trouble,
   });
   const control = new QueueControl({
     ...{ ledger, gates, spool, destinationOf, attempts, dispatcher, clock },

@@ -6,7 +6,7 @@ import type { Hold } from '../mail/hold.ts';
 import type { Barrier } from '../queue/gates.ts';
 
 export interface BarrierView {
-  /** `hold`, `backoff`, `pause`, `breaker`, `rate`, `connections`, `turn` */
+  /** `hold`, `backoff`, `node`, `pause`, `breaker`, `rate`, `connections`, `turn` */
   readonly kind: Barrier['kind'];
   /** A sentence, or two. */
   readonly text: string;
@@ -47,6 +47,8 @@ function textOf(barrier: Barrier): string {
       return describeHold(barrier.hold);
     case 'backoff':
       return describeBackoff(barrier);
+    case 'node':
+      return `It is due, but ${barrier.trouble}; \`stsrelay status\` and the log (queue.node_taken) say more.`;
     case 'pause': {
       const { domain, reason, pausedAt, expires } = barrier.pause;
       const end = expires === undefined ? 'until `domain resume`' : `until ${instant(expires)}`;

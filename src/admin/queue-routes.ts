@@ -38,7 +38,7 @@ const counts = z
 
 const barrier = z
   .object({
-    kind: z.string().describe('hold, backoff, pause, breaker, rate, connections or turn'),
+    kind: z.string().describe('hold, backoff, node, pause, breaker, rate, connections or turn'),
     text: z.string().describe('A sentence or two for people.'),
     until: timeStamp.optional().describe('When it is over, or looked at again; absent: not known.'),
   })

@@ -25,6 +25,8 @@ export type Barrier =
       /** Whose schedule it is: the domain's own, that of the cause's class, or the default. */
       readonly schedule: 'domain' | 'class' | 'default';
     }
+  /** This relay may deliver nothing: its name is not its own. */
+  | { readonly kind: 'node'; readonly trouble: string }
   | { readonly kind: 'pause'; readonly pause: Pause }
   | {
       readonly kind: 'breaker';
@@ -60,6 +62,8 @@ export interface GatesParts {
   readonly clock: Clock;
   readonly retry: () => RetrySettings;
   readonly redisIsAway: () => boolean;
+  /** Why nothing is delivered here at all, for people; undefined where nothing stands against it. */
+  readonly nodeTrouble?: () => string | undefined;
 }
 
 export class Gates {
@@ -78,7 +82,8 @@ export class Gates {
 
   /** Whether what is due in a lane has to wait all the same. */
   isClosed(lane: Lane): boolean {
-    const { pauses, clock, rates } = this.#parts;
+    const { pauses, clock, rates, nodeTrouble } = this.#parts;
+    if (nodeTrouble?.() !== undefined) return true;
     if (lane.site.breaker.state(clock.now()) !== 'closed') return true;
     if (pauses.of(lane.destination) !== undefined) return true;
     return rates.closedBy(lane, clock.now()) !== undefined;
@@ -109,9 +114,11 @@ export class Gates {
 
   /** What closes a whole destination. */
   barriersOfLane(lane: Lane): readonly Barrier[] {
-    const { pauses, clock, rates } = this.#parts;
+    const { pauses, clock, rates, nodeTrouble } = this.#parts;
     const { destination, site } = lane;
     const barriers: Barrier[] = [];
+    const trouble = nodeTrouble?.();
+    if (trouble !== undefined) barriers.push({ kind: 'node', trouble });
     const pause = pauses.of(destination);
     if (pause) barriers.push({ kind: 'pause', pause });
     const rate = rates.closedBy(lane, clock.now());

@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { cpSync, rmSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { MessageView } from '../../src/admin/queue-show.ts';
 import { runStsrelay } from '../support/cli.ts';
 import { injectMany } from '../support/inject.ts';
 import { type PretendInternet, startPretendInternet } from '../support/pretend-internet.ts';
@@ -290,10 +291,17 @@ describe('two relays on one Redis', { skip: redisMissing }, () => {
       );
       const out = await Promise.race([one, other]);
       assert.ok(out);
-      await world(out).send({ to: 'ann@standby.test' });
+      const { id } = await world(out).send({ to: 'ann@standby.test' });
       const { parts } = await out.waitForReadiness(503);
       assert.match(String(parts['redis']?.reason), /belongs to another relay/);
       await out.waitForMetric('stsrelay_queue_messages', 1, { state: 'parked' });
+      const shown = await cli(out, 'queue', 'show', id, '--json');
+      const [now] = (JSON.parse(shown.stdout) as MessageView).now;
+      assert.deepEqual([now?.state, now?.waitsFor[0]?.kind], ['parked', 'node']);
+      assert.match(
+        now?.waitsFor[0]?.text ?? '',
+        /the name c belongs to another relay, .*: nothing is/,
+      );
       const first = out === original ? copy : original;
       await world(first).send({ to: 'ann@standby.test' });
       await waitFor('mail of the one that has the name', () => domain.messages.length === 1);
