@@ -7,6 +7,7 @@ const ROOT = new URL('../../', import.meta.url);
 const BOARDS = new URL('grafana/dashboards/', ROOT);
 
 export const RULES_FILE = fileURLToPath(new URL('deploy/prometheus/stsrelay.rules.yml', ROOT));
+export const ALERTMANAGER_FILE = fileURLToPath(new URL('deploy/prometheus/alertmanager.yml', ROOT));
 export const SCENARIO_FILES = ['stsrelay.rules.test.yml', 'stsrelay.rules.day.test.yml'].map(
   (name) => fileURLToPath(new URL(`deploy/prometheus/${name}`, ROOT)),
 );
@@ -77,6 +78,19 @@ export function readRules(): readonly Rule[] {
     groups: readonly { readonly rules: readonly Rule[] }[];
   };
   return groups.flatMap(({ rules }) => rules);
+}
+
+/** What Alertmanager does with the alerts. */
+export interface Alertmanager {
+  readonly inhibit_rules: readonly {
+    readonly source_matchers: readonly string[];
+    readonly target_matchers: readonly string[];
+    readonly equal: readonly string[];
+  }[];
+}
+
+export function readAlertmanager(): Alertmanager {
+  return parse(readFileSync(ALERTMANAGER_FILE, 'utf8')) as Alertmanager;
 }
 
 /** One question of a scenario, and what must be the answer. */

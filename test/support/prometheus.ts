@@ -11,11 +11,16 @@ import { waitFor } from './wait-for.ts';
 
 const PROMETHEUS = findCommand('prometheus');
 const PROMTOOL = findCommand('promtool');
+const AMTOOL = findCommand('amtool');
 
 /** For `{ skip: prometheusMissing }`: false when both are there. */
 export const prometheusMissing: string | false =
   (PROMETHEUS === undefined || PROMTOOL === undefined) &&
   'prometheus (with promtool) is not installed';
+
+/** It comes with Alertmanager. */
+export const amtoolMissing: string | false =
+  AMTOOL === undefined && 'amtool (of Alertmanager) is not installed';
 
 export interface ToolResult {
   readonly code: number | null;
@@ -25,7 +30,17 @@ export interface ToolResult {
 /** Run promtool to its end. */
 export function promtool(args: readonly string[], input = ''): ToolResult {
   if (PROMTOOL === undefined) throw new Error(String(prometheusMissing));
-  const { status, stdout, stderr } = spawnSync(PROMTOOL, args, { input, encoding: 'utf8' });
+  return runTool(PROMTOOL, args, input);
+}
+
+/** The same with amtool. */
+export function amtool(args: readonly string[]): ToolResult {
+  if (AMTOOL === undefined) throw new Error(String(amtoolMissing));
+  return runTool(AMTOOL, args);
+}
+
+function runTool(tool: string, args: readonly string[], input = ''): ToolResult {
+  const { status, stdout, stderr } = spawnSync(tool, args, { input, encoding: 'utf8' });
   return { code: status, output: `${stdout}${stderr}` };
 }
 

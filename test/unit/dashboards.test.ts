@@ -8,11 +8,13 @@ import { describe, test } from 'node:test';
 import type { AnyFamily } from '../../src/telemetry/families/family.ts';
 import { FAMILIES, PREFIX } from '../../src/telemetry/metrics.ts';
 import {
+  ALERTMANAGER_FILE,
   type Board,
   concrete,
   type Panel,
   RULES_FILE,
   RUNBOOK,
+  readAlertmanager,
   readBoards,
   readRules,
   readScenarios,
@@ -20,10 +22,11 @@ import {
   SCENARIO_FILES,
   selectorsOf,
 } from '../support/dashboards.ts';
-import { prometheusMissing, promtool } from '../support/prometheus.ts';
+import { amtool, amtoolMissing, prometheusMissing, promtool } from '../support/prometheus.ts';
 
 const BOARDS = readBoards();
 const RULES = readRules();
+const ALERTMANAGER = readAlertmanager();
 const ALERTS = RULES.filter(({ alert }) => alert !== undefined);
 const families = Object.values<AnyFamily>(FAMILIES);
 
@@ -158,6 +161,47 @@ describe('the alerts', () => {
     skip: prometheusMissing,
   }, () => {
     const { code, output } = promtool(['test', 'rules', ...SCENARIO_FILES]);
+    assert.equal(code, 0, output);
+  });
+});
+
+describe('the alerts that hide others', () => {
+  const { inhibit_rules: inhibitions } = ALERTMANAGER;
+  const byName = new Map(ALERTS.map((rule) => [rule.alert ?? '', rule]));
+  const named = (matchers: readonly string[]) =>
+    matchers.flatMap((matcher) => {
+      const [, names = ''] = /^alertname =~? "([A-Za-z|]+)"$/.exec(matcher) ?? [];
+      return names.split('|').map((name) => {
+        const rule = byName.get(name);
+        assert.ok(rule, `${name} in ${matcher}`);
+        return { name, severity: rule.labels?.['severity'] };
+      });
+    });
+
+  test('are critical; what they hide is a warning, but for a relay that is down', () => {
+    assert.ok(inhibitions.length > 0);
+    for (const { source_matchers: sources, target_matchers: targets, equal } of inhibitions) {
+      assert.deepEqual(equal, ['instance']);
+      const hiding = named(sources);
+      const isDown = hiding.every(({ name }) => name === 'StsrelayDown');
+      assert.ok(hiding.every(({ severity }) => severity === 'critical'));
+      assert.ok(named(targets).every(({ severity }) => isDown || severity === 'warning'));
+    }
+  });
+
+  test('hide nothing that hides them', () => {
+    const hides = inhibitions.flatMap(({ source_matchers: sources, target_matchers: targets }) =>
+      named(sources).flatMap((by) => named(targets).map(({ name }) => [by.name, name] as const)),
+    );
+    const hiddenBy = (name: string): readonly string[] => {
+      const next = hides.filter(([by]) => by === name).map(([, hidden]) => hidden);
+      return [...next, ...next.flatMap(hiddenBy)];
+    };
+    for (const [by] of hides) assert.ok(!hiddenBy(by).includes(by), by);
+  });
+
+  test('amtool check-config', { skip: amtoolMissing }, () => {
+    const { code, output } = amtool(['check-config', ALERTMANAGER_FILE]);
     assert.equal(code, 0, output);
   });
 });
