@@ -11,6 +11,7 @@ import { fileTargets } from './targets/files.ts';
 import { intakeTargets } from './targets/intake.ts';
 import { mtaStsTargets } from './targets/mta-sts.ts';
 import { nameTargets } from './targets/names.ts';
+import { proxyTargets } from './targets/proxy.ts';
 import { smtpTargets } from './targets/smtp.ts';
 import { textTargets } from './targets/text.ts';
 
@@ -20,6 +21,7 @@ export const targets: readonly FuzzTarget[] = [
   ...certificateTargets,
   ...daneTargets,
   ...smtpTargets,
+  ...proxyTargets,
   ...dkimTargets,
   ...dnsTargets,
   ...conversationTargets,
