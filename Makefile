@@ -102,7 +102,7 @@ redis:
 
 # Tests that need one of these say so and are skipped by name where it cannot be installed.
 test-tools:
-	@deploy/install-system-packages.sh --optional swaks libnet-ssleay-perl postfix python3 python3-dkim unbound bind9-utils prometheus jq chromium
+	@deploy/install-system-packages.sh --optional swaks libnet-ssleay-perl postfix python3 python3-dkim unbound bind9-utils prometheus jq chromium haproxy
 
 # The bench leaves out, by name, relays that are not there.
 bench-tools:

@@ -198,8 +198,8 @@ export class FrontDoor implements Door {
   }
 }
 
-function keyOf({ address, port, tls, auth }: ListenerSettings): string {
-  return `${address} ${port} ${tls} ${auth}`;
+function keyOf({ address, port, tls, auth, proxyProtocol }: ListenerSettings): string {
+  return `${address} ${port} ${tls} ${auth} ${proxyProtocol?.join() ?? ''}`;
 }
 
 function placeOf({ address, port }: ListenerSettings): string {

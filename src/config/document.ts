@@ -25,9 +25,6 @@ commas (\`STSRELAY_DNS_SERVERS=127.0.0.1,::1\`); in lists of sections the positi
 (\`STSRELAY_LISTENERS_0_PORT\`). An unknown variable of that form is an error.
 
 \`SIGHUP\` and \`stsrelay reload\` apply a changed file; an invalid one is refused and the old one stays.
-
-Settings marked *not in effect yet* are read and checked, but this version does not have their function;
-\`config check\` names those that are set.
 `;
 
 /** The whole document, Markdown. */
@@ -44,14 +41,10 @@ export function renderConfigurationDoc(): string {
 
 function renderSection(key: string, element: Element): string {
   const { prose, shape } = element;
-  const mark = element.notYet ? ' *Not in effect yet.*' : '';
   const isList = shape.kind === 'sections';
   const preset = isList ? `\n\nA list; default: ${inline(element.default)}.` : '';
-  const children =
-    shape.kind === 'sections'
-      ? rows(`${key}[]`, shape.element)
-      : rows(key, { ...element, notYet: false });
-  return `## ${key}\n\n${prose}${mark}${preset}\n\n${table(children)}`;
+  const children = shape.kind === 'sections' ? rows(`${key}[]`, shape.element) : rows(key, element);
+  return `## ${key}\n\n${prose}${preset}\n\n${table(children)}`;
 }
 
 /** One row a setting; sections within sections are flattened, lists of sections get a row of their own. */
@@ -63,8 +56,7 @@ function rows(key: string, element: Element): readonly string[] {
     );
   }
   const expects = shape.kind === 'setting' ? shape.facts.expected : 'a list of sections';
-  const mark = element.notYet ? ' *Not in effect yet.*' : '';
-  const row = [`\`${key}\``, preset(element), expects, `${element.prose}${mark}`];
+  const row = [`\`${key}\``, preset(element), expects, element.prose];
   const inner = shape.kind === 'sections' ? rows(`${key}[]`, shape.element) : [];
   return [`| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`, ...inner];
 }
@@ -73,8 +65,7 @@ function rows(key: string, element: Element): readonly string[] {
 function withPresetOf(section: Element, name: string, child: Element): Element {
   const whole = section.default as Readonly<Record<string, unknown>> | undefined;
   const optional = child.optional || section.optional;
-  const notYet = child.notYet || section.notYet;
-  return { ...child, default: child.default ?? whole?.[name], optional, notYet };
+  return { ...child, default: child.default ?? whole?.[name], optional };
 }
 
 function preset(element: Element): string {

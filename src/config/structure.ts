@@ -5,7 +5,6 @@
  */
 import { z } from 'zod';
 import { type KindFacts, kindFacts } from './kinds.ts';
-import { isNotYet } from './not-yet.ts';
 import { settingsSchema } from './settings.ts';
 
 /** A key path; numbers are positions in lists. */
@@ -23,8 +22,6 @@ export interface Element {
   /** The default as somebody would write it; undefined when there is none. */
   readonly default: unknown;
   readonly optional: boolean;
-  /** Read, but without effect in this version. */
-  readonly notYet: boolean;
   readonly schema: z.core.$ZodType;
 }
 
@@ -41,13 +38,11 @@ function describe(schema: z.core.$ZodType): Element {
   let inner = schema;
   let defaultInput: unknown;
   let optional = false;
-  let notYet = isNotYet(inner);
   let prose = proseOf(inner);
   while (inner instanceof z.ZodPrefault || inner instanceof z.ZodOptional) {
     if (inner instanceof z.ZodPrefault) defaultInput = inner.def.defaultValue;
     else optional = true;
     inner = inner.unwrap();
-    notYet ||= isNotYet(inner);
     prose ??= proseOf(inner);
   }
   const element: Element = {
@@ -55,7 +50,6 @@ function describe(schema: z.core.$ZodType): Element {
     prose: prose ?? '',
     default: defaultInput,
     optional,
-    notYet,
     schema,
   };
   known.set(schema, element);

@@ -2,21 +2,12 @@
  * Raw values against the declared settings: either settings, or every problem there is. Each
  * section is looked at on its own, so that one bad value hides no problem of another section.
  */
-import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { parseDomain } from '../protocol/domain.ts';
 import { findConflicts, findDoubts, type Sections } from './checks.ts';
 import { describeFound, type Place, type Problem, type Warning } from './problems.ts';
 import { type Settings, settingsSchema } from './settings.ts';
-import {
-  allKeys,
-  type Element,
-  elementAt,
-  expectedAt,
-  formatPath,
-  type KeyPath,
-  root,
-} from './structure.ts';
+import { allKeys, elementAt, expectedAt, formatPath, type KeyPath } from './structure.ts';
 import { closest } from './suggest.ts';
 
 /** Beyond so many in one section nobody reads on, and finding their lines would take its time. */
@@ -72,12 +63,8 @@ export function validate(values: unknown, origin: Origin): Validation {
     ...origin.placeOfWarning(path),
     text,
   }));
-  const unused = ineffective(root(), input, []).map((path) => ({
-    ...origin.placeOfWarning(path),
-    text: 'is read but not in effect in this version',
-  }));
   const settings = problems.length === 0 ? (sections as unknown as Settings) : undefined;
-  return { settings, sections: sections as Sections, problems, warnings: [...doubts, ...unused] };
+  return { settings, sections: sections as Sections, problems, warnings: doubts };
 }
 
 /** `redis: { url }` means an external Redis without saying so. */
@@ -147,24 +134,4 @@ function valueAt(values: unknown, path: KeyPath): unknown {
     at = (at as Readonly<Record<string | number, unknown>>)[step];
   }
   return at;
-}
-
-/** Paths that somebody set to something else than the default, and whose function is not there yet. */
-function ineffective(element: Element, value: unknown, path: KeyPath): readonly KeyPath[] {
-  if (value === undefined) return [];
-  const { shape, schema, notYet } = element;
-  if (notYet) {
-    const [given, normal] = [value, undefined].map((input) => z.safeParse(schema, input).data);
-    return isDeepStrictEqual(given, normal) ? [] : [path];
-  }
-  if (shape.kind === 'sections' && Array.isArray(value)) {
-    return value.flatMap((child, i) => ineffective(shape.element, child, [...path, i]));
-  }
-  if (shape.kind !== 'section' || typeof value !== 'object' || value === null) return [];
-  return [...shape.keys].flatMap(([key, child]) => {
-    const given = Object.hasOwn(value, key)
-      ? (value as Readonly<Record<string, unknown>>)[key]
-      : undefined;
-    return ineffective(child, given, [...path, key]);
-  });
 }

@@ -8,11 +8,9 @@
  * mailbox under two spellings is the rule and two mailboxes the exception. The null
  * reverse-path always passes: without it no bounce could be relayed (RFC 5321 §4.5.5).
  */
-import ipaddr from 'ipaddr.js';
-import { LRUCache } from 'lru-cache';
 import { parseDomain } from '../protocol/domain.ts';
 import { parseMailbox } from '../protocol/mailbox.ts';
-import { parseAddress } from './client-key.ts';
+import { compileNetworks } from './networks.ts';
 
 export interface AccessSettings {
   /** CIDR notation; a plain address is a network of one. */
@@ -41,29 +39,12 @@ export interface Access {
   allowsSender(reversePath: string): boolean;
 }
 
-type Network = readonly [ipaddr.IPv4 | ipaddr.IPv6, number];
-
-/** Octets before the IPv4 address in an IPv4-mapped one, in bits (RFC 4291 §2.5.5.2). */
-const MAPPED_PREFIX_BITS = 96;
-
 /** Throws on a network that is none; the configuration has been checked for that. */
 export function compileAccess(settings: AccessSettings): Access {
-  const networks = settings.trustedNetworks.map(parseNetwork);
+  const trusted = compileNetworks(settings.trustedNetworks);
   const patterns = settings.allowedSenderDomains.map((domain) => `*@${domain}`);
-  const isTrusted = (clientAddress: string) => {
-    const address = parseAddress(clientAddress);
-    return address !== undefined && networks.some((network) => isInside(address, network));
-  };
-  /** Asked at every RCPT, for the same few clients. */
-  const judged = new LRUCache<string, boolean>({ max: 10_000 });
   return {
-    trusts(clientAddress) {
-      const known = judged.get(clientAddress);
-      if (known !== undefined) return known;
-      const verdict = isTrusted(clientAddress);
-      judged.set(clientAddress, verdict);
-      return verdict;
-    },
+    trusts: (clientAddress) => trusted.has(clientAddress),
     allowsSender: (reversePath) => patterns.length === 0 || matchesAny(reversePath, patterns),
   };
 }
@@ -99,21 +80,4 @@ function matchesDomain(pattern: string, name: string): boolean {
   const domain = parseDomain(below ? pattern.slice(2) : pattern);
   if (domain === undefined) return false;
   return below ? name.endsWith(`.${domain}`) : name === domain;
-}
-
-function parseNetwork(text: string): Network {
-  if (!text.includes('/')) {
-    const address = ipaddr.process(text);
-    return [address, address.kind() === 'ipv4' ? 32 : 128];
-  }
-  const [address, bits] = ipaddr.parseCIDR(text);
-  if (address.kind() === 'ipv6' && bits >= MAPPED_PREFIX_BITS) {
-    const mapped = address as ipaddr.IPv6;
-    if (mapped.isIPv4MappedAddress()) return [mapped.toIPv4Address(), bits - MAPPED_PREFIX_BITS];
-  }
-  return [address, bits];
-}
-
-function isInside(address: ipaddr.IPv4 | ipaddr.IPv6, [network, bits]: Network): boolean {
-  return address.kind() === network.kind() && address.match([network, bits] as never);
 }

@@ -22,7 +22,13 @@ import { IntakeTrace } from './intake-trace.ts';
 import { checkLogin } from './login.ts';
 import type { PathCommand } from './path-command.ts';
 import { formatRefusal, REFUSALS, type Refusal } from './replies.ts';
-import { type IntakeRules, refuseMail, refuseUnauthenticated, Transaction } from './transaction.ts';
+import {
+  type IntakeRules,
+  mayRelay,
+  refuseMail,
+  refuseUnauthenticated,
+  Transaction,
+} from './transaction.ts';
 
 /** What a session is handed by its listener. */
 export interface SessionParts {
@@ -47,6 +53,8 @@ export interface Client {
   readonly secure: boolean;
   readonly cipher: CipherNameAndProtocol | undefined;
   readonly user: User | undefined;
+  /** A proxy that does not say for whom it connects. */
+  readonly anonymous: boolean;
   /** What it said in EHLO or HELO; empty before. */
   readonly helo: string;
   readonly esmtp: boolean;
@@ -173,9 +181,10 @@ export class ClientDialog {
    * reverse-path, and strangers, who write to our postmaster alone, get none.
    */
   #beginSigning(): Signing | undefined {
-    const { user, address } = this.#client();
+    const client = this.#client();
+    const { user } = client;
     const { access } = this.#parts.rules();
-    if (!this.#parts.signer || (!user && !access.trusts(address))) return undefined;
+    if (!this.#parts.signer || !mayRelay(client, access)) return undefined;
     return this.#parts.signer.begin(
       (author) => access.allowsSender(author) && (!user || userMaySend(user, author)),
     );

@@ -3,7 +3,7 @@
  *
  * A connection over a limit still gets its `421`: behind implicit TLS that costs a handshake.
  * So only a few may be on the way to theirs; connections beyond those are dropped without a
- * word.
+ * word. What comes from a proxy counts for the client it says it is for, and not for the proxy.
  */
 import { clientKey } from './client-key.ts';
 
@@ -12,10 +12,18 @@ export interface ConnectionLimits {
   readonly connectionsPerClient: number;
 }
 
+type Verdict = 'admitted' | 'refused' | 'dropped';
+
 /** A connection's place; `release` gives it back, once however often it is called. */
 export interface Ticket {
-  readonly verdict: 'admitted' | 'refused' | 'dropped';
+  readonly verdict: Verdict;
   release(): void;
+}
+
+/** A connection of a proxy, before and after it said for whom. */
+export interface ProxiedTicket extends Ticket {
+  /** It is for a client at this address: count it for that one, too. What it was is kept, or gets worse. */
+  nameClient(clientAddress: string): void;
 }
 
 /** Connections over a limit that may be on the way to their 421 at the same time. */
@@ -46,7 +54,7 @@ export class ConnectionCount {
   /** Count a connection that was just accepted. */
   admit(clientAddress: string): Ticket {
     const client = clientKey(clientAddress);
-    const verdict = this.#judge(client);
+    const verdict = worse(this.#judgeTotal(), this.#judgeClient(client));
     if (verdict === 'dropped') return { verdict, release: () => {} };
     this.#count(client, 1);
     let held = true;
@@ -57,19 +65,59 @@ export class ConnectionCount {
     return { verdict, release };
   }
 
-  #judge(client: string): Ticket['verdict'] {
-    const overTotal = this.#open - this.#limits.connections;
-    const overClient = (this.#perClient.get(client) ?? 0) - this.#limits.connectionsPerClient;
-    if (overTotal < 0 && overClient < 0) return 'admitted';
-    if (overTotal >= MAX_REFUSED_TOTAL || overClient >= MAX_REFUSED_PER_CLIENT) return 'dropped';
-    return 'refused';
+  /** Count a connection of a proxy among all; for its client when that is known. */
+  admitProxied(): ProxiedTicket {
+    let verdict = this.#judgeTotal();
+    if (verdict === 'dropped') return { verdict, release: () => {}, nameClient: () => {} };
+    let client: string | undefined;
+    this.#count(client, 1);
+    let held = true;
+    return {
+      get verdict() {
+        return verdict;
+      },
+      release: () => {
+        if (held) this.#count(client, -1);
+        held = false;
+      },
+      nameClient: (clientAddress) => {
+        if (!held || client !== undefined) return;
+        client = clientKey(clientAddress);
+        verdict = worse(verdict, this.#judgeClient(client));
+        this.#countClient(client, 1);
+      },
+    };
   }
 
-  #count(client: string, by: 1 | -1): void {
+  #judgeTotal(): Verdict {
+    return judge(this.#open - this.#limits.connections, MAX_REFUSED_TOTAL);
+  }
+
+  #judgeClient(client: string): Verdict {
+    const open = this.#perClient.get(client) ?? 0;
+    return judge(open - this.#limits.connectionsPerClient, MAX_REFUSED_PER_CLIENT);
+  }
+
+  #count(client: string | undefined, by: 1 | -1): void {
     this.#open += by;
+    if (client !== undefined) this.#countClient(client, by);
+    this.#changed(this.#open);
+  }
+
+  #countClient(client: string, by: 1 | -1): void {
     const count = (this.#perClient.get(client) ?? 0) + by;
     if (count > 0) this.#perClient.set(client, count);
     else this.#perClient.delete(client);
-    this.#changed(this.#open);
   }
+}
+
+/** `over`: connections there are, less those there may be. */
+function judge(over: number, maxRefused: number): Verdict {
+  if (over < 0) return 'admitted';
+  return over >= maxRefused ? 'dropped' : 'refused';
+}
+
+function worse(one: Verdict, other: Verdict): Verdict {
+  if (one === 'dropped' || other === 'dropped') return 'dropped';
+  return one === 'refused' ? one : other;
 }

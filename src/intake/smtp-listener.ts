@@ -14,6 +14,7 @@ import type { AddressInfo } from 'node:net';
 import type { SMTPServerOptions } from 'smtp-server';
 import { type AccessSettings, compileAccess } from './access.ts';
 import type { SessionParts } from './client-dialog.ts';
+import { compileNetworks } from './networks.ts';
 import { SmtpDoor } from './smtp-door.ts';
 import type { PemPair } from './tls-material.ts';
 import type { IntakeRules } from './transaction.ts';
@@ -24,6 +25,8 @@ export interface ListenerSettings {
   readonly port: number;
   readonly tls: 'none' | 'starttls' | 'implicit';
   readonly auth: 'none' | 'optional' | 'required';
+  /** Networks of the proxies that alone may connect, with a PROXY header; undefined: clients connect themselves. */
+  readonly proxyProtocol?: readonly string[] | undefined;
 }
 
 /** The part of the settings that decides what is taken from whom. */
@@ -79,6 +82,7 @@ export async function openListener(parts: ListenerParts): Promise<Listener> {
     ...parts,
     auth: listener.auth,
     rules: () => rules,
+    proxies: listener.proxyProtocol && compileNetworks(listener.proxyProtocol),
   });
   let isOpen = false;
   door.on('error', (error) => {
@@ -88,7 +92,8 @@ export async function openListener(parts: ListenerParts): Promise<Listener> {
   await once(door.server, 'listening');
   isOpen = true;
   const { address, port } = door.server.address() as AddressInfo;
-  events.listening({ address, port, tls: listener.tls, auth: listener.auth });
+  const { tls, auth, proxyProtocol } = listener;
+  events.listening({ address, port, tls, auth, proxyProtocol });
   return {
     address,
     port,

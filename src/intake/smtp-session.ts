@@ -5,7 +5,8 @@
  * What is changed here, and why:
  * - the greeting is sent at once, not after 100 ms. A client that has sent something before it
  *   is still refused (RFC 5321 §4.3.1).
- * - AUTH is offered under TLS only (RFC 4954 §4), and not taken inside a transaction.
+ * - AUTH is offered under TLS only (RFC 4954 §4), not to a proxy itself, and not taken inside a
+ *   transaction.
  * - MAIL and RCPT are parsed by path-command.ts and kept by transaction.ts: the session's own
  *   envelope keeps parameters of a refused MAIL and merges recipients that differ in case.
  * - room in the spool is made before 354 is said, so that nobody sends 50 MiB to be told 452; and
@@ -36,6 +37,8 @@ export interface Accepted {
   readonly socket: Socket;
   readonly options: SMTPConnectionOptions;
   readonly ticket: Ticket;
+  /** A proxy that does not say for whom it connects. */
+  readonly anonymous: boolean;
   /** Called when the connection has ended. */
   readonly ended: () => void;
   /** Given work that may outlive the connection. */
@@ -62,6 +65,7 @@ export class SmtpSession extends SMTPConnection {
   readonly #parts: SessionParts;
   readonly #dialog: ClientDialog;
   readonly #ticket: Ticket;
+  readonly #anonymous: boolean;
   readonly #ended: Done;
   readonly #track: Accepted['track'];
   /** The TLS socket while its handshake is still going on, too. */
@@ -74,10 +78,13 @@ export class SmtpSession extends SMTPConnection {
   #stopHandshakeTimer: Done = () => {};
 
   constructor(parts: SessionParts, server: SMTPServer, accepted: Accepted) {
-    const { socket, options, ticket, ended, track } = accepted;
+    const { socket, options, ticket, anonymous, ended, track } = accepted;
     super(server, socket, options);
+    // As the proxy's header says it: smtp-server cuts a "::ffff:" off, of IPv6 addresses as well.
+    if (options.remoteAddress) this.remoteAddress = options.remoteAddress;
     this.#parts = parts;
     this.#ticket = ticket;
+    this.#anonymous = anonymous;
     this.#ended = ended;
     this.#track = track;
     this.#topSocket = socket;
@@ -90,6 +97,7 @@ export class SmtpSession extends SMTPConnection {
       secure: this.secure,
       cipher: this.tlsOptions || undefined,
       user: (this.session.user || undefined) as User | undefined,
+      anonymous: this.#anonymous,
       helo: this.hostNameAppearsAs || '',
       esmtp: this.openingCommand === 'EHLO',
     };
@@ -205,7 +213,7 @@ export class SmtpSession extends SMTPConnection {
     if (NEEDS_LOGIN.has(name) && this.hostNameAppearsAs)
       return this.#dialog.refuseUnauthenticated();
     if (name !== 'AUTH') return undefined;
-    if (this.#parts.auth === 'none') return notImplemented;
+    if (this.#parts.auth === 'none' || this.#anonymous) return notImplemented;
     if (!this.secure) return REFUSALS.authNeedsTls;
     // RFC 4954 §4: AUTH is not permitted during a mail transaction.
     if (!this.#dialog.inTransaction) return undefined;
@@ -213,7 +221,8 @@ export class SmtpSession extends SMTPConnection {
   }
 
   override _isSupported(command: string): boolean {
-    return super._isSupported(command) && (command !== 'AUTH' || this.secure);
+    const isOffered = command !== 'AUTH' || (this.secure && !this.#anonymous);
+    return isOffered && super._isSupported(command);
   }
 
   /** RFC 5321 §7.3: says nothing about who exists. */

@@ -32,6 +32,8 @@ export interface Peer {
   readonly address: string;
   readonly secure: boolean;
   readonly user: User | undefined;
+  /** A proxy that does not say for whom it connects: it may not relay, whatever its own address is trusted with. */
+  readonly anonymous?: boolean;
   readonly auth: 'none' | 'optional' | 'required';
 }
 
@@ -76,7 +78,7 @@ export class Transaction {
     if (isOurPostmaster(command.path, rules)) {
       return rules.postmaster === '' ? REFUSALS.noPostmaster : undefined;
     }
-    if (!peer.user && !rules.access.trusts(peer.address)) return REFUSALS.relayDenied;
+    if (!mayRelay(peer, rules.access)) return REFUSALS.relayDenied;
     if (NON_ASCII.test(command.path) && !this.smtpUtf8) return REFUSALS.needsSmtpUtf8;
     const orcpt = command.parameters['ORCPT'];
     if (typeof orcpt === 'string' && NON_ASCII.test(orcpt) && !this.smtpUtf8) {
@@ -104,9 +106,18 @@ export class Transaction {
   }
 }
 
+/** Whether mail for others than our postmaster is taken from this client. */
+export function mayRelay(
+  { user, anonymous, address }: Pick<Peer, 'user' | 'anonymous' | 'address'>,
+  access: Pick<Access, 'trusts'>,
+): boolean {
+  return user !== undefined || (!anonymous && access.trusts(address));
+}
+
 /** RFC 4954 §6: nothing of a transaction before AUTH, where that is required. */
 export function refuseUnauthenticated(peer: Omit<Peer, 'address'>): Refusal | undefined {
   if (peer.auth !== 'required' || peer.user) return undefined;
+  if (peer.anonymous) return REFUSALS.relayDenied; // it has no way to log in
   return peer.secure ? REFUSALS.authRequired : REFUSALS.startTlsFirst;
 }
 

@@ -57,7 +57,13 @@ export function intakeEvents(log: Log, metrics: Metrics) {
   };
   return {
     /** A listener is open. */
-    listening(listener: { address: string; port: number; tls: string; auth: string }): void {
+    listening(listener: {
+      address: string;
+      port: number;
+      tls: string;
+      auth: string;
+      proxyProtocol?: readonly string[] | undefined;
+    }): void {
       log.write('info', 'intake.listening', listener);
     },
     connectionsOpen(count: number): void {

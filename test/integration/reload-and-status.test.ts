@@ -11,9 +11,10 @@ import type { AuditEntry } from '../../src/admin/audit.ts';
 import { runStsrelay } from '../support/cli.ts';
 import { freePort } from '../support/free-port.ts';
 import { type PretendInternet, startPretendInternet } from '../support/pretend-internet.ts';
+import { v1 } from '../support/proxy-headers.ts';
 import { onVerb, openSession, redisIn } from '../support/relay-mail.ts';
 import { type RelayProcess, type Settings, startRelay } from '../support/relay-process.ts';
-import { connect } from '../support/smtp-client.ts';
+import { ConnectionLost, connect } from '../support/smtp-client.ts';
 import { processesIn } from '../support/tied-child.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -156,6 +157,29 @@ describe('SIGHUP', () => {
     await assert.rejects(connect({ port }), /ECONNREFUSED/);
     assert.equal((await client.send(`${CONTENT}.`)).code, 250);
     assert.match((await client.read()).raw, /^421 /);
+  });
+
+  test('other proxies: who is there stays, who comes needs a header', async () => {
+    const port = await freePort();
+    const [first] = relay.settings['listeners'] as readonly Settings[];
+    const proxied = { ...first, port, proxyProtocol: ['127.0.0.1'] };
+    await apply({ listeners: [first, { ...first, port }] });
+    using client = await openSession({ port });
+    await client.send('MAIL FROM:<a@sender.test>');
+    await client.send('RCPT TO:<b@good.test>');
+    await client.send('DATA');
+    await apply({ listeners: [first, proxied] });
+    assert.equal((await client.send(`${CONTENT}.`)).code, 250);
+    const relayed = async (preamble: string) => {
+      using another = await openSession({ port, preamble });
+      return (await another.deliver({ ...MESSAGE, to: 'b@good.test' })).reply.raw;
+    };
+    assert.match(await relayed(v1('127.0.0.2')), /^250 /);
+    assert.match(await relayed(v1('203.0.113.7')), /^554 5\.7\.1 /);
+    assert.match(await relayed('PROXY UNKNOWN\r\n'), /^554 5\.7\.1 /);
+    await apply({ listeners: [first, { ...proxied, proxyProtocol: ['192.0.2.1'] }] });
+    await assert.rejects(connect({ port, preamble: v1('127.0.0.2') }), ConnectionLost);
+    await apply({ listeners: [first] });
   });
 
   test('what needs a restart is named', async () => {

@@ -107,4 +107,30 @@ describe('connections', () => {
     count.update({ connections: 3, connectionsPerClient: 5 });
     assert.equal(count.admit('192.0.2.3').verdict, 'admitted');
   });
+  test('behind a proxy: among all at once, for the client once it is named', () => {
+    const count = new ConnectionCount({ connections: 100, connectionsPerClient: 1 }, () => {});
+    const tickets = Array.from({ length: 12 }, () => count.admitProxied());
+    assert.deepEqual(new Set(tickets.map(({ verdict }) => verdict)), new Set(['admitted']));
+    assert.equal(count.open, 12);
+    for (const ticket of tickets) ticket.nameClient('192.0.2.1');
+    assert.deepEqual(
+      tickets.map(({ verdict }) => verdict),
+      ['admitted', ...Array(10).fill('refused'), 'dropped'],
+    );
+    assert.equal(count.admit('192.0.2.1').verdict, 'dropped');
+    for (const { release } of [...tickets, ...tickets]) release();
+    assert.equal(count.open, 0);
+    assert.equal(count.admit('192.0.2.1').verdict, 'admitted');
+  });
+  test('behind a proxy: over the limit of all, and gone before it is named', () => {
+    const count = new ConnectionCount({ connections: 1, connectionsPerClient: 1 }, () => {});
+    const [first, second] = [count.admitProxied(), count.admitProxied()];
+    second.nameClient('192.0.2.2');
+    assert.deepEqual([first.verdict, second.verdict], ['admitted', 'refused']);
+    first.release();
+    first.nameClient('192.0.2.1');
+    second.release();
+    assert.equal(count.open, 0);
+    assert.equal(count.admit('192.0.2.1').verdict, 'admitted');
+  });
 });

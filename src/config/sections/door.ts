@@ -14,7 +14,6 @@ import {
   rate,
   size,
 } from '../kinds.ts';
-import { notYet } from '../not-yet.ts';
 
 const listener = z.strictObject({
   address: ipAddress().describe('Address to listen on; `0.0.0.0` or `::` for all.'),
@@ -25,13 +24,11 @@ const listener = z.strictObject({
   auth: choice(['none', 'optional', 'required'])
     .prefault('optional')
     .describe('Whether AUTH is offered (over TLS only) and whether relaying needs it.'),
-  proxyProtocol: notYet(
-    list(network())
-      .optional()
-      .describe(
-        'Only these proxies may connect, each with a valid PROXY v1 or v2 header; LOCAL and UNKNOWN may not relay.',
-      ),
-  ),
+  proxyProtocol: list(network(), { min: 1 })
+    .optional()
+    .describe(
+      'Only these proxies may connect, each with a valid PROXY v1 or v2 header, whose source is the client; LOCAL and UNKNOWN may not relay.',
+    ),
 });
 
 export const listeners = z

@@ -34,6 +34,7 @@ export const FIELDS = {
   mx: 'MX host, or smart host',
   address: 'IP address of it, or of a listener',
   port: 'Of a listener',
+  proxyProtocol: 'Networks of the proxies that alone may connect to it',
   reused: 'Over a connection that another message had opened',
   resumed:
     'TLS resumed from an earlier connection; certificate and verdict are of its full handshake',

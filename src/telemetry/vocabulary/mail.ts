@@ -32,8 +32,8 @@ const DIAGNOSIS = ['mx', 'address', 'status', 'causeClass', ...POLICY, 'cause', 
 export const MAIL_EVENTS = {
   'intake.listening': {
     level: 'info',
-    means: 'A listener is open.',
-    fields: ['address', 'port', 'tls', 'auth'],
+    means: 'A listener is open; where `proxyProtocol` is, for these proxies.',
+    fields: ['address', 'port', 'tls', 'auth', 'proxyProtocol'],
   },
   'intake.accepted': {
     level: 'info',
