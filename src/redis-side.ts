@@ -28,9 +28,12 @@ export async function openRedis(ground: Ground, dataDir: string): Promise<RedisS
 }
 
 async function redisTarget(ground: Ground, dataDir: string): Promise<RedisTarget> {
-  const { mode, url, sentinels, cluster } = ground.settings.redis;
+  const { mode, url, sentinels, cluster, ...login } = ground.settings.redis;
   if (cluster.length > 0) return { kind: 'cluster', nodes: cluster, url };
-  if (sentinels.length > 0) return { kind: 'sentinel', url, sentinels };
+  if (sentinels.length > 0) {
+    const { sentinelUser: user, sentinelPassword: password } = login;
+    return { kind: 'sentinel', url, sentinels, user, password };
+  }
   if (mode === 'external') return { kind: 'url', url };
   const events = ground.events.relay;
   const redis = await startEmbeddedRedis(join(dataDir, 'redis'), {

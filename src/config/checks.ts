@@ -91,6 +91,15 @@ function redisConflicts({ redis }: Sections): Conflict[] {
     const expected = 'nothing, because redis.sentinels is set: Redis is one or the other';
     conflicts.push({ path: ['redis', 'cluster'], expected });
   }
+  for (const key of ['sentinelUser', 'sentinelPassword'] as const) {
+    if (redis[key] === '' || redis.sentinels.length > 0) continue;
+    const expected = 'nothing, because there are no redis.sentinels';
+    conflicts.push({ path: ['redis', key], expected });
+  }
+  if (redis.sentinelUser !== '' && redis.sentinelPassword === '') {
+    const expected = 'the password, because redis.sentinelUser is set';
+    conflicts.push({ path: ['redis', 'sentinelPassword'], expected });
+  }
   return conflicts;
 }
 

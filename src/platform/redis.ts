@@ -14,7 +14,14 @@ export type RedisTarget =
   | { readonly kind: 'socket'; readonly path: string }
   | { readonly kind: 'url'; readonly url: string }
   /** User, password, database and TLS are those of `url`; its path, or else its host, names the master. */
-  | { readonly kind: 'sentinel'; readonly url: string; readonly sentinels: readonly string[] }
+  | {
+      readonly kind: 'sentinel';
+      readonly url: string;
+      readonly sentinels: readonly string[];
+      /** How to log in at the Sentinels; without a password they ask for none. */
+      readonly user?: string;
+      readonly password?: string;
+    }
   /** User, password and TLS are those of `url`. */
   | { readonly kind: 'cluster'; readonly nodes: readonly string[]; readonly url?: string };
 
@@ -73,7 +80,12 @@ function open(target: RedisTarget, options: RedisOptions): RedisClient {
     case 'sentinel': {
       const sentinels = target.sentinels.map((text) => hostAndPort(text, 26379));
       const named = { sentinels, ...masterOf(target.url), ...sentinelTls(target.url) };
-      return new Redis({ ...options, ...credentials(target.url), ...named });
+      const { user = '', password = '' } = target;
+      const login = {
+        ...(user === '' ? {} : { sentinelUsername: user }),
+        ...(password === '' ? {} : { sentinelPassword: password }),
+      };
+      return new Redis({ ...options, ...credentials(target.url), ...named, ...login });
     }
     case 'cluster':
       return new Cluster(

@@ -22,8 +22,14 @@ export interface SentinelGroup extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** A master called `mymaster`; a failover begins a second after it was killed. `args`: for both servers. */
-export async function startSentinelGroup(args: readonly string[] = []): Promise<SentinelGroup> {
+/**
+ * A master called `mymaster`; a failover begins a second after it was killed. `args`: for both servers; `password`:
+ * of the Sentinels.
+ */
+export async function startSentinelGroup(
+  args: readonly string[] = [],
+  password?: string,
+): Promise<SentinelGroup> {
   const master = await startRedis({ args });
   const replica = await startRedis({ args: [...args, '--replicaof', `127.0.0.1 ${master.port}`] });
   const servers = [master, replica] as const;
@@ -31,7 +37,7 @@ export async function startSentinelGroup(args: readonly string[] = []): Promise<
     /master_link_status:up/.test(String(await replica.command('INFO', 'replication'))),
   );
   const all: { readonly child: ChildProcess; readonly dir: TempDir; readonly port: number }[] = [];
-  for (let i = 0; i < 3; i += 1) all.push(await startSentinel(master.port));
+  for (let i = 0; i < 3; i += 1) all.push(await startSentinel(master.port, password));
   const close = async () => {
     for (const { child, dir } of all) {
       const ended = child.exitCode === null && child.signalCode === null && once(child, 'exit');
@@ -45,7 +51,7 @@ export async function startSentinelGroup(args: readonly string[] = []): Promise<
   try {
     for (const { port } of all) {
       await waitFor('the Sentinels to know each other', async () => {
-        const text = await ask(port, 'SENTINEL', 'master', 'mymaster');
+        const text = await ask({ port, password }, 'SENTINEL', 'master', 'mymaster');
         const facts = pairs(text as readonly string[]);
         return facts['num-other-sentinels'] === '2' && facts['num-slaves'] === '1';
       });
@@ -57,7 +63,7 @@ export async function startSentinelGroup(args: readonly string[] = []): Promise<
   return { servers, sentinels, close, [Symbol.asyncDispose]: close };
 }
 
-async function startSentinel(masterPort: number) {
+async function startSentinel(masterPort: number, password?: string) {
   const [dir, port] = [tempDir(), await freePort()];
   const lines = [
     `port ${port}`,
@@ -68,6 +74,9 @@ async function startSentinel(masterPort: number) {
     'sentinel down-after-milliseconds mymaster 1000',
     'sentinel failover-timeout mymaster 3000',
     'sentinel parallel-syncs mymaster 1',
+    ...(password === undefined
+      ? []
+      : [`requirepass ${password}`, `sentinel sentinel-pass ${password}`]),
   ];
   writeFileSync(dir.file('sentinel.conf'), `${lines.join('\n')}\n`);
   const binary = findCommand('redis-server', 'valkey-server') ?? '';
@@ -154,9 +163,15 @@ async function info(server: TestRedis): Promise<string> {
   return String(await server.command('CLUSTER', 'INFO'));
 }
 
-async function ask(port: number, name: string, ...args: readonly string[]): Promise<unknown> {
+async function ask(
+  at: number | { readonly port: number; readonly password?: string | undefined },
+  name: string,
+  ...args: readonly string[]
+): Promise<unknown> {
+  const { port, password } = typeof at === 'number' ? { port: at, password: undefined } : at;
   const client = new Redis({
     port,
+    ...(password === undefined ? {} : { password }),
     lazyConnect: true,
     enableReadyCheck: false,
     retryStrategy: () => null,

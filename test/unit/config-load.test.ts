@@ -296,6 +296,20 @@ describe('problems', () => {
       'no place for Redis',
     ],
     [
+      'redis: { url: "redis://r.example", sentinelPassword: geheim }',
+      [
+        '1: redis.sentinelPassword: found "***", expected nothing, because there are no redis.sentinels',
+      ],
+      'a password for nobody, which is not shown',
+    ],
+    [
+      'redis: { sentinels: [s1.example], sentinelUser: me }',
+      [
+        '1: redis.sentinelPassword: found nothing, expected the password, because redis.sentinelUser is set',
+      ],
+      'a user without a password',
+    ],
+    [
       'redis: { url: "http://user:geheim@r.example" }',
       [
         '1: redis.url: found "http://user:***@r.example", expected redis://[user:password@]host[:port][/database] or rediss:// for TLS, or ""',

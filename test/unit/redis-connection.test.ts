@@ -11,6 +11,7 @@ import {
 import { RedisMonitor, type RedisMonitorEvents } from '../../src/platform/redis-monitor.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { redisMissing, startRedis } from '../support/redis.ts';
+import { startSentinelGroup } from '../support/redis-groups.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { recordEvents } from './sample-mail.ts';
 
@@ -50,6 +51,14 @@ describe('where Redis is', () => {
     // Without the first ioredis speaks in clear to the master, whatever `tls` is.
     assert.equal(options.enableTLSForSentinelMode, true);
     assert.ok(options.sentinelTLS);
+    assert.deepEqual([options.sentinelUsername, options.sentinelPassword], [undefined, undefined]);
+    const login = { url: 'redis://:of-master@queue', user: 'me', password: 'theirs' };
+    const secret = optionsOf({ kind: 'sentinel', sentinels: ['s:1'], ...login });
+    const { sentinelUsername, sentinelPassword } = secret;
+    assert.deepEqual(
+      [sentinelUsername, sentinelPassword, secret.password],
+      ['me', 'theirs', 'of-master'],
+    );
     const plain = optionsOf({ kind: 'sentinel', url: 'redis://queue', sentinels: ['s:1'] });
     assert.equal(plain.tls ?? plain.sentinelTLS, undefined);
   });
@@ -103,6 +112,30 @@ describe('a connection', { skip: redisMissing }, () => {
       await waitFor('an answer', async () => (await client.ping()) === 'PONG');
     } finally {
       client.disconnect();
+    }
+  });
+
+  test('by Sentinels that ask for a password', async () => {
+    await using group = await startSentinelGroup([], 'of-sentinels');
+    const target = { kind: 'sentinel', url: 'redis://mymaster' } as const;
+    const { sentinels } = group;
+    for (const password of ['of-sentinels', 'another', undefined]) {
+      const errors: string[] = [];
+      const client = connectRedis(
+        { ...target, sentinels, ...(password === undefined ? {} : { password }) },
+        'fail-fast',
+        ({ message }) => errors.push(message),
+      );
+      try {
+        if (password === 'of-sentinels') {
+          await waitFor('an answer', async () => (await client.ping()) === 'PONG');
+        } else {
+          await waitFor('an error to be heard', () => errors.length > 0);
+          assert.match(errors.join(), /NOAUTH|WRONGPASS|All sentinels are unreachable/);
+        }
+      } finally {
+        client.disconnect();
+      }
     }
   });
 

@@ -24,6 +24,10 @@ function isRedisUrl(value: string): boolean {
   return url !== null && /^rediss?:$/.test(url.protocol) && url.hostname !== '';
 }
 
+function sentinelText() {
+  return text('at most 512 characters', (value) => value.length <= 512).prefault('');
+}
+
 export const redis = z
   .strictObject({
     mode: choice(['embedded', 'external'])
@@ -40,6 +44,12 @@ export const redis = z
         'Your Redis. With `sentinels` its path, or else its host, is the name of the master (`mymaster` when there is neither, or the host is an address); user, password and TLS are those of the master. TLS is spoken with the Sentinels, too.',
       ),
     sentinels: list(hostPort(26379)).prefault([]).describe('Sentinels that know the master.'),
+    sentinelUser: sentinelText().describe(
+      'ACL user at the Sentinels themselves; empty: the default one.',
+    ),
+    sentinelPassword: sentinelText().describe(
+      'Password of the Sentinels themselves (`requirepass` in theirs); empty: they ask for none. That of the master is in `url`.',
+    ),
     cluster: list(hostPort(6379)).prefault([]).describe('Nodes of a Redis Cluster to start from.'),
     keyPrefix: text('1 to 64 letters, digits, ".", "_", "-" or ":"', (value) =>
       /^[A-Za-z0-9._:-]{1,64}$/.test(value),
