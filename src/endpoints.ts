@@ -13,6 +13,7 @@ import type { DomainAdmin } from './admin/domains.ts';
 import { Flow, type QueueNow } from './admin/flow.ts';
 import { createHttpServer, type HttpApi, type Readiness } from './admin/http.ts';
 import { Logins } from './admin/logins.ts';
+import { reloadNoted } from './admin/noted-reload.ts';
 import type { OverrideAdmin } from './admin/overrides.ts';
 import { type Overview, overviewMaker } from './admin/overview.ts';
 import { readPageFiles } from './admin/page-files.ts';
@@ -123,7 +124,7 @@ function apiParts(parts: EndpointParts, flow: Flow): ApiParts {
   return {
     relay: {
       status: () => status(parts, startedAt),
-      reload: (actor) => reloadNoted(parts, actor),
+      reload: (actor) => reloadNoted(audit, actor, parts.reload),
     },
     overview: { overview: overviewOf(parts), flow },
     policies: createPolicyAdmin({ ...parts.policies, audit }),
@@ -149,16 +150,6 @@ function overviewOf(parts: EndpointParts): () => Promise<Overview> {
 function queueNow({ summary }: Engine): QueueNow {
   const { inFlight: active, due, parked, delayed, held } = summary();
   return { active, due, parked, delayed, held };
-}
-
-/** Who put which configuration into force is in the audit log, like every other change. */
-async function reloadNoted({ audit, reload }: EndpointParts, actor: string): Promise<ReloadResult> {
-  const noted = { actor, action: 'relay.reload', target: 'configuration' };
-  const made = await audit.during(noted, async () => {
-    const result = await reload();
-    return { ok: result.ok, error: result.ok ? '' : result.problems.join('; '), result };
-  });
-  return made.result;
 }
 
 /** A token that crosses a network in clear text is everybody's. */

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { AuditLog } from './admin/audit.ts';
 import { Domains } from './admin/domains.ts';
+import { reloadBySignal } from './admin/noted-reload.ts';
 import { Overrides } from './admin/overrides.ts';
 import { createQueueAdmin } from './admin/queue.ts';
 import { createTlsReportAdmin } from './admin/tlsrpt.ts';
@@ -65,6 +66,8 @@ export interface Relay {
   stop(signal: string): Promise<void>;
   /** Put changed settings into force; when they cannot be, everything stays as it was. */
   reload(settings: Settings): Promise<ReloadAnswer>;
+  /** SIGHUP: `onReloadRequest`, and a note of it in the audit log. */
+  reloadBySignal(): Promise<void>;
   /** A changed configuration that did not even load: told to log and metrics. */
   reloadRefused(problems: readonly string[]): void;
   /** The supervisor started a role again, so many times: told to the metrics. */
@@ -96,6 +99,7 @@ class RunningRelay implements Relay {
   #engine: Engine | undefined;
   #door: Door | undefined;
   #endpoints: Endpoints | undefined;
+  #audit: AuditLog | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(options: RelayOptions, overrides: RelayOverrides) {
@@ -122,6 +126,7 @@ class RunningRelay implements Relay {
     const node = ground.settings.node || (await nodeId(dataDir));
     const audit = await AuditLog.open(join(dataDir, 'state', 'audit.log'), ground.clock);
     ground.undo(() => audit.close());
+    this.#audit = audit;
     const { target, shared } = await openRedis(ground, dataDir);
     const sharing = await openSharing(ground, { redis: shared, node, dataDir });
     const spool = await openSpool(ground, dataDir);
@@ -183,6 +188,14 @@ class RunningRelay implements Relay {
     ground.events.relay.reloaded({ needRestart });
     this.log.setLevel(settings.log.level);
     return { ok: true, needRestart };
+  }
+
+  async reloadBySignal(): Promise<void> {
+    const { onReloadRequest } = this.#options;
+    if (!onReloadRequest || !this.#audit) return;
+    await reloadBySignal(this.#audit, onReloadRequest, ({ message }) =>
+      this.#ground.events.relay.warning(`a reload is not in the audit log: ${message}`),
+    );
   }
 
   reloadRefused(problems: readonly string[]): void {

@@ -34,8 +34,8 @@ export const audit: CliCommand = {
   ],
   notes: `
 * stands for any characters. An action is noted before it is made; where it came to nothing, or not to all of it, a
-second entry says so (result: failed), and after one on queued mail how much it was (result: done). Changes of the configuration file are not in it: the log has them
-(config.reloaded).
+second entry says so (result: failed), and after one on queued mail how much it was (result: done). What was changed in the configuration file is not in it, but
+that it was read again is (relay.reload).
 ${LIST_EXIT_CODES}`,
   run(invocation) {
     const filters = filtersOf(invocation, FILTERS);

@@ -63,7 +63,7 @@ async function run(
     ...(receiver ? { receiver } : {}),
     beforeStarted: async (started) => {
       relay = started;
-      if (orders) await followOrders(orders, started, reload);
+      if (orders) await followOrders(orders, started);
     },
   }).catch((error: unknown) => {
     throw startError(error, settings.dataDir);
@@ -71,7 +71,7 @@ async function run(
   const { log } = relay;
   reportProcessTroubles(log);
   if (!orders) tellSystemdReady((why) => systemdUntold(log, why)); // else the supervisor does
-  if ('onReload' in signals) signals.onReload(reload);
+  if ('onReload' in signals) signals.onReload(async () => relay?.reloadBySignal());
   await relay.stop(await signals.stop);
   return EXIT.done;
 }
@@ -94,13 +94,9 @@ async function receiverLink(
 }
 
 /** The supervisor is told before anybody can read in the log that the relay has started. */
-async function followOrders(
-  orders: Supervised,
-  relay: Relay,
-  reload: () => Promise<unknown>,
-): Promise<void> {
+async function followOrders(orders: Supervised, relay: Relay): Promise<void> {
   orders.onOrder((order: Order) => {
-    if (order.kind === 'reload') void reload();
+    if (order.kind === 'reload') void relay.reloadBySignal();
     if (order.kind === 'restarted') relay.roleRestarted(order.role);
   });
   const { restarts } = await orders.begin;

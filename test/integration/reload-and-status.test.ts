@@ -234,6 +234,23 @@ describe('stsrelay reload', () => {
   });
 });
 
+test('a reload by SIGHUP is in the audit log, refused or not', async () => {
+  const noted = async () => {
+    const { stdout } = await stsrelay('audit', '--json', '--actor', 'SIGHUP');
+    return (JSON.parse(stdout) as AuditEntry[]).map(({ action, result }) => `${action} ${result}`);
+  };
+  const before = (await noted()).length;
+  await apply(BASE);
+  await waitFor('a note', async () => (await noted()).length === before + 1);
+  const seen = relay.events('config.reload_refused').length;
+  relay.changeSettings({ limits: { messageSize: 'nonsense' } });
+  relay.reload();
+  await relay.waitForEvents('config.reload_refused', seen + 1);
+  await waitFor('two', async () => (await noted()).length === before + 3);
+  assert.deepEqual((await noted()).slice(0, 2), ['relay.reload failed', 'relay.reload undefined']);
+  relay.changeSettings(BASE);
+});
+
 describe('a file that is wrong', () => {
   /** The relay refuses what the file says now; it is as it was, and has said why. */
   async function assertRefused(problem: RegExp): Promise<void> {
