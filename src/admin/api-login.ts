@@ -15,7 +15,14 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { bearerOf } from '../protocol/bearer-token.ts';
 import { type AccessEvents, UNNOTED } from './access-audit.ts';
-import { type Admit, addressOf, admitByToken, refuseShown, type TokenGate } from './api-token.ts';
+import {
+  type Admit,
+  addressOf,
+  admitByToken,
+  refuseShown,
+  type TokenGate,
+  UNUSABLE,
+} from './api-token.ts';
 import { hasNameOfDns } from './host-name.ts';
 import type { Login, Logins } from './logins.ts';
 
@@ -63,11 +70,8 @@ export function accessByToken(
   told: AccessEvents = UNNOTED,
 ): Access {
   const byToken = admitByToken(gate);
-  async function loginOf(request: FastifyRequest): Promise<Login | undefined> {
-    const ids = cookiesOf(request);
-    if (ids.length === 0) return undefined;
-    const mark = await gate.mark();
-    for (const id of ids) {
+  function loginOf(request: FastifyRequest, mark: string): Login | undefined {
+    for (const id of cookiesOf(request)) {
       const login = logins.use(id, mark);
       if (login) return login;
     }
@@ -79,7 +83,9 @@ export function accessByToken(
       if (isBearer || cookiesOf(request).length === 0) {
         return byToken(request, reply);
       }
-      const login = await loginOf(request);
+      const mark = await gate.mark();
+      if (mark === undefined) return refuseShown(reply, UNUSABLE);
+      const login = loginOf(request, mark);
       if (!login) return reply.code(401).send({ error: 'the login is over: log in again' });
       if (!isSafe(request) && !isFromOurPage(request)) return refuseForeign(reply);
       request.actor = actorOf(login, request);
@@ -87,7 +93,8 @@ export function accessByToken(
     },
     door: {
       async view(request) {
-        const login = await loginOf(request);
+        const mark = cookiesOf(request).length > 0 ? await gate.mark() : undefined;
+        const login = mark === undefined ? undefined : loginOf(request, mark);
         return login ? viewOf(login, request) : { signedIn: false, by: 'login' };
       },
       async begin({ token, name }, request, reply) {

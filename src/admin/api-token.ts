@@ -6,7 +6,8 @@
  * wrong token its address (an IPv6 one: its /64; loopback as a whole) gets 429, unread, for a second, then two, four, at
  * most thirty; nobody is kept waiting, since connections are few. Who shares an address with a guesser shares
  * the wait; the control socket has no part in it. What is no bearer token is no guess. A file that cannot be used lets
- * nobody in: 503.
+ * nobody in: 503; for KEEP_MS after it was read last the token in it counts on, so that an editor, or a tool that puts a
+ * new file there, locks nobody out for that moment. Logins wait for the file, and do not end.
  *
  * Not by @fastify/bearer-auth: its refusals lack WWW-Authenticate, and it knows 401 and 500 alone.
  */
@@ -27,6 +28,8 @@ export interface TokenEvents {
   authFailed(facts: { readonly client: string }): void;
   /** There is none to compare with. */
   tokenUnusable(facts: { readonly reason: string }): void;
+  /** The file cannot be used; that of a moment ago counts on for `seconds`. */
+  tokenKept?(facts: { readonly reason: string; readonly seconds: number }): void;
 }
 
 export interface TokenParts {
@@ -43,11 +46,18 @@ export type Shown =
   | { readonly kind: 'wait'; readonly seconds: number; readonly error: string }
   | { readonly kind: 'unusable'; readonly error: string };
 
+/** A token that was taken away by removing the file counts for no longer. */
+export const KEEP_MS = 30_000;
 /** The same trouble with the file is told about so often. */
 const TELL_AGAIN_MS = 60_000;
 /** RFC 6750 §3 wants a parameter. */
 const CHALLENGE = 'Bearer realm="stsrelay"';
 const NOT_THE_TOKEN = 'this is not the token';
+
+export const UNUSABLE = {
+  kind: 'unusable',
+  error: 'there is no usable token; the log of the relay says why',
+} as const;
 
 /** Compares tokens with the file, and slows down guessing; one for all ways in, so that they share the wait. */
 export class TokenGate {
@@ -55,6 +65,7 @@ export class TokenGate {
   readonly #readToken = createSecretFiles(parseToken);
   readonly #brake: AuthBrake;
   readonly #told = new Map<string, number>();
+  #lastGood: { readonly secret: string; readonly atMs: number } | undefined;
 
   constructor(parts: TokenParts) {
     this.#parts = parts;
@@ -64,9 +75,7 @@ export class TokenGate {
   /** Somebody at `address` shows a token. */
   async show(address: string, token: string): Promise<Shown> {
     const read = await this.#read();
-    if (read.kind === 'failed') {
-      return { kind: 'unusable', error: 'there is no usable token; the log of the relay says why' };
-    }
+    if (read.kind === 'failed') return UNUSABLE;
     // Nothing is waited for from here to the verdict: guesses made side by side count one by one.
     const client = guesserAt(address);
     const seconds = Math.ceil(this.#brake.waitMs(client) / 1000);
@@ -87,16 +96,31 @@ export class TokenGate {
   }
 
   async #read(): Promise<SecretRead> {
-    const read = await this.#readToken(this.#parts.tokenFile);
-    if (read.kind === 'failed') this.#tell(read.reason);
+    const { tokenFile, clock, events } = this.#parts;
+    const read = await this.#readToken(tokenFile);
+    const now = clock.now();
+    if (read.kind === 'found') {
+      this.#lastGood = { secret: read.secret, atMs: now };
+      return read;
+    }
+    const { reason } = read;
+    const leftMs = KEEP_MS - (now - (this.#lastGood?.atMs ?? Number.NEGATIVE_INFINITY));
+    // A clock that was set back makes it no longer.
+    if (this.#lastGood && leftMs > 0 && leftMs <= KEEP_MS) {
+      const seconds = Math.ceil(leftMs / 1000);
+      this.#tell(`kept: ${reason}`, () => events.tokenKept?.({ reason, seconds }));
+      return { kind: 'found', secret: this.#lastGood.secret };
+    }
+    this.#lastGood = undefined;
+    this.#tell(reason, () => events.tokenUnusable({ reason }));
     return read;
   }
 
-  #tell(reason: string): void {
+  #tell(what: string, tell: () => void): void {
     const now = this.#parts.clock.now();
-    if (now - (this.#told.get(reason) ?? Number.NEGATIVE_INFINITY) < TELL_AGAIN_MS) return;
-    this.#told.set(reason, now);
-    this.#parts.events.tokenUnusable({ reason });
+    if (now - (this.#told.get(what) ?? Number.NEGATIVE_INFINITY) < TELL_AGAIN_MS) return;
+    this.#told.set(what, now);
+    tell();
   }
 }
 

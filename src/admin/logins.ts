@@ -48,7 +48,7 @@ export class Logins {
   }
 
   /** The login with this id, which is used hereby. `mark`: of the token as it is now. */
-  use(id: string, mark: string | undefined): Login | undefined {
+  use(id: string, mark: string): Login | undefined {
     const key = digest(id);
     const kept = this.#kept.get(key);
     if (!kept) return undefined;

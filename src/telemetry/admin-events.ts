@@ -16,6 +16,10 @@ export function adminEvents(log: Log, metrics: Metrics) {
     tokenUnusable(facts: { readonly reason: string }): void {
       log.write('error', 'admin.token_unusable', facts);
     },
+    /** The token file cannot be used; the token that was in it a moment ago counts on for so long. */
+    tokenKept(facts: { readonly reason: string; readonly seconds: number }): void {
+      log.write('warn', 'admin.token_kept', facts);
+    },
     /** Somebody logged in or out, or sent a wrong token, and the disk did not take the note of it. */
     unnoted(error: Error): void {
       log.write('warn', 'relay.warning', {

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { addApi } from '../../src/admin/api.ts';
 import { accessByToken, accessOfSocket } from '../../src/admin/api-login.ts';
-import { TokenGate } from '../../src/admin/api-token.ts';
+import { KEEP_MS, TokenGate } from '../../src/admin/api-token.ts';
 import { closeApp, newApp } from '../../src/admin/http-app.ts';
 import { IDLE_MS, LONGEST_MS, Logins } from '../../src/admin/logins.ts';
 import { createCa } from '../support/ca.ts';
@@ -124,6 +124,18 @@ describe('a login ends', () => {
     writeFileSync(http.file, TOKEN);
     assert.equal((await http.ask('GET', '/status', cookie)).status, 401, 'and stays so');
   });
+});
+
+test('a login waits for a token file that cannot be used, and is there again with it', async () => {
+  await using http = await serve();
+  const cookie = await http.logIn();
+  writeFileSync(http.file, '');
+  assert.equal((await http.ask('GET', '/status', cookie)).status, 200, 'for a moment');
+  http.clock.advance(KEEP_MS);
+  assert.equal((await http.ask('GET', '/status', cookie)).status, 503);
+  assert.equal((await http.ask('GET', '/session', cookie)).json['signedIn'], false);
+  writeFileSync(http.file, TOKEN);
+  assert.equal((await http.ask('GET', '/status', cookie)).status, 200);
 });
 
 describe('with the cookie, a change is refused that', () => {

@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { accessByToken } from '../../src/admin/api-login.ts';
-import { TokenGate } from '../../src/admin/api-token.ts';
+import { KEEP_MS, TokenGate } from '../../src/admin/api-token.ts';
 import { createHttpServer } from '../../src/admin/http.ts';
 import { Logins } from '../../src/admin/logins.ts';
 import { bearerOf, parseToken } from '../../src/protocol/bearer-token.ts';
@@ -76,9 +76,12 @@ async function serve(text = `${TOKEN}\n`) {
   const actors: string[] = [];
   const failed: string[] = [];
   const unusable: string[] = [];
+  const kept: string[] = [];
   const events = {
     authFailed: ({ client }: { client: string }) => void failed.push(client),
     tokenUnusable: ({ reason }: { reason: string }) => void unusable.push(reason),
+    tokenKept: ({ reason, seconds }: { reason: string; seconds: number }) =>
+      void kept.push(`${reason}, ${seconds} s`),
   };
   const server = await createHttpServer({
     address: '127.0.0.1',
@@ -92,7 +95,7 @@ async function serve(text = `${TOKEN}\n`) {
     },
   });
   return {
-    ...{ dir, file, clock, actors, failed, unusable },
+    ...{ dir, file, clock, actors, failed, unusable, kept },
     port: server.port,
     /** The path goes out as it is. */
     async ask(path: string, { token, method = 'GET', headers = {}, localAddress }: Asked = {}) {
@@ -223,6 +226,24 @@ describe('the token', () => {
       assert.equal((await http.ask('/api/v1/status', { token: TOKEN })).status, 200);
     });
   }
+
+  test('in a file that cannot be used for a moment: it counts on, for a while', async () => {
+    await using http = await serve();
+    const status = async (token = TOKEN) => (await http.ask('/api/v1/status', { token })).status;
+    assert.equal(await status(), 200);
+    writeFileSync(http.file, '');
+    http.clock.advance(KEEP_MS - 1);
+    assert.deepEqual([await status(), await status()], [200, 200]);
+    assert.deepEqual([http.unusable, http.kept.length], [[], 1]);
+    assert.match(http.kept[0] ?? '', /is empty, 1 s$/);
+    http.clock.advance(1);
+    assert.equal(await status(), 503, 'it was read last that long ago');
+    assert.equal(http.unusable.length, 1);
+    http.clock.set(http.clock.now() - 10 * KEEP_MS);
+    assert.equal(await status(), 503, 'and stays so, also where the clock is set back');
+    writeFileSync(http.file, 'another-token-of-today');
+    assert.equal(await status(), 401);
+  });
 
   test('a directory, a file nobody may read', async () => {
     await using http = await serve();

@@ -78,6 +78,11 @@ export const RELAY_EVENTS = {
     means: 'The token file cannot be used: nobody gets in over HTTP.',
     fields: ['reason'],
   },
+  'admin.token_kept': {
+    level: 'warn',
+    means: 'The token file cannot be used; the token that was in it a moment ago counts on.',
+    fields: ['reason', 'seconds'],
+  },
   'spool.failed': {
     level: 'error',
     means:
