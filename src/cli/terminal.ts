@@ -1,6 +1,7 @@
 /**
  * Writing to the two streams. Results go to stdout, everything said about them to stderr.
  */
+import { unhiddenJson } from '../protocol/quote.ts';
 
 /** A line, or several, on stdout. */
 export function print(text: string): void {
@@ -14,14 +15,14 @@ export function printError(text: string): void {
 
 /** A value as JSON on stdout, for `--json`. */
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value, undefined, 2));
+  print(unhiddenJson(JSON.stringify(value, undefined, 2)));
 }
 
 /** Print all as they come, as one array; how many there were. */
 export async function printJsonList(views: AsyncIterable<unknown>): Promise<number> {
   let count = 0;
   for await (const view of views) {
-    const json = JSON.stringify(view, undefined, 2).replaceAll('\n', '\n  ');
+    const json = unhiddenJson(JSON.stringify(view, undefined, 2)).replaceAll('\n', '\n  ');
     const isTaken = process.stdout.write(`${count === 0 ? '[' : ','}\n  ${json}`);
     if (!isTaken) await flushOutput();
     count += 1;

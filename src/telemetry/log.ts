@@ -7,6 +7,7 @@ import { isatty } from 'node:tty';
 import { type DestinationStream, pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import { isMessageId } from '../mail/message-id.ts';
+import { unhidden } from '../protocol/quote.ts';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -145,7 +146,7 @@ function stdout(format: LogOptions['format'], lost: (lines: number) => void): De
     translateTime: 'HH:MM:ss',
     singleLine: true,
   });
-  return { write: (line) => plain.write(prettify(line)) };
+  return { write: (line) => plain.write(unhidden(prettify(line))) };
 }
 
 function inTurns(plain: DestinationStream): Destination {

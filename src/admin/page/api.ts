@@ -3,6 +3,7 @@
  * over, the page shows the login again.
  */
 import { signal } from '@preact/signals';
+import { unhidden } from '../../protocol/quote.ts';
 import type { SessionView } from '../api-login.ts';
 import type { AuditEntry } from '../audit.ts';
 import type { PauseView } from '../domains.ts';
@@ -44,7 +45,7 @@ export async function ask<T>(method: Method, path: string, body?: object): Promi
   }).catch(() => {
     throw new ApiError(0, 'The relay does not answer.');
   });
-  const answer: unknown = await response.json().catch(() => ({}));
+  const answer = parsed(await response.text().catch(() => ''));
   if (response.ok) return answer as T;
   if (response.status === 401 && path !== '/session') {
     session.value = { signedIn: false, by: 'login' };
@@ -52,6 +53,17 @@ export async function ask<T>(method: Method, path: string, body?: object): Promi
   const said = answer as { error?: string; problems?: readonly string[]; text?: string };
   const text = said.error ?? said.problems?.join('\n') ?? said.text ?? `HTTP ${response.status}`;
   throw new ApiError(response.status, text);
+}
+
+/** What strangers wrote, in replies or addresses, must not turn around what people read here. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text, (_name, value) =>
+      typeof value === 'string' ? unhidden(value) : (value as unknown),
+    );
+  } catch {
+    return {};
+  }
 }
 
 /** `?a=1&b=2` of those that are there. */

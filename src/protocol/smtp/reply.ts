@@ -2,6 +2,7 @@
  * An SMTP reply (RFC 5321 §4.2) with its enhanced status code (RFC 2034, RFC 3463).
  * Pure: parses what a client library read off the wire; bounded in size.
  */
+import { unhidden } from '../quote.ts';
 
 /** A reply as received. */
 export interface Reply {
@@ -52,10 +53,10 @@ export function formatReply(reply: Reply): string {
   return [String(reply.code), reply.enhanced, reply.text].filter(Boolean).join(' ');
 }
 
-/** Remote text goes into logs, bounces and terminals: no control characters survive. */
+/** Remote text goes into logs, bounces, terminals and pages: no control characters survive. */
 function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is being removed
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim();
+  return unhidden(text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim());
 }
 
 const FULL_MAILBOX = /\b(?:full|quota|overquota|storage)\b/i;
