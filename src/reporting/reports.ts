@@ -4,7 +4,13 @@
  */
 import type { Settings } from '../config/settings.ts';
 import { toAsciiDomain } from '../protocol/mailbox.ts';
-import { makeReport, reportIdOf, submitterOf, type TlsReport } from '../protocol/tlsrpt/report.ts';
+import {
+  isReported,
+  makeReport,
+  reportIdOf,
+  submitterOf,
+  type TlsReport,
+} from '../protocol/tlsrpt/report.ts';
 import type { DayCounts } from './day-counts.ts';
 import type { Sums } from './day-tally.ts';
 import type { ReportFiles } from './report-files.ts';
@@ -61,8 +67,9 @@ export class Reports {
       const tally = await counts.ofAll(day);
       const sums = { domains: 0, successful: 0, failed: 0 };
       for (const domain of tally.domains()) {
-        const sessions = sumOf(tally.countsOf(domain));
-        if (isExcluded(domain) || sessions.successful + sessions.failed === 0) continue;
+        const ofDomain = tally.countsOf(domain);
+        if (isExcluded(domain) || !isReported(ofDomain)) continue;
+        const sessions = sumOf(ofDomain);
         sums.domains += 1;
         sums.successful += sessions.successful;
         sums.failed += sessions.failed;

@@ -60,7 +60,7 @@ export interface SendReportParts {
   readonly clock: Clock;
   readonly node: string;
   readonly lookupTxt: Resolver['lookupTxt'];
-  /** The report as it is to be sent, of all nodes; undefined when there was no session. */
+  /** The report as it is to be sent, of all nodes; undefined when there is nothing in it. */
   readonly make: (
     day: string,
     domain: string,

@@ -131,7 +131,7 @@ async function ask(state: ReportState, job: ReportJob, parts: Parts): Promise<Re
   }
   if (answer.kind === 'none') return nobodyAsks(answer.detail);
   const made = await parts.make(day, domain);
-  if (!made) return nobodyAsks('there was no session');
+  if (!made) return nobodyAsks('there was nothing to report');
   const { report, nodes } = made;
   const { without } = job;
   const gzip = await parts.files.write(day, domain, report);

@@ -75,10 +75,18 @@ describe('a report', () => {
     assertIsReport(report);
   });
 
-  test('is not made of failures to get a policy alone', () => {
+  test('R079 is made of failures to get a policy alone, not of nothing', () => {
     const one = { detail: { resultType: 'sts-policy-fetch-error' }, sessions: 3 } as const;
-    const counts = [{ ...sts, successful: 0, details: [one] }];
-    assert.equal(makeReport({ ...parts, counts }), undefined);
+    const report = makeReport({ ...parts, counts: [{ ...sts, successful: 0, details: [one] }] });
+    assertIsReport(report);
+    assert.deepEqual(report?.policies[0]?.summary, {
+      'total-successful-session-count': 0,
+      'total-failure-session-count': 0,
+    });
+    assert.deepEqual(report?.policies[0]?.['failure-details'], [
+      { 'result-type': 'sts-policy-fetch-error', 'failed-session-count': 3 },
+    ]);
+    assert.equal(makeReport({ ...parts, counts: [{ ...sts, successful: 0 }] }), undefined);
     assert.equal(makeReport({ ...parts, counts: [] }), undefined);
   });
 
@@ -86,7 +94,9 @@ describe('a report', () => {
     fc.assert(
       fc.property(countsOf, (counts) => {
         const report = makeReport({ ...parts, counts });
-        if (counts.some(({ successful, failed }) => successful + failed > 0)) {
+        if (
+          counts.some(({ successful, failed, details }) => successful + failed + details.length > 0)
+        ) {
           assertIsReport(report);
         } else assert.equal(report, undefined);
         const turned = makeReport({ ...parts, counts: counts.toReversed() });

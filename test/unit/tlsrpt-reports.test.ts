@@ -7,7 +7,7 @@ import type { SessionResult } from '../../src/mail/session-result.ts';
 import type { RequirementSource } from '../../src/mail/tls-requirement.ts';
 import type { PolicyFailure } from '../../src/policy/sts-fetch.ts';
 import type { DomainName } from '../../src/protocol/domain.ts';
-import type { Counted } from '../../src/reporting/counted.ts';
+import { type Counted, countPolicyFailure } from '../../src/reporting/counted.ts';
 import { createCounting } from '../../src/reporting/counting.ts';
 import { DayTally } from '../../src/reporting/day-tally.ts';
 import { type DomainReport, Reports } from '../../src/reporting/reports.ts';
@@ -103,6 +103,8 @@ describe('the reports of a day', () => {
     tally.add({ domain, policy, successful, failed: 0, details: [] });
   }
   tally.addOther({ successful: 7, failed: 1 });
+  const unfetched = countPolicyFailure({ ...failure(), domain: 'c.example' as DomainName });
+  if (unfetched) tally.add(unfetched);
   const counts = {
     days: async () => ['2026-03-14'],
     ofAll: async () => tally,
@@ -135,17 +137,20 @@ describe('the reports of a day', () => {
     for (const made of [one, other]) assertIsReport(made?.report);
   });
 
-  test('are those of domains with sessions that are not excluded', async () => {
+  test('R079 are those of domains with sessions, or a policy that could not be had, that are not excluded', async () => {
     const domainsOf = async (reports: Reports) =>
       (await reportsOf(reports)).map(({ domain }) => domain);
-    assert.deepEqual(await domainsOf(reportsWith({})), ['a.example', 'b.example']);
-    assert.deepEqual(await domainsOf(reportsWith({ exclude: ['a.example'] })), ['b.example']);
+    assert.deepEqual(await domainsOf(reportsWith({})), [
+      ...['a.example', 'b.example', 'c.example'],
+    ]);
+    const without = reportsWith({ exclude: ['a.example', 'c.example'] });
+    assert.deepEqual(await domainsOf(without), ['b.example']);
   });
 
   test('are summed up', async () => {
     assert.deepEqual(await reportsWith({}).days(), [
       {
-        ...{ day: '2026-03-14', domains: 2, successful: 4, failed: 0 },
+        ...{ day: '2026-03-14', domains: 3, successful: 4, failed: 0 },
         ...{ other: { successful: 7, failed: 1 }, targets: {} },
       },
     ]);

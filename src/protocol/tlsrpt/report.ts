@@ -71,11 +71,14 @@ export interface ReportParts {
 
 const MAX_OCTETS = 4 * 1024 * 1024;
 
-/** The report; undefined when there was no session on that day: nothing is to be reported. */
+/**
+ * The report; undefined when there was neither a session on that day nor a failure to have a policy, which is to be
+ * reported by itself (RFC 8461 §6).
+ */
 export function makeReport(parts: ReportParts): TlsReport | undefined {
   const { reporter, day, reportId, maxOctets = MAX_OCTETS } = parts;
   const counts = inOrder(parts.counts);
-  if (counts.every(({ successful, failed }) => successful + failed === 0)) return undefined;
+  if (!isReported(counts)) return undefined;
   const withPolicies = (some: readonly PolicyCounts[]): TlsReport => ({
     'organization-name': reporter.organization,
     // RFC 8460 §4.1, §4.4: the whole UTC day, to its last second.
@@ -92,6 +95,13 @@ export function makeReport(parts: ReportParts): TlsReport | undefined {
   const bare = withPolicies(counts.map((one) => ({ ...one, details: [] })));
   const foldedOctets = counts.length * RESULT_TYPES.length * FOLDED_OCTETS;
   return withPolicies(withLargest(counts, maxOctets - octetsOf(bare) - foldedOctets));
+}
+
+/** Whether a report is made of `counts`. */
+export function isReported(counts: readonly PolicyCounts[]): boolean {
+  return counts.some(
+    ({ successful, failed, details }) => successful + failed > 0 || details.length > 0,
+  );
 }
 
 /** RFC 8460 §5.3: unique for each report, and the same when it is sent again. */
