@@ -108,18 +108,26 @@ function howRequireTls(wire: Wire, { envelope }: Consignment, facts: SessionFact
  * Whether SMTPUTF8 is needed, not just declared: for a local part or content that is not ASCII (RFC 6531
  * §3.2). Of the addresses only those of this transaction count; their domains go in A-labels.
  */
-function needsUtf8({ envelope, recipients }: Consignment): boolean {
+function whatNeedsUtf8({ envelope, recipients }: Consignment): 'address' | 'content' | undefined {
   const { smtpUtf8, sevenBit, reversePath } = envelope;
-  if (!smtpUtf8 || !sevenBit) return smtpUtf8;
+  if (!smtpUtf8) return undefined;
   const named = recipients.map((index) => envelope.recipients[index]?.address ?? '');
-  return [reversePath, ...named].some(needsSmtpUtf8);
+  if ([reversePath, ...named].some(needsSmtpUtf8)) return 'address';
+  return sevenBit ? undefined : 'content';
 }
+
+const WITHOUT_UTF8 = {
+  address: ['smtputf8-not-offered', 'an address needs SMTPUTF8, the server lacks it'],
+  content: ['smtputf8-header-not-offered', 'the content needs SMTPUTF8, the server lacks it'],
+} as const;
 
 /** What this message needs and this server does not offer (RFC 6531 §3.2, RFC 6152 §3, RFC 1870 §6.1). */
 function missingExtension(wire: Wire, consignment: Consignment): LocalFailure | undefined {
   const { envelope, sizeBytes } = consignment;
-  if (needsUtf8(consignment) && !wire.offers('SMTPUTF8')) {
-    return localFailure('smtputf8-not-offered', 'the message needs SMTPUTF8, the server lacks it');
+  const international = whatNeedsUtf8(consignment);
+  if (international && !wire.offers('SMTPUTF8')) {
+    const [cause, detail] = WITHOUT_UTF8[international];
+    return localFailure(cause, detail);
   }
   if (envelope.eightBitMime && !envelope.sevenBit && !wire.offers('8BITMIME')) {
     return localFailure(
@@ -144,7 +152,7 @@ function wireMessage(consignment: Consignment, recipients: readonly number[]): W
     }),
     sizeBytes,
     eightBitMime: envelope.eightBitMime,
-    smtpUtf8: needsUtf8(consignment),
+    smtpUtf8: whatNeedsUtf8(consignment) !== undefined,
     ret: envelope.ret,
     envid: envelope.envid,
   };

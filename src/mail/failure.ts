@@ -82,7 +82,10 @@ export type LocalCause =
   | 'auth-not-possible'
   /** It refused to believe it a moment ago. */
   | 'auth-paused'
+  /** An address needs it. */
   | 'smtputf8-not-offered'
+  /** The content needs it. */
+  | 'smtputf8-header-not-offered'
   | 'eightbitmime-not-offered'
   | 'message-too-large'
   /** The message has REQUIRETLS, which the host does not offer over TLS (RFC 8689 §4.2.1). */

@@ -153,7 +153,9 @@ function classifyLocal(cause: LocalCause): Meaning {
     case 'auth-paused':
       return temporary('4.7.0', 'other', false);
     case 'smtputf8-not-offered':
-      return permanent('5.6.7', true); // RFC 6531 §3.2
+      return permanent('5.6.7', true); // RFC 6531 §3.5: an address
+    case 'smtputf8-header-not-offered':
+      return permanent('5.6.9', true); // and a header
     case 'eightbitmime-not-offered':
       return permanent('5.6.3', true); // RFC 6152 §3
     case 'message-too-large':

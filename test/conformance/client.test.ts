@@ -294,14 +294,15 @@ describe('extensions', () => {
       assert.match(mail ?? '', /^MAIL FROM:<ann@xn--bcher-kva\.example>(?! .*SMTPUTF8)/);
     }));
 
-  test('R274 ASCII content does not make up for an address that is not, nor the other way round', () =>
+  test('R274 R277 ASCII content does not make up for an address that is not, nor the other way round', () =>
     withHost({ keywords: ['8BITMIME'] }, async (bench) => {
       const bounced = ['all bounced 5.6.7, next host'];
       const ofUtf8 = { ...utf8.envelope, sevenBit: true } as const;
       assert.deepEqual(fates(await bench.send({ envelope: ofUtf8 })), bounced);
       const { recipients: _, ...sender } = ofUtf8;
       assert.deepEqual(fates(await bench.send({ envelope: sender })), bounced);
-      assert.deepEqual(fates(await bench.send({ envelope: { smtpUtf8: true } })), bounced);
+      const ofContent = await bench.send({ envelope: { smtpUtf8: true } });
+      assert.deepEqual(fates(ofContent), ['all bounced 5.6.9, next host']);
     }));
 
   test('R275 no SMTPUTF8 where it is not needed', () =>

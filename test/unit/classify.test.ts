@@ -48,6 +48,7 @@ const LOCAL: { readonly [Cause in LocalCause]: Row } = {
   'auth-not-possible': ['defer', 'next', '4.7.0', 'other'],
   'auth-paused': ['defer', 'stop', '4.7.0', 'other'],
   'smtputf8-not-offered': ['bounce', 'next', '5.6.7', 'other'],
+  'smtputf8-header-not-offered': ['bounce', 'next', '5.6.9', 'other'],
   'eightbitmime-not-offered': ['bounce', 'next', '5.6.3', 'other'],
   'message-too-large': ['bounce', 'next', '5.3.4', 'other'],
   'requiretls-unsupported': ['bounce', 'next', '5.7.30', 'tlsPolicy'],

@@ -30,6 +30,7 @@ const REASONS: Readonly<Record<string, LocalCause>> = {
   'null-mx': 'null-mx',
   'mail-loop': 'mail-loops-back',
   'no-smtputf8': 'smtputf8-not-offered',
+  'no-smtputf8-header': 'smtputf8-header-not-offered',
   'no-8bitmime': 'eightbitmime-not-offered',
   'too-large': 'message-too-large',
   'requiretls-unsupported': 'requiretls-unsupported',

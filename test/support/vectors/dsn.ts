@@ -11,6 +11,7 @@ import { delayRecord } from '../../../src/outcome/delay-record.ts';
 import { dsnEntries } from '../../../src/outcome/dsn-entries.ts';
 import { buildDsn, type DsnMessage } from '../../../src/outcome/dsn-message.ts';
 import { settle } from '../../../src/outcome/settle.ts';
+import { needsSmtpUtf8 } from '../../../src/protocol/mailbox.ts';
 import {
   type AttemptRecord,
   groupByDestination,
@@ -93,7 +94,7 @@ async function settled(input: Input): Promise<readonly Owed[]> {
     const outcomes = new Map<number, Outcome>();
     for (const index of indexes) {
       const event = input.recipients[index]?.event;
-      if (event) outcomes.set(index, outcomeOf(event, index));
+      if (event) outcomes.set(index, outcomeOf(asNeeded(event, input), index));
     }
     const spool = { append: async () => {} } as unknown as Spool;
     const { events } = recordEvents<OutcomeEvents>();
@@ -107,6 +108,16 @@ async function settled(input: Input): Promise<readonly Owed[]> {
   return [...records, ...(delay ? [delay] : [])].flatMap((record) =>
     record.dsnId === undefined ? [] : [{ original, record, dsnId: record.dsnId }],
   );
+}
+
+/** What SMTPUTF8 was needed for, as delivery/hand-over.ts sees it. */
+function asNeeded(event: DsnEvent, { message, recipients }: Input): DsnEvent {
+  if (event.kind === 'expired' || event.kind === 'delay-warning') {
+    return { ...event, last: asNeeded(event.last, { message, recipients }) };
+  }
+  if (event.kind !== 'local' || event.reason !== 'no-smtputf8') return event;
+  const addresses = [message.mail_from, ...recipients.map(({ rcpt }) => rcpt)];
+  return addresses.some(needsSmtpUtf8) ? event : { ...event, reason: 'no-smtputf8-header' };
 }
 
 interface Owed {
