@@ -8,6 +8,7 @@ import type { ApiParts } from './admin/api.ts';
 import { accessByToken } from './admin/api-login.ts';
 import { type TokenEvents, TokenGate } from './admin/api-token.ts';
 import type { AuditLog } from './admin/audit.ts';
+import type { CheckAdmin } from './admin/checks.ts';
 import { createControlServer } from './admin/control.ts';
 import type { DomainAdmin } from './admin/domains.ts';
 import { Flow, type QueueNow } from './admin/flow.ts';
@@ -58,6 +59,7 @@ export interface EndpointParts {
   readonly overrides: OverrideAdmin;
   readonly audit: AuditLog;
   readonly domains: DomainAdmin;
+  readonly checks: CheckAdmin;
   readonly queue: QueueAdmin;
   readonly tlsReports: TlsReportAdmin;
   readonly tokenEvents: AdminEvents;
@@ -120,7 +122,7 @@ export async function openEndpoints(parts: EndpointParts): Promise<Endpoints> {
 
 function apiParts(parts: EndpointParts, flow: Flow): ApiParts {
   const startedAt = performance.now();
-  const { overrides, domains, queue, tlsReports, audit } = parts;
+  const { overrides, domains, checks, queue, tlsReports, audit } = parts;
   return {
     relay: {
       status: () => status(parts, startedAt),
@@ -128,7 +130,7 @@ function apiParts(parts: EndpointParts, flow: Flow): ApiParts {
     },
     overview: { overview: overviewOf(parts), flow },
     policies: createPolicyAdmin({ ...parts.policies, audit }),
-    ...{ overrides, domains, queue, tlsReports, audit },
+    ...{ overrides, domains, checks, queue, tlsReports, audit },
   };
 }
 

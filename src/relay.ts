@@ -12,11 +12,13 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { AuditLog } from './admin/audit.ts';
+import { Checks } from './admin/checks.ts';
 import { Domains } from './admin/domains.ts';
 import { reloadBySignal } from './admin/noted-reload.ts';
 import { Overrides } from './admin/overrides.ts';
 import { createQueueAdmin } from './admin/queue.ts';
 import { createTlsReportAdmin } from './admin/tlsrpt.ts';
+import { examineInThread } from './check-threads.ts';
 import type { Settings } from './config/settings.ts';
 import { SessionThreads } from './delivery/threads/session-threads.ts';
 import { type Door, STOP_GRACE_MS } from './door.ts';
@@ -355,6 +357,22 @@ class RunningRelay implements Relay {
     return engine;
   }
 
+  #createChecks(audit: AuditLog, { overrides }: Policies): Checks {
+    const ground = this.#ground;
+    const { clock } = ground;
+    const checks = new Checks({
+      ...{ audit, clock },
+      examine: (wish, { signal, onStep }) => {
+        const all = [...ground.settings.overrides, ...overrides.list()];
+        const settings = { ...ground.settings, overrides: all };
+        const order = { ...wish, settings, timeoutMs: CHECK_MS };
+        return examineInThread(order, { clock, signal, onStep });
+      },
+    });
+    ground.undo(() => checks.close());
+    return checks;
+  }
+
   async #openEndpoints(parts: EndpointParts): Promise<void> {
     const ground = this.#ground;
     const { dataDir, door, policies, audit } = parts;
@@ -364,8 +382,10 @@ class RunningRelay implements Relay {
       audit,
       clock: ground.clock,
     });
+    const checks = this.#createChecks(audit, policies);
     const endpoints = await openEndpoints({
       ...parts,
+      checks,
       tlsReports: createTlsReportAdmin({
         ...parts.tlsReports,
         ...{ audit, clock: ground.clock },
@@ -437,6 +457,9 @@ async function openSpool(ground: Ground, dataDir: string): Promise<Spool> {
   ground.undo(() => spool.close());
   return spool;
 }
+
+/** For the examination of one domain, as of the command without `--timeout`. */
+const CHECK_MS = 60_000;
 
 /** Settings that are read once. */
 const RESTART_KEYS = ['dataDir', 'node', 'redis', 'http'] as const;

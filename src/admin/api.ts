@@ -15,6 +15,8 @@ import type { Access } from './api-login.ts';
 import type { Admit } from './api-token.ts';
 import type { AuditLog } from './audit.ts';
 import { addAuditRoutes } from './audit-routes.ts';
+import { addCheckRoutes } from './check-routes.ts';
+import type { CheckAdmin } from './checks.ts';
 import { addDomainRoutes } from './domain-routes.ts';
 import type { DomainAdmin } from './domains.ts';
 import { answerError, type HttpApp } from './http-app.ts';
@@ -45,6 +47,7 @@ export interface ApiParts {
   readonly policies: PolicyAdmin;
   readonly overrides: OverrideAdmin;
   readonly domains: DomainAdmin;
+  readonly checks: CheckAdmin;
   readonly queue: QueueAdmin;
   readonly tlsReports: TlsReportAdmin;
   readonly audit: Pick<AuditLog, 'last'>;
@@ -59,6 +62,7 @@ export function addApi(app: HttpApp, parts: ApiParts, access: Access): void {
     addPolicyRoutes(api, parts.policies);
     addOverrideRoutes(api, parts.overrides);
     addDomainRoutes(api, parts.domains);
+    addCheckRoutes(api, parts.checks);
     addQueueRoutes(api, parts.queue);
     addRetryRoutes(api, parts.queue);
     addTlsReportRoutes(api, parts.tlsReports);

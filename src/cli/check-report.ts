@@ -5,6 +5,7 @@
  */
 import { domainToUnicode } from 'node:url';
 import { styleText } from 'node:util';
+import { headline } from '../check/headline.ts';
 import { resolverSilence } from '../check/resolver-silence.ts';
 import { inWords } from '../check/text.ts';
 import type {
@@ -21,7 +22,6 @@ import { plainErrors } from '../mail/system-errors.ts';
 import { reachedWith } from '../mail/tls-outcome.ts';
 import { tlsaName } from '../protocol/dane/tlsa.ts';
 import { formatReply } from '../protocol/smtp/reply.ts';
-import { headline } from './check-headline.ts';
 import { formatTable, type Screen } from './table.ts';
 import { printable } from './terminal.ts';
 
@@ -44,7 +44,7 @@ export function formatExamination(
   const unicode = domainToUnicode(domain);
   const name = unicode === domain ? domain : `${domain} (${printable(unicode)})`;
   const lines = [
-    paint(colourOf(verdict, ok), `${name}: ${headline(examination)}`),
+    paint(colourOf(verdict, ok), `${name}: ${printable(headline(examination))}`),
     ...wrap(printable(verdict.why), '  ', screen),
     ...counts(findings),
     ...publishedLines(facts),

@@ -4,13 +4,10 @@
  */
 import { join } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
-import type { CheckParts } from '../check/examine.ts';
 import type { Examination } from '../check/types.ts';
 import type { Settings } from '../config/settings.ts';
 import { formatDuration, parseDuration } from '../config/units.ts';
 import { systemClock } from '../platform/clock.ts';
-import { withDeadline } from '../platform/deadline.ts';
-import { believesAd, chooseServers, formatServer, serversToAsk } from '../platform/dns/servers.ts';
 import { readOverrides } from '../policy/override-store.ts';
 import { type DomainName, parseDomain } from '../protocol/domain.ts';
 import { parseMailbox } from '../protocol/mailbox.ts';
@@ -19,8 +16,6 @@ import { type CliCommand, CliError, EXIT } from './command.ts';
 import { requireSettings } from './configuration.ts';
 import { print, printable, printJson } from './terminal.ts';
 
-/** A check is for a person: no step of it waits as long as a delivery would (RFC 5321 §4.5.3.2). */
-const LONGEST_STEP_MS = 20_000;
 const DEFAULT_TIMEOUT_MS = 60_000;
 const MOST_TIMEOUT_MS = 3_600_000;
 
@@ -59,7 +54,7 @@ domain, ok, verdict and findings are stable; facts may change between versions.`
     const domains = invocation.args.map(requireDomain);
     const { settings } = requireSettings(invocation);
     const { connect, timeout } = invocation.options;
-    const examine = await createExaminer(settings, connect !== false);
+    const examine = await createExamine(settings, connect !== false);
     const examinations: Examination[] = [];
     for (const domain of domains) {
       const examination = await examine(domain, Number(timeout));
@@ -74,36 +69,16 @@ domain, ok, verdict and findings are stable; facts may change between versions.`
 type Examine = (domain: DomainName, timeoutMs: number) => Promise<Examination>;
 
 /** The check, made from the settings. Throws CliError when a file they name cannot be used. */
-async function createExaminer(settings: Settings, connect: boolean): Promise<Examine> {
+async function createExamine(settings: Settings, connect: boolean): Promise<Examine> {
   // Loaded here because few other commands need the delivery engine.
-  const { createOutside } = await import('../outside.ts');
-  const { sessionParts } = await import('../delivery/sessions.ts');
-  const { examineDomain } = await import('../check/examine.ts');
-  const { judgeDomain } = await import('../check/findings.ts');
+  const { createExaminer } = await import('../examiner.ts');
   const clock = systemClock;
   const added = await readOverrides(join(settings.dataDir, 'state', 'overrides.json'), clock.now());
   const all = { ...settings, overrides: [...settings.overrides, ...added] };
-  const { trustAd } = settings.dns;
-  const servers = serversToAsk(chooseServers(settings.dns.servers), trustAd);
-  const outside = withFiles(() => createOutside(impatient(all), clock));
-  const parts: Omit<CheckParts, 'onStep'> = {
-    ...outside,
-    sessionParts: sessionParts(outside.sessionSettings),
-    httpsPort: settings.security.mtaSts.httpsPort,
-    dnsFailureGraceMs: settings.security.mtaSts.dnsFailureGrace,
-    resolvers: servers.map(formatServer),
-    believesDnssec: servers.some((server) => believesAd(server, trustAd)),
-    clock,
-    connect,
-    stepMs: LONGEST_STEP_MS,
-  };
-  return async (domain, timeoutMs) => {
+  const examine = withFiles(() => createExaminer(all, { clock, connect }));
+  return (domain, timeoutMs) => {
     const progress = showProgress(domain);
-    const limit = { clock, waitMs: timeoutMs };
-    const { facts, outcome } = await withDeadline(limit, new AbortController().signal, (signal) =>
-      examineDomain(domain, { ...parts, onStep: progress.step }, signal),
-    ).finally(progress.end);
-    return judgeDomain(facts, outcome);
+    return examine(domain, { timeoutMs, onStep: progress.step }).finally(progress.end);
   };
 }
 
@@ -114,29 +89,6 @@ function withFiles<T>(make: () => T): T {
     const text = `outbound.trustedCaFiles cannot be used: ${(error as Error).message}`;
     throw new CliError(EXIT.wrong, text);
   }
-}
-
-function impatient(settings: Settings): Settings {
-  const { outbound, security } = settings;
-  const shorter = (ms: number) => Math.min(ms, LONGEST_STEP_MS);
-  const { timeouts: t } = outbound;
-  return {
-    ...settings,
-    outbound: {
-      ...outbound,
-      timeouts: {
-        ...t,
-        connect: shorter(t.connect),
-        greeting: shorter(t.greeting),
-        helo: shorter(t.helo),
-        tls: shorter(t.tls),
-      },
-    },
-    security: {
-      ...security,
-      mtaSts: { ...security.mtaSts, fetchTimeout: shorter(security.mtaSts.fetchTimeout) },
-    },
-  };
 }
 
 function requireDomain(text: string): DomainName {

@@ -44,7 +44,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   outcome: 10,
   reporting: 11,
   admin: 12,
-  check: 12,
+  check: 11,
   roles: 12,
   'transactions.ts': 11,
   'pipeline.ts': 12,

@@ -7,14 +7,17 @@ import type { ApiParts } from '../../src/admin/api.ts';
 import { addApi } from '../../src/admin/api.ts';
 import type { Access } from '../../src/admin/api-login.ts';
 import type { AuditEntry } from '../../src/admin/audit.ts';
+import type { CheckAdmin } from '../../src/admin/checks.ts';
 import { closeApp, type HttpApp, newApp } from '../../src/admin/http-app.ts';
 import type { OverviewAdmin } from '../../src/admin/overview-routes.ts';
 import type { QueueAdmin } from '../../src/admin/queue.ts';
 import type { MessageView } from '../../src/admin/queue-show.ts';
 import type { RelayStatus } from '../../src/admin/status.ts';
 import { createTlsReportAdmin, type TlsReportAdmin } from '../../src/admin/tlsrpt.ts';
+import type { DomainFacts } from '../../src/check/types.ts';
 import { settingsFrom } from '../../src/config/load.ts';
 import { newMessageId } from '../../src/mail/message-id.ts';
+import type { DomainName } from '../../src/protocol/domain.ts';
 import { DayTally } from '../../src/reporting/day-tally.ts';
 import type { ReportState } from '../../src/reporting/report-state.ts';
 import { Reports } from '../../src/reporting/reports.ts';
@@ -127,9 +130,37 @@ export function fakeParts(actors: string[] = []): ApiParts {
       pause: ({ domain }, actor) => change(domain, actor, 'paused'),
       resume: (domain, actor) => change(domain, actor, 'resumed'),
     },
+    checks: fakeChecks(actors),
     queue: fakeQueue(actors),
     tlsReports: fakeReports(),
     audit: { last: async (count) => entries.slice(0, count) },
+  };
+}
+
+/** One that is done, of a.example; there is room for no other. */
+function fakeChecks(actors: string[]): CheckAdmin {
+  const domain = 'a.example' as DomainName;
+  const at = '2026-01-10T12:00:00.000Z';
+  const times = { startedAt: at, finishedAt: at };
+  const done = { domain, state: 'done', connect: true, ok: true, ...times } as const;
+  const findings = [
+    { severity: 'ok', code: 'policy', subject: 'a.example', text: 'Fine.', rfc: 'RFC 8461 §3.2' },
+  ] as const;
+  const verdict = { outcome: 'delivered', how: 'verified-tls', why: 'It is.' } as const;
+  const facts = { domain, connected: true } as unknown as DomainFacts;
+  return {
+    start: async (wish, actor) => {
+      actors.push(actor);
+      const begun = { ...wish, state: 'running', step: 'policy', startedAt: at } as const;
+      if (wish.domain === domain && wish.connect) return { ok: true, check: begun };
+      if (wish.domain === domain) return { ok: false, status: 409, error: 'the other kind' };
+      return { ok: false, status: 503, error: 'too many' };
+    },
+    show: (name) => {
+      const result = { domain, ok: true, verdict, findings, facts };
+      return name === domain ? { ...done, result } : undefined;
+    },
+    list: () => [done, { ...done, state: 'failed', error: 'why' }],
   };
 }
 

@@ -1,5 +1,6 @@
 /** A policy cache that is a map, in the place of the engine's. */
 
+import type { CheckAdmin } from '../../src/admin/checks.ts';
 import type { DomainAdmin } from '../../src/admin/domains.ts';
 import type { OverrideAdmin } from '../../src/admin/overrides.ts';
 import type { OverviewAdmin } from '../../src/admin/overview-routes.ts';
@@ -62,8 +63,14 @@ const tlsReports: TlsReportAdmin = {
   send: async () => ({ ok: true, answers: [], isUnfinished: false }),
 };
 
+const checks: CheckAdmin = {
+  start: async () => ({ ok: false, status: 503, error: 'not now' }),
+  show: () => undefined,
+  list: () => [],
+};
+
 export const NOTHING_ELSE = {
-  ...{ relay, overview, overrides, domains, queue, tlsReports },
+  ...{ relay, overview, overrides, domains, checks, queue, tlsReports },
   audit: { last: async () => [] },
 };
 

@@ -1,9 +1,8 @@
 /**
  * The first line of a report: what would become of a message, and what speaks against it, in few
- * words. Pure; text of strangers is made printable.
+ * words. Pure; names in it are as strangers wrote them: whoever puts it on a terminal makes it printable.
  */
-import type { Examination, Finding, Verdict } from '../check/types.ts';
-import { printable } from './terminal.ts';
+import type { Examination, Finding, Verdict } from './types.ts';
 
 const OUTCOMES = {
   delivered: 'mail would be delivered',
@@ -25,9 +24,9 @@ export function headline({ verdict, ok, findings }: Examination): string {
   const way = how === undefined ? '' : ` ${HOWS[how]}`;
   const head = `${OUTCOMES[outcome]}${way}`;
   if (outcome === 'bounced') return head;
-  if (outcome === 'deferred') return printable(`${head}${whereDeferred(verdict)}`);
+  if (outcome === 'deferred') return `${head}${whereDeferred(verdict)}`;
   const via = host === undefined ? '' : `, ${host}`;
-  return printable(`${head}${via}${ok ? '' : `, but ${whatIsBroken(findings)}`}`);
+  return `${head}${via}${ok ? '' : `, but ${whatIsBroken(findings)}`}`;
 }
 
 /** In a few words what holds the mail up, and where. */
