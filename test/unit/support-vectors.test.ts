@@ -132,25 +132,23 @@ describe('what may be spelled in more than one way', () => {
     assert.equal(kind.differences?.(answer, { matched: `3 1 1 ${'ac'.repeat(32)}` }).length, 1);
   });
 
-  test('the reason of a failure beside a session that is none', async () => {
-    const policy = { type: 'tlsa', domain: 'MX.Example.com', rrs: ['0 0 1 00'] };
-    const t = '2026-03-14T01:00:00Z';
-    const outcome = 'tls-ok-tlsa-unusable';
-    const events = [
-      { t, kind: 'session', applied: 't', outcome, mx: 'mx.example.com', reason: 'r' },
-    ];
+  function typesOf(policy: object, event: object): readonly TlsReport['policies'][number][] {
     const reporter = {
       'organization-name': 'O',
       'contact-info': 'a@b.example',
       'report-id': '1@b',
     };
-    const input = { reporter, day: '2026-03-14', report_domain: 'Example.com' };
+    const day = { reporter, day: '2026-03-14', report_domain: 'Example.com' };
+    const events = [{ t: '2026-03-14T01:00:00Z', applied: 'p', ...event }];
     const { answer } = kindFor('tlsrpt-report');
-    const { report } = answer(
-      { ...input, policies: { t: policy }, events } as never,
-      CONTEXT,
-    ) as never as { report: TlsReport };
-    const [only] = report.policies;
+    const input = { ...day, policies: { p: policy }, events };
+    return (answer(input as never, CONTEXT) as { report: TlsReport }).report.policies;
+  }
+
+  test('the reason of a failure beside a session that is none', () => {
+    const outcome = 'tls-ok-tlsa-unusable';
+    const event = { kind: 'session', outcome, mx: 'mx.example.com', reason: 'r' };
+    const [only] = typesOf({ type: 'tlsa', domain: 'MX.Example.com', rrs: ['0 0 1 00'] }, event);
     assert.deepEqual(only?.['failure-details'], [
       {
         'result-type': 'tlsa-invalid',
@@ -161,6 +159,21 @@ describe('what may be spelled in more than one way', () => {
     ]);
     assert.equal(only?.policy['policy-domain'], 'mx.example.com');
   });
+
+  const WORDS: readonly (readonly ['session' | 'policy', string, string])[] = [
+    ['policy', 'fetch-self-signed', 'sts-webpki-invalid'],
+    ['policy', 'fetch-http-404', 'sts-policy-fetch-error'],
+    ['policy', 'policy-no-mx', 'sts-policy-invalid'],
+    ['session', 'cert-not-yet-valid', 'certificate-expired'],
+    ['session', 'cert-self-signed', 'certificate-not-trusted'],
+  ];
+  for (const [kind, outcome, expected] of WORDS) {
+    test(`the outcome ${outcome}`, () => {
+      const policy = { type: 'sts', domain: 'example.com', mode: 'enforce', lines: [], mx: [] };
+      const [only] = typesOf(policy, { kind, outcome });
+      assert.equal(only?.['failure-details'][0]?.['result-type'], expected);
+    });
+  }
 });
 
 test('files are known by the longest kind in their names', () => {

@@ -189,7 +189,7 @@ function certificatesIn({ fixtures }: VectorContext): Stage['chainOf'] {
   const known = JSON.parse(text) as Fixtures;
   return (names) =>
     names.map((name) => {
-      const fixture = known[name];
+      const fixture = Object.hasOwn(known, name) ? known[name] : undefined;
       if (!fixture) throw new Error(`no certificate ${name}`);
       return Buffer.from(fixture.der_b64, 'base64');
     });

@@ -25,7 +25,7 @@ export type DsnEvent =
 
 const STAGES = { MAIL: 'mail', RCPT: 'rcpt', DATA: 'data', 'DATA-END': 'end-of-data' } as const;
 
-/** The words of the vectors; those of the relay itself are taken, too. */
+/** For the words of the vectors. */
 const REASONS: Readonly<Record<string, LocalCause>> = {
   'null-mx': 'null-mx',
   'mail-loop': 'mail-loops-back',
@@ -35,6 +35,8 @@ const REASONS: Readonly<Record<string, LocalCause>> = {
   'too-large': 'message-too-large',
   'requiretls-unsupported': 'requiretls-unsupported',
   nxdomain: 'domain-not-found',
+  'dane-failed': 'tlsa-mismatch',
+  'dane-mismatch': 'tlsa-mismatch',
   'no-mx-usable': 'no-usable-mx',
   'sts-enforce-failed': 'certificate-untrusted',
   'sts-enforce-cert-invalid': 'certificate-untrusted',

@@ -47,10 +47,10 @@ function resultOf({ result: word, policy }: HttpsInput): HttpsGetResult {
     if (!policy) throw new Error('https.policy is missing');
     return response(200, textOf(policy));
   }
-  if (/cert|untrusted|expired|self-signed|name-mismatch|wrong-name/.test(word)) {
+  if (/cert|webpki|untrusted|expired|self-signed|mismatch|wrong-name/.test(word)) {
     return { kind: 'failed', stage: 'tls', cause: 'certificate', detail: word };
   }
-  if (/syntax|invalid|malformed/.test(word)) return response(200, 'mode enforce\r\n');
+  if (/syntax|invalid|malformed|pars(e|able)/.test(word)) return response(200, 'mode enforce\r\n');
   if (/media|content-type/.test(word)) return response(200, textOf(VALID), 'text/html');
   if (/large|size/.test(word)) return failed('too-large');
   if (/timeout/.test(word)) return failed('timeout');

@@ -148,7 +148,7 @@ export const stsFlow: VectorKind = {
 function tlsaOf({ mx }: Input, host: string, hosts: LoopbackMxHosts) {
   const word = mx.find((one) => plainHost(one.host) === plainHost(host))?.dane;
   if (word === undefined) return undefined;
-  if (word === 'tlsa-servfail') return 'failed';
+  if (/^tlsa-(servfail|bogus|timeout)$/.test(word)) return 'failed';
   if (word !== 'match' && word !== 'mismatch') throw new NotSupported(`dane ${word}`);
   const key = word === 'match' ? hosts.publicKeyOf(host) : Buffer.from('of another host');
   if (!key) throw new NotSupported(`dane ${word} of a host without a certificate`);

@@ -145,8 +145,10 @@ function policyFailure(
 }
 
 function policyResult(outcome: string): ResultType {
-  if (outcome === 'policy-syntax') return 'sts-policy-invalid';
-  if (outcome.startsWith('fetch-cert')) return 'sts-webpki-invalid';
+  if (outcome.startsWith('policy-')) return 'sts-policy-invalid';
+  if (/^fetch-.*(cert|webpki|untrusted|expired|self-signed|mismatch)/.test(outcome)) {
+    return 'sts-webpki-invalid';
+  }
   if (outcome.startsWith('fetch-')) return 'sts-policy-fetch-error';
   throw new NotSupported(`outcome ${outcome}`);
 }
@@ -156,11 +158,15 @@ const CAUSES: Readonly<Record<string, TlsFailureCause>> = {
   'starttls-refused': 'starttls-refused',
   'cert-host-mismatch': 'certificate-host-mismatch',
   'cert-expired': 'certificate-expired',
+  'cert-not-yet-valid': 'certificate-not-yet-valid',
   'cert-untrusted': 'certificate-untrusted',
+  'cert-self-signed': 'certificate-self-signed',
   'handshake-failure': 'tls-handshake-failed',
   'mx-not-in-policy': 'mx-outside-policy',
   'tlsa-mismatch': 'tlsa-mismatch',
   'dnssec-bogus': 'dnssec-failed',
+  'dnssec-servfail': 'dnssec-failed',
+  'tlsa-servfail': 'dnssec-failed',
   'dane-required-missing': 'dane-required',
 };
 const CERTIFICATE = /^cert-/;
@@ -191,6 +197,9 @@ function sessionOf(event: GivenEvent, given: GivenPolicy): SessionResult {
     case 'rcpt-rejected-after-tls':
       return { ...transacted, facts: { ...facts, tls: { ...tls, verdict } } };
     case 'connect-timeout':
+    case 'connect-refused':
+    case 'greeting-timeout':
+    case 'dns-failure':
       return early('timeout');
     case 'smtp-rejected-before-tls':
       return early('refused-before-tls');
