@@ -289,7 +289,7 @@ describe('a proxy that names nobody', () => {
         assert.equal((await client.send('NOOP')).code, 250);
         assert.doesNotMatch((await client.send('EHLO client.example')).raw, /AUTH/);
         const login = await client.send(`AUTH PLAIN ${plain('alice', 'secret')}`);
-        assert.ok([500, 502].includes(login.code), login.raw);
+        assert.equal(login.code, 502, login.raw);
         assert.match((await client.deliver(MAIL)).reply.raw, /^554 5\.7\.1 /);
         await client.send('RSET');
         const toPostmaster = await client.deliver({ ...MAIL, to: 'postmaster' });
