@@ -26,7 +26,7 @@ const INFO = {
 const TAGS = [
   { name: 'relay', description: 'The relay as a whole.' },
   { name: 'policies', description: 'The MTA-STS policies that are kept (RFC 8461).' },
-  { name: 'overrides', description: 'Exceptions from the TLS policy of single domains.' },
+  { name: 'overrides', description: 'Overrides of the TLS policy of single domains.' },
   { name: 'domains', description: 'Destinations.' },
   { name: 'queue', description: 'What is queued, why it waits, and what is done about it.' },
   { name: 'tlsrpt', description: 'What the TLS reports of the days come to (RFC 8460).' },

@@ -55,7 +55,7 @@ const wish = z.strictObject({
 const list = {
   operationId: 'listOverrides',
   tags,
-  summary: 'The exceptions in force, page by page',
+  summary: 'The overrides in force, page by page',
   querystring: pageQuery({
     domain: domainPattern.optional(),
     expiringWithin: duration
@@ -71,7 +71,7 @@ const list = {
 const put = {
   operationId: 'putOverride',
   tags,
-  summary: 'Make an exception for a domain, or change one that was added',
+  summary: 'Override the TLS policy of a domain, or change what was added',
   description: 'It holds at once, is kept over restarts, and ends by itself.',
   params: domainParams,
   body: wish,
@@ -81,7 +81,7 @@ const put = {
 const remove = {
   operationId: 'removeOverride',
   tags,
-  summary: 'End an exception that was added',
+  summary: 'End an override that was added',
   params: domainParams,
   response: { 200: answer('It is gone.', domainChange), ...refusals(400, 404, 409) },
 };

@@ -106,7 +106,10 @@ const now = z
     waitsFor: z.array(barrier).readonly().describe('What is in its way, the first one first.'),
     nextAttempt: timeStamp.optional().describe('Absent while it is attempted, or held.'),
     expires: timeStamp.optional().describe('When it is given up; absent while it is held.'),
-    override: z.looseObject({}).optional().describe('The exception from its TLS policy in force.'),
+    override: z
+      .looseObject({})
+      .optional()
+      .describe('The override of its TLS policy that is in force.'),
   })
   .meta({ id: 'QueuedNow' });
 

@@ -26,7 +26,7 @@ export interface DeliveryNow {
   readonly nextAttempt?: string;
   /** When it is given up; absent while it is held. */
   readonly expires?: string;
-  /** The exception from its TLS policy in force. */
+  /** The override of its TLS policy that is in force. */
   readonly override?: OverrideView;
 }
 

@@ -44,7 +44,7 @@ const DRAWN: readonly Picture[] = [
     place: 'destinations/partner.example',
     size: 'desktop',
     colorScheme: 'dark',
-    press: 'Make an exception',
+    press: 'Add override',
   },
   { name: 'page-queue', place: 'queue', size: 'desktop', colorScheme: 'light' },
   {

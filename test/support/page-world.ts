@@ -4,6 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { buildPage } from '../../src/admin/page/build.ts';
+import type { Settings } from './relay-process.ts';
 import { type RelayWorld, startWorld } from './relay-world.ts';
 import { tempDir } from './temp-dir.ts';
 import { waitFor } from './wait-for.ts';
@@ -19,12 +20,12 @@ export interface PageWorld extends AsyncDisposable {
 }
 
 /** With `partner.example` behind a certificate that has expired, which its policy forbids. */
-export async function startPageWorld(): Promise<PageWorld> {
+export async function startPageWorld(settings: Settings = {}): Promise<PageWorld> {
   await buildPage();
   const dir = tempDir();
   const tokenFile = dir.file('token');
   writeFileSync(tokenFile, `${TOKEN}\n`, { mode: 0o600 });
-  const world = await startWorld({
+  const world = await startWorld(settings, {
     http: { tokenFile },
     destinations: { breaker: { failures: 3, probeEvery: '10m' } },
     retry: { schedule: ['5m', '30m', '1h'], classes: { tlsPolicy: { schedule: ['10m', '1h'] } } },

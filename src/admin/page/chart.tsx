@@ -114,7 +114,7 @@ function optionsOf({
   return {
     width: Math.max(width, 100),
     height: HEIGHT,
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 6, width: 1 }, drag: { x: false, y: false } },
     scales: {

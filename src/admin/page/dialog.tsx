@@ -64,13 +64,29 @@ export function DialogPlace() {
   return content === undefined ? null : content();
 }
 
+const GONE_WITHIN_MS = 15_000;
+
+/** Give the focus back; to the heading, where what was done takes away what had it. */
+function giveBack(element: HTMLElement): void {
+  element.focus();
+  const watch = new MutationObserver(() => {
+    const { activeElement, body } = document;
+    if (activeElement === element) return;
+    watch.disconnect();
+    if (activeElement !== body || element.isConnected) return;
+    document.querySelector<HTMLElement>('main h1')?.focus({ preventScroll: true });
+  });
+  watch.observe(document.body, { childList: true, subtree: true });
+  setTimeout(() => watch.disconnect(), GONE_WITHIN_MS);
+}
+
 export interface DialogProps {
   readonly title: string;
-  /** What the button says that does it. */
-  readonly action: string;
+  /** What the button says that does it; undefined: it shows something alone. */
+  readonly action: string | undefined;
   readonly danger?: boolean;
-  /** Not to be sent as it is. */
-  readonly disabled?: boolean;
+  /** Why it is not to be sent as it is: stands beside the button, which is grey then. */
+  readonly lacks?: string | undefined;
   /** Returns what came of it, for the notice line; rejects with what is to be mended. */
   readonly run: () => Promise<string>;
   /** It was done. */
@@ -78,7 +94,7 @@ export interface DialogProps {
   readonly children: ComponentChildren;
 }
 
-export function Dialog({ title, action, danger, disabled, run, done, children }: DialogProps) {
+export function Dialog({ title, action, danger, lacks, run, done, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string | undefined>(undefined);
@@ -86,11 +102,12 @@ export function Dialog({ title, action, danger, disabled, run, done, children }:
     const before = document.activeElement;
     element.current?.showModal();
     return () => {
-      if (before instanceof HTMLElement) before.focus();
+      if (before instanceof HTMLElement) giveBack(before);
     };
   }, []);
   async function send(event: Event): Promise<void> {
     event.preventDefault();
+    if (busy || lacks !== undefined || action === undefined) return;
     setBusy(true);
     setError(undefined);
     try {
@@ -113,16 +130,24 @@ export function Dialog({ title, action, danger, disabled, run, done, children }:
           </p>
         )}
         <footer>
+          {lacks === undefined || action === undefined ? null : (
+            <p class="lacks" id="dialog-lacks">
+              {lacks}
+            </p>
+          )}
           <button type="button" onClick={close}>
-            Cancel
+            {action === undefined ? 'Close' : 'Cancel'}
           </button>
-          <button
-            type="submit"
-            class={danger ? 'danger' : 'primary'}
-            disabled={busy || disabled === true}
-          >
-            {busy ? 'Working…' : action}
-          </button>
+          {action === undefined ? null : (
+            <button
+              type="submit"
+              class={danger ? 'danger' : 'primary'}
+              aria-disabled={busy || lacks !== undefined}
+              aria-describedby={lacks === undefined ? undefined : 'dialog-lacks'}
+            >
+              {busy ? 'Working…' : action}
+            </button>
+          )}
         </footer>
       </form>
     </dialog>

@@ -1,7 +1,7 @@
 /** The login: the token once, and who it is, for the audit log. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { api, session } from './api.ts';
-import { Field } from './parts.tsx';
+import { Field } from './forms.tsx';
 
 const NAME_KEY = 'stsrelay-name';
 

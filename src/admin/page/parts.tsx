@@ -1,7 +1,9 @@
 /** The small parts that views are made of: times, badges, tables, states of loading. */
-import type { ComponentChildren, JSX } from 'preact';
+import type { ComponentChildren } from 'preact';
 import type { QueueState } from '../../queue/gates.ts';
 import type { Live } from './live.ts';
+import { to } from './route.ts';
+import { unicodeOf } from './u-label.ts';
 import { clock, fromNow, longTime, number, STATES, utc } from './words.ts';
 
 /** `in 5 min`; the time itself where the pointer rests. */
@@ -24,26 +26,45 @@ export function At({ at }: { readonly at: string | undefined }) {
   );
 }
 
-const INSTANT = /\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?Z/g;
+/** Times in sentences of the relay, those for people without seconds; and domains in A-labels. */
+const MARKED =
+  /(\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}:\d{2}(?:\.\d+)?Z| \d{2}:\d{2} UTC)|(?:[\w-]+\.)*xn--[\w-]+(?:\.[\w-]+)*)/;
 
 /** A sentence of the relay, its times by the clock of whoever reads it. */
 export function Said({ text }: { readonly text: string }) {
   // Here it is a button.
   const plain = text.replace('until `domain resume`', 'until it is resumed');
-  const times = plain.match(INSTANT) ?? [];
-  const parts = plain.split(INSTANT);
   return (
     <>
-      {parts.map((part, i) => {
-        const at = times[i];
-        return (
-          <span key={i}>
-            {part}
-            {at === undefined ? null : <At at={at} />}
-          </span>
-        );
-      })}
+      {plain.split(MARKED).map((part, i) => (
+        <span key={i}>{i % 2 === 0 ? part : <Marked text={part} />}</span>
+      ))}
     </>
+  );
+}
+
+function Marked({ text }: { readonly text: string }) {
+  if (!/^\d{4}-.*[CZ]$/.test(text)) return <Domain name={text} />;
+  return <At at={text.replace(' UTC', ':00Z').replace(' ', 'T')} />;
+}
+
+/** A domain as it is in DNS, and beside it as people write it. */
+export function Domain({ name }: { readonly name: string }) {
+  const unicode = unicodeOf(name);
+  if (unicode === undefined) return <>{name}</>;
+  return (
+    <>
+      {name} <bdi class="unicode">({unicode})</bdi>
+    </>
+  );
+}
+
+/** A destination, with the way to all that is known about it. */
+export function DestinationLink({ domain }: { readonly domain: string }) {
+  return (
+    <a href={to('destinations', domain)}>
+      <Domain name={domain} />
+    </a>
   );
 }
 
@@ -180,10 +201,13 @@ export function Cell({
 }: {
   readonly name: string;
   readonly right?: boolean;
-  readonly wide?: boolean;
+  /** It takes a row of its own on a phone; `phone`: there alone. */
+  readonly wide?: boolean | 'phone';
   readonly children: ComponentChildren;
 }) {
-  const looks = [right ? 'right' : '', wide ? 'wide' : ''].filter((word) => word !== '');
+  const looks = [right ? 'right' : '', wide === true ? 'wide' : wide ? 'whole' : ''].filter(
+    (word) => word !== '',
+  );
   return (
     <td data-name={name} class={looks.length > 0 ? looks.join(' ') : undefined}>
       {children}
@@ -211,22 +235,12 @@ export function Facts({ facts }: { readonly facts: readonly (Fact | undefined)[]
   );
 }
 
-type FieldProps = {
-  readonly label: string;
-  readonly hint?: ComponentChildren;
-} & JSX.IntrinsicElements['input'];
-
-/** An input with its label, and a hint. */
-export function Field({ label, hint, id = label.replace(/\W+/g, '-'), ...rest }: FieldProps) {
+/** Where a list goes on; without `href` it does not. */
+export function NextPage(props: { readonly href: string | undefined; readonly size: number }) {
+  if (props.href === undefined) return null;
   return (
-    <div class="field">
-      <label for={id as string}>{label}</label>
-      <input id={id} aria-describedby={hint ? `${String(id)}-hint` : undefined} {...rest} />
-      {hint === undefined ? null : (
-        <p class="hint" id={`${String(id)}-hint`}>
-          {hint}
-        </p>
-      )}
-    </div>
+    <p class="pages">
+      <a href={props.href}>Next {props.size}</a>
+    </p>
   );
 }

@@ -4,6 +4,7 @@ import { api, session } from './api.ts';
 import { DialogPlace, NoticeLine, notice } from './dialog.tsx';
 import { go, route, to } from './route.ts';
 import { choice, nextTheme } from './theme.ts';
+import { domainOf } from './u-label.ts';
 import { viewOf } from './views.tsx';
 import { ZONE } from './words.ts';
 
@@ -113,7 +114,7 @@ function Search() {
     if (text === '') return;
     if (ID.test(text)) go(to('message', text.toUpperCase()));
     else if (text.includes('@')) go(to('queue', '', { recipient: text }));
-    else if (text.includes('.') && !text.includes('*')) go(to('destinations', text.toLowerCase()));
+    else if (text.includes('.') && !text.includes('*')) go(to('destinations', domainOf(text)));
     else go(to('destinations', '', { domain: `*${text}*` }));
     form.reset();
   }

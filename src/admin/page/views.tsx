@@ -22,7 +22,7 @@ export function viewOf({ view, name, query }: Route): ComponentChildren {
       return name === '' ? (
         <DestinationsView key={query.toString()} query={query} />
       ) : (
-        <DestinationView key={name} domain={name} />
+        <DestinationView key={name} name={name} />
       );
     case 'queue':
       return <QueueView key={query.toString()} query={query} />;

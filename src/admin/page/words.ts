@@ -136,3 +136,4 @@ export const LEVELS = {
     givesUp: 'Nothing; mail waits where the certificate does not fit.',
   },
 } as const;
+export type Level = keyof typeof LEVELS;

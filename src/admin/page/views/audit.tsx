@@ -1,9 +1,10 @@
 /** Who changed what, and when. */
 import type { AuditEntry } from '../../audit.ts';
 import { api } from '../api.ts';
+import { Field, FilterForm } from '../forms.tsx';
 import { useLive } from '../live.ts';
-import { At, Badge, Cell, Empty, Field, Heading, Loaded, Table } from '../parts.tsx';
-import { go, to } from '../route.ts';
+import { At, Badge, Cell, Domain, Empty, Heading, Loaded, Table } from '../parts.tsx';
+import { to } from '../route.ts';
 
 const PAGE = 100;
 const EVERY_MS = 15_000;
@@ -113,17 +114,7 @@ function Filter({
   readonly given: Given;
 }) {
   return (
-    <form
-      class="filter"
-      aria-label="Filter"
-      onSubmit={(event) => {
-        event.preventDefault();
-        const form = new FormData(event.currentTarget);
-        const names = ['from', 'till', 'actor', 'action', 'target'];
-        const values = names.map((name) => [name, String(form.get(name) ?? '').trim()]);
-        go(to('audit', '', Object.fromEntries(values)));
-      }}
-    >
+    <FilterForm view="audit">
       <Field label="From" id="from" name="from" type="date" defaultValue={from} />
       <Field label="To" id="till" name="till" type="date" defaultValue={till} />
       <Field label="Who" id="actor" name="actor" defaultValue={given.actor} autocomplete="off" />
@@ -143,7 +134,7 @@ function Filter({
         autocomplete="off"
       />
       <button type="submit">Filter</button>
-    </form>
+    </FilterForm>
   );
 }
 
@@ -155,12 +146,16 @@ function Entries({ entries }: { readonly entries: readonly AuditEntry[] }) {
           <Cell name="When">
             <At at={at} />
           </Cell>
-          <Cell name="Who">{actor}</Cell>
+          <Cell name="Who" wide="phone">
+            {actor}
+          </Cell>
           <Cell name="Did">
             {action}{' '}
             {result ? <Badge tone={result === 'failed' ? 'bad' : 'good'}>{result}</Badge> : null}
           </Cell>
-          <Cell name="To what">{target}</Cell>
+          <Cell name="To what" wide="phone">
+            <Domain name={target} />
+          </Cell>
           <Cell name="With" wide>
             {Object.entries(facts ?? {}).map(([name, value]) => (
               <span key={name} class="pair">

@@ -7,12 +7,16 @@ import type { BarrierView } from '../../queue-barriers.ts';
 import type { QueuePage, QueueRow } from '../../queue-list.ts';
 import type { MessageView } from '../../queue-show.ts';
 import type { DestinationSummary } from '../../queue-summary.ts';
-import { openAct, openOverride, openPause, openRemoveOverride, openResume } from '../actions.tsx';
 import { api } from '../api.ts';
+import { openAct } from '../dialogs/act.tsx';
+import { openOverride } from '../dialogs/override.tsx';
+import { openPause, openResume } from '../dialogs/pause.tsx';
 import { useLive } from '../live.ts';
-import { Ago, At, Badge, Empty, Facts, Heading, Loaded, Panel, Said } from '../parts.tsx';
+import { Ago, Badge, Domain, Empty, Heading, Loaded, Panel, Said } from '../parts.tsx';
 import { to } from '../route.ts';
-import { CAUSES, counted, LEVELS, number, STATES } from '../words.ts';
+import { domainOf } from '../u-label.ts';
+import { CAUSES, counted, number, STATES } from '../words.ts';
+import { DestinationTls } from './destination-tls.tsx';
 import { QueueTable } from './queue-table.tsx';
 import { TlsFacts } from './session-facts.tsx';
 
@@ -48,7 +52,8 @@ async function load(domain: string): Promise<Known> {
 }
 
 /** A pattern in the address bar is no destination: what it fits would look like one. */
-export function DestinationView({ domain }: { readonly domain: string }) {
+export function DestinationView({ name }: { readonly name: string }) {
+  const domain = domainOf(name);
   if (/^[\p{L}\p{N}._:[\]-]+$/u.test(domain)) return <NamedDestination domain={domain} />;
   return <Heading title={domain} lead="This is no name of a domain." />;
 }
@@ -63,7 +68,7 @@ function NamedDestination({ domain }: { readonly domain: string }) {
   return (
     <>
       <Heading
-        title={domain}
+        title={<Domain name={domain} />}
         lead={known ? <Why known={known} domain={domain} /> : live.error ? undefined : 'Looking…'}
       >
         <button type="button" class="primary" disabled={waiting === 0} onClick={act('retry')}>
@@ -81,17 +86,8 @@ function NamedDestination({ domain }: { readonly domain: string }) {
             Pause…
           </button>
         )}
-        <button
-          type="button"
-          onClick={() =>
-            openOverride(
-              domain,
-              live.again,
-              known?.override?.source === 'file' ? undefined : known?.override,
-            )
-          }
-        >
-          Make an exception…
+        <button type="button" onClick={() => openOverride(domain, live.again, known?.override)}>
+          {known?.override ? 'Override…' : 'Add override…'}
         </button>
       </Heading>
       <Loaded live={live}>
@@ -99,7 +95,12 @@ function NamedDestination({ domain }: { readonly domain: string }) {
           <>
             <Barriers known={now} />
             <div class="columns">
-              <Tls known={now} domain={domain} again={live.again} />
+              <DestinationTls
+                policy={now.policy}
+                override={now.override}
+                domain={domain}
+                again={live.again}
+              />
               <Latest known={now} domain={domain} />
             </div>
             <Panel
@@ -208,83 +209,6 @@ function Barriers({ known }: { readonly known: Known }) {
           </li>
         ))}
       </ul>
-    </Panel>
-  );
-}
-
-function Tls({
-  known,
-  domain,
-  again,
-}: {
-  readonly known: Known;
-  readonly domain: string;
-  readonly again: () => void;
-}) {
-  const { policy, override } = known;
-  const kept = policy?.policy;
-  return (
-    <Panel title="What decides its TLS">
-      {override ? (
-        <div class="gives-up">
-          <p>
-            <b>An exception is in force:</b> {LEVELS[override.tls].name}
-            {override.expires ? (
-              <>
-                , ends <Ago at={override.expires} />
-              </>
-            ) : (
-              ', without an end'
-            )}
-            .
-          </p>
-          <p>
-            {override.reason}
-            {override.owner ? ` (${override.owner})` : ''}
-          </p>
-          {override.source === 'file' ? (
-            <p class="hint">It stands in the configuration file: change it there.</p>
-          ) : (
-            <button type="button" onClick={() => openRemoveOverride(domain, again)}>
-              End it…
-            </button>
-          )}
-        </div>
-      ) : null}
-      {kept ? (
-        <Facts
-          facts={[
-            {
-              name: 'MTA-STS',
-              value: (
-                <>
-                  <Badge tone={kept.mode === 'enforce' ? 'good' : 'plain'}>{kept.mode}</Badge>
-                  {kept.inForce ? '' : ' past its time'}
-                </>
-              ),
-            },
-            { name: 'MX allowed', value: kept.mx.join(', ') || '–' },
-            { name: 'Policy id', value: <code>{kept.id}</code> },
-            { name: 'Fetched', value: <At at={kept.fetchedAt} /> },
-            { name: 'Ends', value: <At at={kept.expiresAt} /> },
-          ]}
-        />
-      ) : (
-        <p>No MTA-STS policy is kept of it. DANE and routes may ask for TLS all the same.</p>
-      )}
-      {policy?.lastFailure ? (
-        <p class="notice warn">
-          <span>
-            Last {policy.lastFailure.kind} failed <Ago at={policy.lastFailure.at} />:{' '}
-            {policy.lastFailure.reason}
-          </span>
-        </p>
-      ) : null}
-      {kept ? (
-        <p>
-          <a href={to('policies', domain)}>The policy</a>
-        </p>
-      ) : null}
     </Panel>
   );
 }

@@ -1,12 +1,30 @@
 /** The destinations that have mail, with most first: how much, why, what closes them. */
 import { api } from '../api.ts';
+import { Field, FilterForm, Select } from '../forms.tsx';
 import { useLive } from '../live.ts';
-import { Ago, Badge, Cell, Count, Empty, Heading, Loaded, Table } from '../parts.tsx';
-import { go, to } from '../route.ts';
-import { CAUSES, counted, number } from '../words.ts';
+import {
+  Ago,
+  Cell,
+  Count,
+  DestinationLink,
+  Empty,
+  Heading,
+  Loaded,
+  NextPage,
+  Panel,
+  Table,
+} from '../parts.tsx';
+import { to } from '../route.ts';
+import { domainOf } from '../u-label.ts';
+import { counted, number } from '../words.ts';
+import { WhyWaits } from './why-waits.tsx';
 
 const PAGE = 50;
 const EVERY_MS = 10_000;
+const STATE_CHOICES = [
+  ['', 'in any state'],
+  ...['due', 'delayed', 'parked', 'held'].map((state) => [state, state] as const),
+] as const;
 
 export function DestinationsView({ query }: { readonly query: URLSearchParams }) {
   const given = {
@@ -48,7 +66,7 @@ export function DestinationsView({ query }: { readonly query: URLSearchParams })
                 {destinations.map((one) => (
                   <tr key={one.domain}>
                     <Cell name="Destination">
-                      <a href={to('destinations', one.domain)}>{one.domain}</a>
+                      <DestinationLink domain={one.domain} />
                     </Cell>
                     <Cell name="All" right>
                       {number(one.total)}
@@ -72,28 +90,16 @@ export function DestinationsView({ query }: { readonly query: URLSearchParams })
                       <Ago at={one.nextAttempt} />
                     </Cell>
                     <Cell name="Why" wide>
-                      {one.closedBy.map(({ kind }) => (
-                        <Badge key={kind} tone="warn">
-                          {{ pause: 'paused', breaker: 'unreachable', rate: 'rate used up' }[
-                            kind as string
-                          ] ?? kind}
-                        </Badge>
-                      ))}{' '}
-                      {one.cause ? (
-                        CAUSES[one.cause]
-                      ) : one.closedBy.length === 0 ? (
-                        <span class="faint">not tried yet</span>
-                      ) : null}
+                      <WhyWaits closedBy={one.closedBy} cause={one.cause} />
                     </Cell>
                   </tr>
                 ))}
               </Table>
             )}
-            {next === undefined ? null : (
-              <p class="pages">
-                <a href={to('destinations', '', { ...given, after: next })}>Next {PAGE}</a>
-              </p>
-            )}
+            <NextPage
+              href={next && to('destinations', '', { ...given, after: next })}
+              size={PAGE}
+            />
           </>
         )}
       </Loaded>
@@ -103,50 +109,26 @@ export function DestinationsView({ query }: { readonly query: URLSearchParams })
 
 function Filter({ domain, state }: { readonly domain: string; readonly state: string }) {
   return (
-    <form
-      class="filter"
-      aria-label="Filter"
-      onSubmit={(event) => {
-        event.preventDefault();
-        const given = new FormData(event.currentTarget);
-        const name = String(given.get('domain') ?? '').trim();
-        if (name !== '' && !name.includes('*') && name.includes('.')) go(to('destinations', name));
-        else go(to('destinations', '', { domain: name, state: String(given.get('state') ?? '') }));
-      }}
+    <FilterForm
+      view="destinations"
+      address={({ domain: name = '' }) =>
+        name !== '' && !name.includes('*') && name.includes('.')
+          ? to('destinations', domainOf(name))
+          : undefined
+      }
     >
-      <div class="field">
-        <label for="domain">Domain</label>
-        <input
-          id="domain"
-          name="domain"
-          defaultValue={domain}
-          placeholder="partner.example or *.example"
-          spellcheck={false}
-          autocomplete="off"
-        />
-      </div>
-      <div class="field">
-        <label for="state">With mail that is</label>
-        <select id="state" name="state" defaultValue={state}>
-          <option value="" selected={state === ''}>
-            in any state
-          </option>
-          <option value="due" selected={state === 'due'}>
-            due
-          </option>
-          <option value="delayed" selected={state === 'delayed'}>
-            delayed
-          </option>
-          <option value="parked" selected={state === 'parked'}>
-            parked
-          </option>
-          <option value="held" selected={state === 'held'}>
-            held
-          </option>
-        </select>
-      </div>
+      <Field
+        label="Domain"
+        id="domain"
+        name="domain"
+        defaultValue={domain}
+        placeholder="partner.example or *.example"
+        spellcheck={false}
+        autocomplete="off"
+      />
+      <Select label="With mail that is" name="state" value={state} choices={STATE_CHOICES} />
       <button type="submit">Filter</button>
-    </form>
+    </FilterForm>
   );
 }
 
@@ -158,14 +140,11 @@ function Paused({
   const pauses = live.now?.pauses ?? [];
   if (pauses.length === 0) return null;
   return (
-    <section class="panel" aria-label="Paused destinations">
-      <header>
-        <h2>Paused</h2>
-      </header>
+    <Panel title="Paused destinations">
       <ul class="rows">
         {pauses.map(({ domain, reason, expires, waiting }) => (
           <li key={domain}>
-            <a href={to('destinations', domain)}>{domain}</a>
+            <DestinationLink domain={domain} />
             <span class="grow">{reason || <span class="faint">no reason given</span>}</span>
             <span>{counted(waiting, 'waits', 'wait')}</span>
             <span>
@@ -180,6 +159,6 @@ function Paused({
           </li>
         ))}
       </ul>
-    </section>
+    </Panel>
   );
 }

@@ -2,8 +2,8 @@
 
 import type { DestinationStory } from '../../../outcome/story.ts';
 import type { DeliveryNow, MessageView } from '../../queue-show.ts';
-import { type Action, openAct } from '../actions.tsx';
 import { api } from '../api.ts';
+import { type Action, openAct } from '../dialogs/act.tsx';
 import { useLive } from '../live.ts';
 import { Ago, At, Badge, Facts, Heading, Loaded, Panel, Said, StateBadge } from '../parts.tsx';
 import { to } from '../route.ts';
@@ -238,7 +238,7 @@ function Destination({
           ))}
           {now.override ? (
             <p class="gives-up">
-              An exception is in force: {LEVELS[now.override.tls].name}. {now.override.reason}
+              An override is in force: {LEVELS[now.override.tls].name}. {now.override.reason}
             </p>
           ) : null}
         </div>

@@ -1,9 +1,8 @@
-/** The exceptions from the TLS policies of single domains: who wanted them, why, and when they end. */
-import { openOverride, openRemoveOverride } from '../actions.tsx';
+/** The overrides of the TLS policies of single domains: who wanted them, why, and when they end. */
 import { api } from '../api.ts';
+import { openOverride, openRemoveOverride } from '../dialogs/override.tsx';
 import { useLive } from '../live.ts';
-import { Ago, Badge, Cell, Empty, Heading, Loaded, Table } from '../parts.tsx';
-import { to } from '../route.ts';
+import { Ago, Badge, Cell, DestinationLink, Empty, Heading, Loaded, Table } from '../parts.tsx';
 import { LEVELS } from '../words.ts';
 
 const EVERY_MS = 15_000;
@@ -14,7 +13,7 @@ export function OverridesView() {
     <>
       <Heading
         title="Overrides"
-        lead="Exceptions from the TLS policies of single domains. Each has a reason, and ends by itself."
+        lead="What mail for single domains is held to instead of the TLS that they publish. Each has a reason and an end."
       >
         <button type="button" class="primary" onClick={() => openOverride('', live.again)}>
           Add override…
@@ -34,19 +33,30 @@ export function OverridesView() {
                 return (
                   <tr key={domain}>
                     <Cell name="Domain">
-                      <a href={to('destinations', domain)}>{domain}</a>
+                      <DestinationLink domain={domain} />
                     </Cell>
-                    <Cell name="TLS">
+                    <Cell name="TLS" wide="phone">
                       <Badge tone={tls === 'verify' ? 'good' : 'warn'}>{LEVELS[tls].name}</Badge>
                     </Cell>
                     <Cell name="Reason" wide>
                       {reason}
                     </Cell>
-                    <Cell name="Owner">{owner || <span class="faint">–</span>}</Cell>
+                    <Cell name="Owner" wide="phone">
+                      {owner || <span class="faint">–</span>}
+                    </Cell>
                     <Cell name="Ends">{expires ? <Ago at={expires} /> : 'never'}</Cell>
-                    <Cell name="Do">
+                    <Cell name="Do" wide="phone">
                       {source === 'file' ? (
-                        <span class="faint">in the configuration file</span>
+                        <span class="buttons">
+                          <span class="faint">in the configuration file</span>
+                          <button
+                            type="button"
+                            class="small"
+                            onClick={() => openOverride(domain, live.again, override)}
+                          >
+                            Show…<span class="unseen"> {domain}</span>
+                          </button>
+                        </span>
                       ) : (
                         <span class="buttons">
                           <button

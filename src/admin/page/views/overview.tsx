@@ -1,19 +1,30 @@
 /** Is it well? What flows, what waits and where, how much of it over verified TLS, what asks for attention. */
-import { useMemo, useRef } from 'preact/hooks';
+import { useRef } from 'preact/hooks';
 import type { Attention } from '../../attention.ts';
 import type { FlowSample } from '../../flow.ts';
 import type { Overview } from '../../overview.ts';
 import { api } from '../api.ts';
-import { Chart } from '../chart.tsx';
 import { useLive } from '../live.ts';
-import { Ago, Badge, Cell, Count, Empty, Heading, Loaded, Panel, Said, Table } from '../parts.tsx';
+import {
+  Ago,
+  Badge,
+  Cell,
+  Count,
+  DestinationLink,
+  Empty,
+  Heading,
+  Loaded,
+  Panel,
+  Said,
+  Table,
+} from '../parts.tsx';
 import { to } from '../route.ts';
-import { CAUSES, compact, counted, number, STATES, share } from '../words.ts';
+import { compact, counted, number, STATES, share } from '../words.ts';
+import { Graphs } from './overview-graphs.tsx';
+import { WhyWaits } from './why-waits.tsx';
 
 const EVERY_MS = 3000;
 const FLOW_EVERY_MS = 5000;
-/** Samples of the relay in one point of the graphs. */
-const IN_ONE = 3;
 const HOUR_MS = 3_600_000;
 
 export function OverviewView() {
@@ -199,76 +210,6 @@ function Attentions({ attention }: { readonly attention: readonly Attention[] })
   );
 }
 
-/** Samples put together, so that a quiet relay shows more than single pins. */
-function grouped(flow: readonly FlowSample[]): readonly (readonly FlowSample[])[] {
-  const groups: FlowSample[][] = [];
-  for (const sample of flow) {
-    const slot = Math.floor(Date.parse(sample.at) / (10_000 * IN_ONE));
-    const last = groups.at(-1);
-    const lastAt = last?.[0]?.at;
-    const isSame = lastAt && Math.floor(Date.parse(lastAt) / (10_000 * IN_ONE)) === slot;
-    if (last && isSame) last.push(sample);
-    else groups.push([sample]);
-  }
-  return groups;
-}
-
-function Graphs({ flow }: { readonly flow: readonly FlowSample[] }) {
-  const { times, flows, queue, tls } = useMemo(() => linesOf(flow), [flow]);
-  return (
-    <div class="graphs">
-      <Chart title="Mail flow, a minute" times={times} lines={flows} format={rate} />
-      <Chart title="TLS of deliveries, a minute" times={times} lines={tls} format={rate} />
-      <Chart title="Queue" times={times} lines={queue} format={compact} />
-    </div>
-  );
-}
-
-function rate(value: number): string {
-  return value >= 10 || Number.isInteger(value) ? compact(Math.round(value)) : value.toFixed(1);
-}
-
-type CountKey =
-  | 'received'
-  | 'delivered'
-  | 'deferred'
-  | 'bounced'
-  | 'verified'
-  | 'encrypted'
-  | 'clear';
-
-function linesOf(flow: readonly FlowSample[]) {
-  const groups = grouped(flow);
-  const perMinute = (key: CountKey) =>
-    groups.map((group) => {
-      const seconds = group.reduce((sum, sample) => sum + sample.seconds, 0);
-      const count = group.reduce((sum, sample) => sum + sample[key], 0);
-      return seconds === 0 ? 0 : (60 * count) / seconds;
-    });
-  const atEnd = (key: keyof FlowSample['queue']) =>
-    groups.map((group) => group.at(-1)?.queue[key] ?? 0);
-  return {
-    times: groups.map((group) => Math.round(Date.parse(group.at(-1)?.at ?? '') / 1000)),
-    flows: [
-      { label: 'Received', colour: 'line-blue', values: perMinute('received') },
-      { label: 'Delivered', colour: 'line-green', values: perMinute('delivered'), fill: true },
-      { label: 'Deferred', colour: 'line-amber', values: perMinute('deferred') },
-      { label: 'Bounced', colour: 'line-red', values: perMinute('bounced') },
-    ],
-    tls: [
-      { label: 'Verified', colour: 'line-green', values: perMinute('verified'), fill: true },
-      { label: 'Encrypted', colour: 'line-blue', values: perMinute('encrypted') },
-      { label: 'Clear text', colour: 'line-red', values: perMinute('clear') },
-    ],
-    queue: [
-      { label: 'Delayed', colour: 'line-blue', values: atEnd('delayed'), fill: true },
-      { label: 'Parked', colour: 'line-amber', values: atEnd('parked') },
-      { label: 'Held', colour: 'line-violet', values: atEnd('held') },
-      { label: 'Due', colour: 'line-green', values: atEnd('due') },
-    ],
-  };
-}
-
 function Largest({ overview }: { readonly overview: Overview }) {
   const { destinations, destinationCount, deliveries } = overview;
   const most = destinations[0]?.total ?? 1;
@@ -290,7 +231,7 @@ function Largest({ overview }: { readonly overview: Overview }) {
             return (
               <tr key={domain}>
                 <Cell name="Destination">
-                  <a href={to('destinations', domain)}>{domain}</a>
+                  <DestinationLink domain={domain} />
                 </Cell>
                 <Cell name="Queued" right>
                   <Count value={total} />
@@ -302,7 +243,7 @@ function Largest({ overview }: { readonly overview: Overview }) {
                   {nextAttempt ? <Ago at={nextAttempt} /> : counts.due > 0 ? 'now' : '–'}
                 </Cell>
                 <Cell name="Why" wide>
-                  <Why destination={one} />
+                  <WhyWaits closedBy={one.closedBy} cause={one.cause} />
                 </Cell>
               </tr>
             );
@@ -316,19 +257,6 @@ function Largest({ overview }: { readonly overview: Overview }) {
       ) : null}
     </Panel>
   );
-}
-
-const CLOSED: Readonly<Record<string, string>> = {
-  pause: 'paused',
-  breaker: 'unreachable',
-  rate: 'rate used up',
-};
-
-function Why({ destination }: { readonly destination: Overview['destinations'][number] }) {
-  const { closedBy, cause } = destination;
-  const [first] = closedBy;
-  if (first) return <Badge tone="warn">{CLOSED[first.kind] ?? first.kind}</Badge>;
-  return cause ? <span>{CAUSES[cause]}</span> : <span class="faint">–</span>;
 }
 
 const BARS = [

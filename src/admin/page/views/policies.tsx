@@ -1,24 +1,26 @@
 /** The MTA-STS policies that are kept: mode, age, end, last trouble; fetched anew or forgotten. */
-import { useState } from 'preact/hooks';
 import type { PolicyListing } from '../../policies.ts';
 import { api } from '../api.ts';
 import { Dialog, open, tell } from '../dialog.tsx';
+import { BusyButton, Field, FilterForm, Select, useBusy } from '../forms.tsx';
 import { useLive } from '../live.ts';
 import {
   Ago,
   At,
   Badge,
   Cell,
+  Domain,
   Empty,
   Facts,
-  Field,
   Heading,
   Loaded,
+  NextPage,
   Panel,
   Table,
   type Tone,
 } from '../parts.tsx';
 import { go, to } from '../route.ts';
+import { counted } from '../words.ts';
 
 const PAGE = 50;
 const EVERY_MS = 15_000;
@@ -27,6 +29,11 @@ const MODE_TONES: Readonly<Record<string, Tone>> = {
   testing: 'info',
   none: 'plain',
 };
+
+const MODES = [
+  ['', 'any'],
+  ...Object.keys(MODE_TONES).map((mode) => [mode, mode] as const),
+] as const;
 
 export function PoliciesView({ query }: { readonly query: URLSearchParams }) {
   const given = {
@@ -41,20 +48,7 @@ export function PoliciesView({ query }: { readonly query: URLSearchParams }) {
         title="Policies"
         lead="MTA-STS policies that are kept: they bind mail until they end, whatever DNS says meanwhile."
       />
-      <form
-        class="filter"
-        aria-label="Filter"
-        onSubmit={(event) => {
-          event.preventDefault();
-          const form = new FormData(event.currentTarget);
-          go(
-            to('policies', '', {
-              domain: String(form.get('domain') ?? '').trim(),
-              mode: String(form.get('mode') ?? ''),
-            }),
-          );
-        }}
-      >
+      <FilterForm view="policies">
         <Field
           label="Domain"
           id="domain"
@@ -64,18 +58,9 @@ export function PoliciesView({ query }: { readonly query: URLSearchParams }) {
           autocomplete="off"
           placeholder="*.example"
         />
-        <div class="field">
-          <label for="mode">Mode</label>
-          <select id="mode" name="mode">
-            {['', 'enforce', 'testing', 'none'].map((mode) => (
-              <option key={mode} value={mode} selected={mode === (given.mode ?? '')}>
-                {mode === '' ? 'any' : mode}
-              </option>
-            ))}
-          </select>
-        </div>
+        <Select label="Mode" name="mode" value={given.mode} choices={MODES} />
         <button type="submit">Filter</button>
-      </form>
+      </FilterForm>
       <Loaded live={live}>
         {({ policies, next }) => (
           <>
@@ -84,11 +69,7 @@ export function PoliciesView({ query }: { readonly query: URLSearchParams }) {
             ) : (
               <Policies policies={policies} again={live.again} />
             )}
-            {next ? (
-              <p class="pages">
-                <a href={to('policies', '', { ...given, after: next })}>Next {PAGE}</a>
-              </p>
-            ) : null}
+            <NextPage href={next && to('policies', '', { ...given, after: next })} size={PAGE} />
           </>
         )}
       </Loaded>
@@ -111,7 +92,9 @@ function Policies({
       {policies.map(({ domain, policy, lastFailure, suspicions }) => (
         <tr key={domain}>
           <Cell name="Domain">
-            <a href={to('policies', domain)}>{domain}</a>
+            <a href={to('policies', domain)}>
+              <Domain name={domain} />
+            </a>
           </Cell>
           <Cell name="Mode">
             {policy ? (
@@ -120,7 +103,7 @@ function Policies({
               <span class="faint">none kept</span>
             )}
           </Cell>
-          <Cell name="MX">
+          <Cell name="MX" wide="phone">
             {policy?.mx.slice(0, 2).join(', ')}
             {(policy?.mx.length ?? 0) > 2 ? ' …' : ''}
           </Cell>
@@ -135,7 +118,7 @@ function Policies({
               ? `${lastFailure.kind}: ${lastFailure.reason}`
               : (suspicions[0]?.detail ?? <span class="faint">–</span>)}
           </Cell>
-          <Cell name="Do">
+          <Cell name="Do" wide="phone">
             <Buttons domain={domain} again={again} />
           </Cell>
         </tr>
@@ -153,19 +136,16 @@ function Buttons({
   readonly again: () => void;
   readonly gone?: () => void;
 }) {
-  const [busy, setBusy] = useState(false);
+  const [busy, run] = useBusy();
   async function refresh(): Promise<void> {
-    setBusy(true);
-    await tell(async () => `${domain}: ${(await api.refreshPolicy(domain)).text}.`);
-    setBusy(false);
+    await run(() => tell(async () => `${domain}: ${(await api.refreshPolicy(domain)).text}.`));
     again();
   }
   return (
     <span class="buttons">
-      <button type="button" class="small" disabled={busy} onClick={() => void refresh()}>
-        {busy ? 'Fetching…' : 'Refresh'}
-        <span class="unseen"> {domain}</span>
-      </button>
+      <BusyButton class="small" busy={busy} working="Fetching…" onClick={() => void refresh()}>
+        Refresh<span class="unseen"> {domain}</span>
+      </BusyButton>
       <button type="button" class="small danger" onClick={() => openForget(domain, gone ?? again)}>
         Forget…<span class="unseen"> {domain}</span>
       </button>
@@ -197,7 +177,7 @@ function Forget({ domain, done }: { readonly domain: string; readonly done: () =
       <Loaded live={waiting}>
         {({ total }) => (
           <p class="big">
-            <b>{total}</b> {total === 1 ? 'delivery waits' : 'deliveries wait'} for it.
+            <b>{counted(total, 'message waits', 'messages wait')}</b> for it.
           </p>
         )}
       </Loaded>
@@ -209,7 +189,7 @@ export function PolicyPage({ domain }: { readonly domain: string }) {
   const live = useLive(domain, () => api.policy(domain), EVERY_MS);
   return (
     <>
-      <Heading title={domain} lead="What is known of its MTA-STS policy.">
+      <Heading title={<Domain name={domain} />} lead="What is known of its MTA-STS policy.">
         <Buttons domain={domain} again={live.again} gone={() => go(to('policies'))} />
         <a class="button" href={to('destinations', domain)}>
           Its mail

@@ -1,6 +1,6 @@
 /** Queued deliveries as rows of a table: in the queue, and at their destination. */
 import type { QueueRow } from '../../queue-list.ts';
-import { Ago, Cell, Said, StateBadge, Table } from '../parts.tsx';
+import { Ago, Cell, DestinationLink, Said, StateBadge, Table } from '../parts.tsx';
 import { to } from '../route.ts';
 import { counted, number } from '../words.ts';
 
@@ -78,11 +78,11 @@ function Row({
         )}
       </Cell>
       {isOfOne ? null : (
-        <Cell name="Destination">
-          <a href={to('destinations', domain)}>{domain}</a>
+        <Cell name="Destination" wide="phone">
+          <DestinationLink domain={domain} />
         </Cell>
       )}
-      <Cell name="From, to">
+      <Cell name="From, to" wide="phone">
         <span class="mailbox" title={sender}>
           {sender === '' ? '<>' : sender}
         </span>

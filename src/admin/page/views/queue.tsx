@@ -1,16 +1,21 @@
 /** What is queued, filtered, page by page; what is done with those chosen, or with all that fit. */
 import { useState } from 'preact/hooks';
-import { type Action, openAct } from '../actions.tsx';
 import { api, type Which } from '../api.ts';
+import { type Action, openAct } from '../dialogs/act.tsx';
+import { Field, FilterForm, Select } from '../forms.tsx';
 import { useLive } from '../live.ts';
-import { Empty, Field, Heading, Loaded, Panel } from '../parts.tsx';
-import { go, to } from '../route.ts';
+import { Empty, Heading, Loaded, Panel } from '../parts.tsx';
+import { to } from '../route.ts';
 import { counted, number, STATES } from '../words.ts';
 import { QueueTable } from './queue-table.tsx';
 
 const PAGE = 50;
 const EVERY_MS = 10_000;
 const NAMES = ['domain', 'sender', 'recipient', 'user', 'client', 'state', 'olderThan'] as const;
+const STATE_CHOICES = [
+  ['', 'any'],
+  ...Object.entries(STATES).map(([id, { name }]) => [id, name] as const),
+] as const;
 type Filter = { readonly [K in (typeof NAMES)[number]]?: string };
 
 const ACTIONS: readonly (readonly [Action, string])[] = [
@@ -51,7 +56,7 @@ export function QueueView({ query }: { readonly query: URLSearchParams }) {
   return (
     <>
       <Heading title="Queue" lead="A row for each message and destination, the oldest first." />
-      <FilterForm filter={filter} />
+      <QueueFilter filter={filter} />
       <Loaded live={live}>
         {({ entries, total, next }) => (
           <>
@@ -127,18 +132,9 @@ function Bar({
   );
 }
 
-function FilterForm({ filter }: { readonly filter: Filter }) {
+function QueueFilter({ filter }: { readonly filter: Filter }) {
   return (
-    <form
-      class="filter"
-      aria-label="Filter"
-      onSubmit={(event) => {
-        event.preventDefault();
-        const given = new FormData(event.currentTarget);
-        const values = NAMES.map((name) => [name, String(given.get(name) ?? '').trim()]);
-        go(to('queue', '', Object.fromEntries(values)));
-      }}
-    >
+    <FilterForm view="queue">
       <Field
         label="Domain"
         id="domain"
@@ -179,17 +175,7 @@ function FilterForm({ filter }: { readonly filter: Filter }) {
         spellcheck={false}
         autocomplete="off"
       />
-      <div class="field">
-        <label for="state">State</label>
-        <select id="state" name="state">
-          <option value="">any</option>
-          {Object.entries(STATES).map(([id, { name }]) => (
-            <option key={id} value={id} selected={id === filter.state}>
-              {name}
-            </option>
-          ))}
-        </select>
-      </div>
+      <Select label="State" name="state" value={filter.state} choices={STATE_CHOICES} />
       <Field
         label="Older than"
         id="olderThan"
@@ -204,7 +190,7 @@ function FilterForm({ filter }: { readonly filter: Filter }) {
       <p class="hint">
         <code>*</code> stands for any characters; <code>&lt;&gt;</code> as From for bounces.
       </p>
-    </form>
+    </FilterForm>
   );
 }
 

@@ -66,7 +66,7 @@ export function RelayView() {
                           (<Ago at={time} />)
                         </span>
                       </Cell>
-                      <Cell name="Event">
+                      <Cell name="Event" wide="phone">
                         <code>{event}</code>
                       </Cell>
                       <Cell name="What" wide>

@@ -238,7 +238,7 @@ function Send({
     <Dialog
       title={`Send the reports of ${day}${domain === undefined ? '' : ` for ${domain}`}`}
       action="Send"
-      disabled={left === 0}
+      lacks={dry.now && left > 0 ? undefined : 'There is nothing left to be sent.'}
       done={done}
       run={async () => {
         const { reports } = await api.sendReports(day, { ...wish, dryRun: false });

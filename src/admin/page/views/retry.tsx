@@ -2,9 +2,9 @@
 import { useState } from 'preact/hooks';
 import type { PreviewView } from '../../queue.ts';
 import { api, type RetryText } from '../api.ts';
+import { BusyButton, Field, useBusy } from '../forms.tsx';
 import { useLive } from '../live.ts';
-import { Ago, Cell, Count, Field, Heading, Loaded, Panel, Table } from '../parts.tsx';
-import { to } from '../route.ts';
+import { Ago, Cell, Count, DestinationLink, Heading, Loaded, Panel, Table } from '../parts.tsx';
 import { counted, number } from '../words.ts';
 
 const MOST_ROWS = 100;
@@ -53,10 +53,8 @@ function Editor({ now }: { readonly now: RetryText }) {
   const [edited, setEdited] = useState(textOf(now));
   const [preview, setPreview] = useState<PreviewView | undefined>(undefined);
   const [error, setError] = useState<string | undefined>(undefined);
-  const [busy, setBusy] = useState(false);
-  async function show(event: Event): Promise<void> {
-    event.preventDefault();
-    setBusy(true);
+  const [busy, run] = useBusy();
+  async function show(): Promise<void> {
     setError(undefined);
     try {
       setPreview(await api.previewRetry(retryOf(now, edited)));
@@ -64,7 +62,6 @@ function Editor({ now }: { readonly now: RetryText }) {
       setPreview(undefined);
       setError((failure as Error).message);
     }
-    setBusy(false);
   }
   const change = (some: Partial<Edited>) => setEdited({ ...edited, ...some });
   const changeClass = (name: string, text: string) =>
@@ -79,7 +76,13 @@ function Editor({ now }: { readonly now: RetryText }) {
           </button>
         }
       >
-        <form class="editor" onSubmit={(event) => void show(event)}>
+        <form
+          class="editor"
+          onSubmit={(event) => {
+            event.preventDefault();
+            if (!busy) void run(show);
+          }}
+        >
           <Field
             label="Waits between attempts"
             id="schedule"
@@ -127,9 +130,9 @@ function Editor({ now }: { readonly now: RetryText }) {
             />
           ))}
           <p>
-            <button type="submit" class="primary" disabled={busy}>
-              {busy ? 'Looking…' : 'Show what it would do'}
-            </button>
+            <BusyButton type="submit" class="primary" busy={busy} working="Looking…">
+              Show what it would do
+            </BusyButton>
           </p>
         </form>
         {now.domains.length > 0 ? (
@@ -183,7 +186,7 @@ function Answer({ preview, edited }: { readonly preview: PreviewView; readonly e
           {changed.slice(0, MOST_ROWS).map((one) => (
             <tr key={one.domain}>
               <Cell name="Destination">
-                <a href={to('destinations', one.domain)}>{one.domain}</a>
+                <DestinationLink domain={one.domain} />
               </Cell>
               <Cell name="Waiting" right>
                 <Count value={one.waiting} />

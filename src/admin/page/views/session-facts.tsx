@@ -1,4 +1,5 @@
 /** One session of an attempt: the host, what TLS was asked and reached, its certificate, how it ended. */
+import type { ComponentChildren } from 'preact';
 import type { SessionStory } from '../../../outcome/story-attempts.ts';
 import { Badge, Facts, Said, type Tone } from '../parts.tsx';
 
@@ -59,8 +60,18 @@ function Reached({ outcome }: { readonly outcome: SessionStory['tlsOutcome'] }) 
   return <Badge tone={tone}>{text}</Badge>;
 }
 
-function certificateOf(tls: NonNullable<SessionStory['tls']>): string {
-  const ends = tls.certValidTo === undefined ? '' : `, ends ${tls.certValidTo.slice(0, 10)}`;
-  if (tls.verifiedAs !== undefined) return `valid for ${tls.verifiedAs}${ends}`;
-  return `not verified${tls.doubt ? `: ${tls.doubt.detail}` : ''}${ends}`;
+function certificateOf(tls: NonNullable<SessionStory['tls']>): ComponentChildren {
+  const { certValidTo, verifiedAs, doubt } = tls;
+  return (
+    <>
+      {verifiedAs === undefined
+        ? `not verified${doubt ? `: ${doubt.detail}` : ''}`
+        : `valid for ${verifiedAs}`}
+      {certValidTo === undefined ? null : (
+        <>
+          , ends <span class="nowrap">{certValidTo.slice(0, 10)}</span>
+        </>
+      )}
+    </>
+  );
 }

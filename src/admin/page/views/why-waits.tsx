@@ -1,0 +1,28 @@
+/** Why the mail of a destination waits, in the few words of a row. */
+import type { DestinationSummary } from '../../queue-summary.ts';
+import { Badge } from '../parts.tsx';
+import { CAUSES } from '../words.ts';
+
+const CLOSED: Readonly<Record<string, string>> = {
+  pause: 'paused',
+  breaker: 'unreachable',
+  rate: 'rate used up',
+};
+
+interface Props extends Pick<DestinationSummary, 'closedBy'> {
+  readonly cause: DestinationSummary['cause'] | undefined;
+}
+
+export function WhyWaits({ closedBy, cause }: Props) {
+  if (closedBy.length === 0 && !cause) return <span class="faint">not tried yet</span>;
+  return (
+    <>
+      {closedBy.map(({ kind }) => (
+        <Badge key={kind} tone="warn">
+          {CLOSED[kind] ?? kind}
+        </Badge>
+      ))}{' '}
+      {cause ? CAUSES[cause] : null}
+    </>
+  );
+}
