@@ -15,6 +15,7 @@ const WIDER = 'document.documentElement.scrollWidth - innerWidth';
 const VIEWS = [
   ...['', 'destinations', 'destinations/partner.example', 'queue', 'policies'],
   ...['policies/partner.example', 'overrides', 'retry', 'reports', 'audit', 'relay', 'nowhere'],
+  ...['check', 'check/partner.example'],
   `reports/${new Date().toISOString().slice(0, 10)}`,
 ];
 

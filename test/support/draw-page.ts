@@ -46,6 +46,13 @@ const DRAWN: readonly Picture[] = [
     colorScheme: 'dark',
     press: 'Add override',
   },
+  {
+    name: 'page-check',
+    place: 'check/partner.example',
+    size: 'desktop',
+    colorScheme: 'light',
+    press: 'Check now',
+  },
   { name: 'page-queue', place: 'queue', size: 'desktop', colorScheme: 'light' },
   {
     name: 'page-retry',
@@ -70,6 +77,7 @@ async function draw(browser: Browser, { url }: PageWorld, picture: Picture): Pro
   await page.locator('.loading').waitFor({ state: 'detached' });
   if (place === 'retry') await page.getByLabel('Waits between attempts').fill('1m, 2m, 5m');
   if (press !== undefined) await page.getByRole('button', { name: press }).click();
+  if (name === 'page-check') await page.locator('.findings').first().waitFor();
   await sleep(1500);
   await page.screenshot({ path: `${PICTURES}${name}.png` });
 }

@@ -6,6 +6,7 @@ import { signal } from '@preact/signals';
 import { unhidden } from '../../protocol/quote.ts';
 import type { SessionView } from '../api-login.ts';
 import type { AuditEntry } from '../audit.ts';
+import type { CheckSummary, CheckView } from '../checks.ts';
 import type { PauseView } from '../domains.ts';
 import type { FlowSample } from '../flow.ts';
 import type { OverrideView } from '../overrides.ts';
@@ -102,6 +103,10 @@ export const api = {
     ask<{ readonly pauses: readonly PauseView[] }>('GET', `/pauses${query(values)}`),
   pause: (domain: string, wish: { readonly reason: string; readonly expires?: string }) =>
     ask<Changed>('PUT', `/domains/${one(domain)}/pause`, wish),
+  checks: () => ask<{ readonly checks: readonly CheckSummary[] }>('GET', '/checks'),
+  check: (domain: string) => ask<CheckView>('GET', `/domains/${one(domain)}/check`),
+  startCheck: (domain: string, connect: boolean) =>
+    ask<CheckView>('POST', `/domains/${one(domain)}/check`, { connect }),
   resume: (domain: string) => ask<Changed>('DELETE', `/domains/${one(domain)}/pause`),
   policies: (values: Values) =>
     ask<{ readonly policies: readonly PolicyListing[]; readonly next?: string }>(

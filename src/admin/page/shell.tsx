@@ -14,6 +14,7 @@ const PLACES = [
   ['queue', 'Queue'],
   ['policies', 'Policies'],
   ['overrides', 'Overrides'],
+  ['check', 'Check a domain'],
   ['retry', 'Retry preview'],
   ['reports', 'TLS reports'],
   ['audit', 'Audit log'],

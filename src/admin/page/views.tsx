@@ -3,6 +3,7 @@ import type { ComponentChildren } from 'preact';
 import { Heading } from './parts.tsx';
 import { type Route, to } from './route.ts';
 import { AuditView } from './views/audit.tsx';
+import { CheckPage, ChecksView } from './views/check.tsx';
 import { DestinationView } from './views/destination.tsx';
 import { DestinationsView } from './views/destinations.tsx';
 import { MessageViewPage } from './views/message.tsx';
@@ -36,6 +37,8 @@ export function viewOf({ view, name, query }: Route): ComponentChildren {
       );
     case 'overrides':
       return <OverridesView />;
+    case 'check':
+      return name === '' ? <ChecksView /> : <CheckPage key={name} name={name} />;
     case 'retry':
       return <RetryView />;
     case 'reports':

@@ -8,6 +8,7 @@ import type { QueuePage, QueueRow } from '../../queue-list.ts';
 import type { MessageView } from '../../queue-show.ts';
 import type { DestinationSummary } from '../../queue-summary.ts';
 import { api } from '../api.ts';
+import { CheckPanel } from '../check-panel.tsx';
 import { openAct } from '../dialogs/act.tsx';
 import { openOverride } from '../dialogs/override.tsx';
 import { openPause, openResume } from '../dialogs/pause.tsx';
@@ -103,6 +104,7 @@ function NamedDestination({ domain }: { readonly domain: string }) {
               />
               <Latest known={now} domain={domain} />
             </div>
+            {domain.startsWith('[') ? null : <CheckPanel domain={domain} />}
             <Panel
               title="Its messages"
               aside={<a href={to('queue', '', { domain })}>All {number(now.page.total)}</a>}
