@@ -5,8 +5,8 @@
  *
  * A request with the cookie that changes something must come from our own page: it has the field
  * `x-stsrelay-page`, which another origin may not send without being asked for permission (there is no
- * CORS here), and where the browser says where it comes from (Sec-Fetch-Site, or else Origin), it is
- * from here. 403 otherwise. A bearer token in `Authorization` goes before a cookie and needs none of that.
+ * CORS here). Any request with the cookie is from here, where the browser says where it comes from (Sec-Fetch-Site, or
+ * else Origin): SameSite lets other hosts of this site through, and other ports. 403 otherwise. A bearer token in `Authorization` goes before a cookie and needs none of that.
  *
  * On the control socket nobody logs in. What comes there from a browser came through a tunnel, and a page of
  * anybody may have sent it: a name with dots in Host (a name of DNS that was bent to this address) or
@@ -87,13 +87,16 @@ export function accessByToken(
       if (mark === undefined) return refuseShown(reply, UNUSABLE);
       const login = loginOf(request, mark);
       if (!login) return reply.code(401).send({ error: 'the login is over: log in again' });
-      if (!isSafe(request) && !isFromOurPage(request)) return refuseForeign(reply);
+      if (isForeign(request) || (!isSafe(request) && !isFromOurPage(request))) {
+        return refuseForeign(reply);
+      }
       request.actor = actorOf(login, request);
       return undefined;
     },
     door: {
       async view(request) {
-        const mark = cookiesOf(request).length > 0 ? await gate.mark() : undefined;
+        const mayKnow = cookiesOf(request).length > 0 && !isForeign(request);
+        const mark = mayKnow ? await gate.mark() : undefined;
         const login = mark === undefined ? undefined : loginOf(request, mark);
         return login ? viewOf(login, request) : { signedIn: false, by: 'login' };
       },

@@ -157,6 +157,18 @@ describe('with the cookie, a change is refused that', () => {
     });
   }
 
+  for (const [what, fields] of cases.slice(1)) {
+    test(`${what}: so is what only asks`, async () => {
+      await using http = await serve();
+      const cookie = await http.logIn();
+      for (const path of ['/status', '/session']) {
+        const { status, json } = await http.ask('GET', path, { ...cookie, ...fields });
+        assert.deepEqual([path, status === 403 || json['signedIn'] === false], [path, true]);
+      }
+      assert.equal((await http.ask('GET', '/status', cookie)).status, 200, 'the login goes on');
+    });
+  }
+
   test('and taken that comes from the page, in browsers old and new', async () => {
     await using http = await serve();
     const cookie = await http.logIn();
