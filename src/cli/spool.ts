@@ -2,10 +2,11 @@
  * `stsrelay spool check | export`: the queued mail of a relay that is not running: verified,
  * listed, and copied out where it can still be read. Changes nothing in the spool.
  */
-import { mkdir, open, rename, stat } from 'node:fs/promises';
+import { open, rename, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Option } from 'commander';
 import { type DataDir, DataDirLockedError, openDataDir } from '../platform/data-dir.ts';
+import { makeDirectory } from '../platform/durable-file.ts';
 import {
   type LostMessage,
   openForRescue,
@@ -81,7 +82,7 @@ Exit codes:
       const asked = new Set(ids);
       const missing = new Set(ids);
       const done: { id: string; error?: string }[] = [];
-      await mkdir(target, { recursive: true, mode: 0o700 });
+      await makeDirectory(resolve(target));
       for await (const message of (await openForRescue(directory, from)).messages()) {
         if (asked.size > 0 && !asked.has(message.id)) continue;
         missing.delete(message.id);

@@ -2,7 +2,7 @@
  * Small files that must survive a power cut: written beside the target, synced, renamed over
  * it, and the directory synced so that the new name itself is durable.
  */
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** Make the entries of `directory` (creations, renames) durable. */
@@ -15,11 +15,42 @@ export async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-/** Create `directory` and its parents (mode 0700), each new name durable. */
+/**
+ * Create `directory` and its parents (mode 0700), each new name durable. Rejects with the system's error.
+ *
+ * Node.js' own `recursive` asks again for ever where a file system says that nothing is there (ENOENT) below a parent
+ * that is: /proc does, and so may what is mounted over a network.
+ */
 export async function makeDirectory(directory: string): Promise<void> {
-  const first = await mkdir(directory, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  for (let at = directory; at.startsWith(first); at = dirname(at)) await syncDirectory(dirname(at));
+  const parent = dirname(directory);
+  try {
+    if (!(await madeOne(directory))) return;
+  } catch (error) {
+    const isParentMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    if (!isParentMissing || parent === directory || (await isDirectory(parent))) throw error;
+    await makeDirectory(parent);
+    if (!(await madeOne(directory))) return;
+  }
+  await syncDirectory(parent);
+}
+
+/** False where it is there already. */
+async function madeOne(directory: string): Promise<boolean> {
+  try {
+    await mkdir(directory, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    if (!(await isDirectory(directory))) throw error;
+    return false;
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 /** Write all of `data` at the end of `handle` and make it durable. */

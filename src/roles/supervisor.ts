@@ -30,6 +30,8 @@ export interface SupervisorOptions {
   readonly program: string;
   /** What starts it as a role. */
   readonly argumentsFor: (role: RoleName) => readonly string[];
+  /** How long the roles have to end, ms; END_MS when absent. */
+  readonly endMs?: number;
 }
 
 const ROLES: readonly RoleName[] = ['deliver', 'receive'];
@@ -71,6 +73,8 @@ class Supervisor {
     void signals.stop.then((signal) => {
       this.#signal = signal;
       if (this.#isStarted) this.#stop(signal);
+      // A start that hangs (a disk that does not answer) is no reason to go on for ever.
+      else this.#killLater();
     });
     for (const role of ROLES) this.#start(role);
     return this.#ended.promise;
@@ -197,7 +201,7 @@ class Supervisor {
       if (state.progress === 'begun') this.#order(role, { kind: 'stop', signal });
       else state.drop(); // it has not begun anything
     }
-    setTimeout(() => this.#killAll(), END_MS).unref();
+    this.#killLater();
     this.#endIfDone();
   }
 
@@ -206,6 +210,10 @@ class Supervisor {
     if (deliver.child || receive.child) return;
     this.#rolesSocket?.close(); // which removes it
     this.#ended.resolve(this.#exitCode);
+  }
+
+  #killLater(): void {
+    setTimeout(() => this.#killAll(), this.#options.endMs ?? END_MS).unref();
   }
 
   #killAll(): void {

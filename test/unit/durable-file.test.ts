@@ -19,6 +19,17 @@ describe('makeDirectory', () => {
     using dir = tempDir();
     writeFileSync(dir.file('a'), '');
     await assert.rejects(makeDirectory(dir.file('a/b')));
+    await assert.rejects(makeDirectory(dir.file('a')), { code: 'EEXIST' });
+  });
+
+  test('comes to an end where nothing can be made, and the system says that nothing is there', async () => {
+    await assert.rejects(makeDirectory('/proc/stsrelay/a'), { code: 'ENOENT' });
+  });
+
+  test('two at once make the same', async () => {
+    using dir = tempDir();
+    await Promise.all([1, 2, 3].map(() => makeDirectory(dir.file('a/b/c'))));
+    assert.ok(statSync(dir.file('a/b/c')).isDirectory());
   });
 });
 
