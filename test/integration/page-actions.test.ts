@@ -68,11 +68,21 @@ describe('the buttons of the admin page', { skip: WITHOUT_CHROMIUM, timeout: 480
     const { page, troubles } = made;
     await act(page, 'Retry now', /5 deliveries due now\./, { action: /^Retry now 5/ });
     await page.getByRole('button', { name: 'Pause…' }).click();
-    await page.getByRole('dialog').getByLabel('1 day').check();
-    await page.getByRole('dialog').getByLabel('Reason').fill('they move');
+    const pausing = page.getByRole('dialog');
+    await pausing.getByLabel('Until a day').check();
+    await pausing.getByLabel('Its last day').fill('2098-03-04');
+    await pausing.getByLabel('until (empty').fill('09:30');
+    await pausing.getByLabel('Reason').fill('they move');
     await page.getByRole('dialog').getByRole('button', { name: 'Pause' }).click();
     await page.getByText('away.example is paused; 5 deliveries wait.').waitFor();
     await page.getByText('5 messages wait: delivery is paused (they move).').waitFor();
+    const { pauses } = (await scene.api('GET', '/pauses?domain=away.example')) as {
+      pauses: { expires?: string }[];
+    };
+    assert.deepEqual(
+      pauses.map(({ expires }) => expires),
+      [new Date(2098, 2, 4, 9, 30).toISOString()],
+    );
     await act(page, 'Resume', 'away.example is resumed; 5 deliveries may go.');
     const reason = { Reason: 'ticket 8' };
     await act(page, 'Hold all…', /5 deliveries held\./, { action: /^Hold 5/, fill: reason });
@@ -131,13 +141,28 @@ describe('the buttons of the admin page', { skip: WITHOUT_CHROMIUM, timeout: 480
     await page.goto(`${scene.url}/#/queue?domain=held.example`);
     const rule = page.getByRole('region', { name: 'Rules that hold mail' });
     await rule.getByRole('button', { name: 'Release…' }).click();
-    // Nothing of it is queued any more: the button says so.
+    // Nothing of it is queued any more: the rule is there all the same, and ends.
     const dialog = page.getByRole('dialog');
+    await dialog.getByText('The rule “mail for held.example” ends.').waitFor();
+    await dialog.getByRole('button', { name: 'Release' }).click();
+    await page.getByText(/0 deliveries released\. The rule .* ends\./).waitFor();
+    await rule.waitFor({ state: 'detached' });
+    await page.goto(`${scene.url}/#/queue?sender=nobody@example.com`);
+    await page.getByText('Nothing fits.').waitFor();
+    await page.getByRole('button', { name: 'Hold…' }).click();
     await dialog.getByText('There is nothing to be done.').waitFor();
-    const release = dialog.getByRole('button', { name: /^Release/ });
-    assert.equal(await release.getAttribute('aria-describedby'), 'dialog-lacks');
-    await dialog.getByRole('button', { name: 'Cancel' }).click();
-    await dialog.waitFor({ state: 'detached' });
+    const hold = dialog.getByRole('button', { name: /^Hold/ });
+    assert.equal(await hold.getAttribute('aria-describedby'), 'dialog-lacks');
+    await dialog.getByLabel('Also what comes in later').check();
+    await dialog
+      .getByText(/The rule .*nobody@example\.com.* holds what comes in later\./)
+      .waitFor();
+    assert.deepEqual(await axe(page), []);
+    await hold.click();
+    await rule.getByText('nobody@example.com').waitFor();
+    await rule.getByRole('button', { name: 'Release…' }).click();
+    await dialog.getByRole('button', { name: 'Release' }).click();
+    await rule.waitFor({ state: 'detached' });
     assert.deepEqual(troubles, []);
   });
 

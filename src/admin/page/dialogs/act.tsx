@@ -80,26 +80,22 @@ function ActDialog({
   const { title, does, done: past, isGrave, takesReason } = WORDS[action];
   const [reason, setReason] = useState('');
   const [typed, setTyped] = useState('');
-  // What a hold does with mail to come is for `stsrelay queue hold`; here it is about what is queued.
-  const more = action === 'hold' ? { onlyQueued: true } : {};
-  const dry = useLive('dry', () => api.act(action, { ...which, ...more, dryRun: true }), 0);
+  const [isRule, setIsRule] = useState(false);
+  const more = action === 'hold' ? { onlyQueued: !isRule } : {};
+  const dry = useLive(
+    isRule ? 'dry, with a rule' : 'dry',
+    () => api.act(action, { ...which, ...more, dryRun: true }),
+    0,
+  );
   const touched = dry.now?.touched ?? 0;
   const asksNumber = isGrave && touched > FEW;
   const isConfirmed = !asksNumber || typed.replaceAll(/\D/g, '') === String(touched);
   return (
     <Dialog
       title={`${title}: ${what}`}
-      action={dry.now ? `${title} ${number(touched)}` : title}
+      action={touched > 0 ? `${title} ${number(touched)}` : title}
       danger={isGrave}
-      lacks={
-        dry.now && touched === 0
-          ? 'There is nothing to be done.'
-          : dry.now === undefined
-            ? 'How many it would be is not known yet.'
-            : isConfirmed
-              ? undefined
-              : `Still to be typed: ${touched}.`
-      }
+      lacks={lacks(dry.now, isConfirmed)}
       done={done}
       run={async () => {
         const made = await api.act(action, {
@@ -110,7 +106,8 @@ function ActDialog({
         const shut = made.closed
           ? ` ${number(made.closed)} wait on: their destination is closed.`
           : '';
-        return `${counted(made.touched, 'delivery', 'deliveries')} ${past}.${late}${shut}`;
+        const rule = made.rule ? ` ${rulesText(action, made.rule)}` : '';
+        return `${counted(made.touched, 'delivery', 'deliveries')} ${past}.${late}${shut}${rule}`;
       }}
     >
       <p>{does}</p>
@@ -121,6 +118,10 @@ function ActDialog({
               <b>{counted(now.touched, 'delivery', 'deliveries')}</b> would be touched
               {now.matched > now.touched ? `, of ${number(now.matched)} that fit` : ''}.
             </p>
+            {now.rule ? <p>{rulesText(action, now.rule)}</p> : null}
+            {isRule && !now.rule ? (
+              <p class="hint">These filters are about what is queued: they make no rule.</p>
+            ) : null}
             {now.underWay > 0 ? <p>{number(now.underWay)} of them are under way now.</p> : null}
             {now.nullSender ? (
               <p>{number(now.nullSender)} are bounces themselves: nobody is told of them.</p>
@@ -133,6 +134,16 @@ function ActDialog({
           </>
         )}
       </Loaded>
+      {action === 'hold' && 'filter' in which ? (
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={isRule}
+            onChange={(event) => setIsRule(event.currentTarget.checked)}
+          />
+          Also what comes in later, until the rule is released
+        </label>
+      ) : null}
       {takesReason ? (
         <Field
           label="Reason"
@@ -153,4 +164,20 @@ function ActDialog({
       ) : null}
     </Dialog>
   );
+}
+
+/** Why it cannot be done yet, or not at all. A rule is made or ended also where nothing is queued that it fits. */
+function lacks(
+  dry: { readonly touched: number; readonly rule?: string | undefined } | undefined,
+  isConfirmed: boolean,
+): string | undefined {
+  if (dry === undefined) return 'How many it would be is not known yet.';
+  if (dry.touched === 0 && !dry.rule) return 'There is nothing to be done.';
+  return isConfirmed ? undefined : `Still to be typed: ${dry.touched}.`;
+}
+
+function rulesText(action: Action, rule: string): string {
+  return action === 'release'
+    ? `The rule “${rule}” ends.`
+    : `The rule “${rule}” holds what comes in later.`;
 }

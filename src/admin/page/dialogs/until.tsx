@@ -16,6 +16,8 @@ export interface Until {
   readonly end: End;
   /** With `date`: as the date field has it. */
   readonly date: string;
+  /** And the time of that day, as the time field has it; absent or empty: its end. */
+  readonly time?: string | undefined;
   /** The end of what is changed, RFC 3339: to the second, whatever the day. */
   readonly keeps?: string | undefined;
 }
@@ -53,14 +55,26 @@ export function UntilField({
         </label>
       ))}
       {value.end === 'date' ? (
-        <input
-          type="date"
-          aria-label="Its last day"
-          required
-          value={value.date}
-          min={dayOf(new Date())}
-          onInput={(event) => onChange({ ...value, date: event.currentTarget.value })}
-        />
+        <>
+          <label>
+            Its last day
+            <input
+              type="date"
+              required
+              value={value.date}
+              min={dayOf(new Date())}
+              onInput={(event) => onChange({ ...value, date: event.currentTarget.value })}
+            />
+          </label>
+          <label>
+            until (empty: the end of that day)
+            <input
+              type="time"
+              value={value.time ?? ''}
+              onInput={(event) => onChange({ ...value, time: event.currentTarget.value })}
+            />
+          </label>
+        </>
       ) : null}
     </fieldset>
   );
@@ -77,8 +91,8 @@ export function lastDayLacks({ end, date }: Until): string | undefined {
   return end === 'date' && date === '' ? 'Still to be chosen: its last day.' : undefined;
 }
 
-/** RFC 3339; undefined: it has no end. A day lasts until its end where the browser is. */
-export function endOf({ end, date, keeps }: Until): string | undefined {
+/** RFC 3339; undefined: it has no end. A day lasts until its end, or that time, where the browser is. */
+export function endOf({ end, date, time, keeps }: Until): string | undefined {
   if (end === '') return undefined;
   if (end === 'kept') return keeps;
   if (end !== 'date') {
@@ -86,5 +100,7 @@ export function endOf({ end, date, keeps }: Until): string | undefined {
     return new Date(Date.now() + ms).toISOString();
   }
   const [year = 0, month = 1, day = 1] = date.split('-').map(Number);
-  return new Date(year, month - 1, day + 1).toISOString();
+  if (!time) return new Date(year, month - 1, day + 1).toISOString();
+  const [hour = 0, minute = 0] = time.split(':').map(Number);
+  return new Date(year, month - 1, day, hour, minute).toISOString();
 }

@@ -8,7 +8,6 @@ import { to } from '../route.ts';
 
 const PAGE = 100;
 const EVERY_MS = 15_000;
-const DAY_MS = 86_400_000;
 
 /** As the date field has it, where the browser is. */
 function dayOf(at: Date): string {
@@ -70,6 +69,11 @@ export function AuditView({ query }: { readonly query: URLSearchParams }) {
   );
 }
 
+/** By the calendar of where the browser is: not all days have 24 hours. */
+function daysBefore(at: Date, days: number): Date {
+  return new Date(at.getFullYear(), at.getMonth(), at.getDate() - days);
+}
+
 type Given = { readonly [K in 'actor' | 'action' | 'target']: string | undefined };
 
 function Days({
@@ -81,8 +85,7 @@ function Days({
   readonly till: string;
   readonly given: Given;
 }) {
-  const now = Date.now();
-  const [today, yesterday, week] = [0, 1, 6].map((days) => dayOf(new Date(now - days * DAY_MS)));
+  const [today, yesterday, week] = [0, 1, 6].map((days) => dayOf(daysBefore(new Date(), days)));
   const choices = [
     ['Today', today, today],
     ['Yesterday', yesterday, yesterday],

@@ -16,6 +16,11 @@ const STATE_CHOICES = [
   ['', 'any'],
   ...Object.entries(STATES).map(([id, { name }]) => [id, name] as const),
 ] as const;
+/** As the fields are called. */
+const LABELS: { readonly [K in keyof Filter]-?: string } = {
+  ...{ domain: 'domain', sender: 'from', recipient: 'to', user: 'login', client: 'client' },
+  ...{ state: 'state', olderThan: 'older than' },
+};
 type Filter = { readonly [K in (typeof NAMES)[number]]?: string };
 
 const ACTIONS: readonly (readonly [Action, string])[] = [
@@ -99,7 +104,7 @@ function Bar({
       ? counted(ids.size, 'chosen message')
       : isFiltered
         ? Object.entries(filter)
-            .map(([name, value]) => `${name} ${value}`)
+            .map(([name, value]) => `${LABELS[name as keyof Filter]} ${value}`)
             .join(', ')
         : 'the whole queue';
   return (
@@ -121,7 +126,7 @@ function Bar({
             key={action}
             type="button"
             class={action === 'bounce' || action === 'drop' ? 'danger' : undefined}
-            disabled={total === 0}
+            disabled={total === 0 && !(action === 'hold' && isFiltered)}
             onClick={() => openAct(action, which, what, again)}
           >
             {name}…
