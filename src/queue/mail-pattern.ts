@@ -80,15 +80,24 @@ function nameMatcher(pattern: string): (name: string | undefined) => boolean {
   return (name) => (name === undefined ? pattern === '<>' : matches(name));
 }
 
-/** In words, for people: `mail from *@shop.example to partner.example`. */
+/** In words, for people, and another text for each pattern: `mail from *@shop.example to partner.example`. */
 export function describePattern(pattern: MailPattern): string {
   const { domain, sender, recipient, client, user } = pattern;
   const parts = [
-    sender === undefined ? '' : `from ${sender}`,
-    recipient === undefined ? '' : `to ${recipient}`,
-    domain === undefined ? '' : `for ${domain}`,
-    user === undefined ? '' : user === '<>' ? 'without a login' : `by user ${user}`,
-    client === undefined ? '' : client === '<>' ? 'of the relay itself' : `of client ${client}`,
+    sender === undefined ? '' : `from ${shown(sender)}`,
+    recipient === undefined ? '' : `to ${shown(recipient)}`,
+    domain === undefined ? '' : `for ${shown(domain)}`,
+    user === undefined ? '' : user === '<>' ? 'without a login' : `by user ${shown(user)}`,
+    client === undefined
+      ? ''
+      : client === '<>'
+        ? 'of the relay itself'
+        : `of client ${shown(client)}`,
   ].filter((part) => part !== '');
   return parts.length === 0 ? 'all mail' : `mail ${parts.join(' ')}`;
+}
+
+/** What may hold words of ours stands in quotes. */
+function shown(value: string): string {
+  return /[\s"]/.test(value) ? JSON.stringify(value) : value;
 }

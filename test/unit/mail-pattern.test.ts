@@ -111,4 +111,9 @@ test('patterns in words', () => {
     describePattern({ user: '<>', client: '<>' }),
     'mail without a login of the relay itself',
   );
+  assert.equal(
+    describePattern({ sender: '"a to b"@home.test' }),
+    'mail from "\\"a to b\\"@home.test"',
+    'no other pattern has this text: rules go by it',
+  );
 });
