@@ -53,17 +53,22 @@ function halfCertificate({ tls }: Sections): Conflict[] {
   return [{ path: ['tls', missing], expected: `a path, because tls.${given} is set` }];
 }
 
-/** The relay is never an open one: whoever wants everybody in has to list the networks. */
-function wholeInternet({ access }: Sections): Conflict[] {
-  return (access?.trustedNetworks ?? []).flatMap((network, i) =>
-    isWholeInternet(network)
-      ? [
-          {
-            path: ['access', 'trustedNetworks', i],
-            expected: 'a network smaller than the whole Internet (this would be an open relay)',
-          },
-        ]
-      : [],
+/**
+ * The relay is never an open one: whoever wants everybody in has to list the networks. A proxy is believed whom it
+ * connects for, so that everybody as proxy is everybody as a trusted client.
+ */
+function wholeInternet({ access, listeners = [] }: Sections): Conflict[] {
+  const lists = [
+    { path: ['access', 'trustedNetworks'], networks: access?.trustedNetworks },
+    ...listeners.map(({ proxyProtocol }, i) => ({
+      ...{ path: ['listeners', i, 'proxyProtocol'], networks: proxyProtocol },
+    })),
+  ];
+  const expected = 'a network smaller than the whole Internet (this would be an open relay)';
+  return lists.flatMap(({ path, networks = [] }) =>
+    networks.flatMap((network, i) =>
+      isWholeInternet(network) ? [{ path: [...path, i], expected }] : [],
+    ),
   );
 }
 

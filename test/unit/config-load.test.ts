@@ -273,6 +273,14 @@ describe('problems', () => {
       ],
       'proxies that are none',
     ],
+    [
+      'listeners:\n  - { address: "::1", port: 25, proxyProtocol: [10.0.0.5, "::/0", "::ffff:0:0/96"] }',
+      ['::/0', '::ffff:0:0/96'].map(
+        (network, i) =>
+          `2: listeners[0].proxyProtocol[${i + 1}]: found "${network}", expected a network smaller than the whole Internet (this would be an open relay)`,
+      ),
+      'everybody as a proxy that names a trusted client (promise 6)',
+    ],
     ['limits: 5', ['1: limits: found 5, expected a section (keys and values)'], 'no section'],
     [
       'routes: 5',
