@@ -22,7 +22,7 @@ interface Connection {
   readonly exchanges: Set<readonly [IncomingMessage, ServerResponse]>;
 }
 
-/** Of a unix socket: the socket; else its other end, which the TLS connection on it has, too. */
+/** Of a unix socket: the socket; else its two ends, which the TLS connection on it has, too. */
 type Place = Socket | string;
 
 /** Hold the connections of `server` to the limits; to be called before it listens. */
@@ -47,6 +47,9 @@ class Crowd {
       return;
     }
     const place = placeOf(socket);
+    // The system gives a place again when the one before is gone, of which we may not have heard yet.
+    const before = this.#all.get(place);
+    if (before) this.#leave(place, before);
     const connection = { socket, client, exchanges: new Set<never>() };
     this.#all.set(place, connection);
     this.#counts.set(client, this.#of(client) + 1);
@@ -110,6 +113,7 @@ function isAwaitingUs({ exchanges }: Connection): boolean {
 }
 
 function placeOf(socket: Socket): Place {
-  const { remoteAddress, remotePort } = socket;
-  return remoteAddress === undefined ? socket : `${remoteAddress} ${remotePort}`;
+  const { remoteAddress, remotePort, localAddress, localPort } = socket;
+  if (remoteAddress === undefined) return socket;
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }

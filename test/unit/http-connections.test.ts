@@ -83,6 +83,21 @@ test('from many addresses: whoever has few is served, and keeps a connection', a
   assert.equal(kept?.closed, false);
 });
 
+test('connections from one port to several addresses of the relay are forgotten when they end', async () => {
+  await using http = await serve({ address: '0.0.0.0' });
+  const localAddress = '127.0.0.1';
+  const first = connect({ host: '127.0.2.1', port: http.port, localAddress });
+  await once(first, 'connect');
+  const from = { port: http.port, localAddress, localPort: first.localPort ?? 0 };
+  const others = Array.from({ length: 60 }, (_, i) => connect({ host: `127.0.3.${i}`, ...from }));
+  await Promise.all(others.map((socket) => once(socket, 'connect')));
+  const ends = [first, ...others].map((socket) => once(socket.end().resume(), 'close'));
+  await Promise.all(ends);
+  const kept = await http.open(60, localAddress);
+  assert.equal(await scrape(http.port, localAddress), 200);
+  assert.equal(openOf(kept), 60);
+});
+
 test('what waits for its answer is not closed for others; then there is no room', async () => {
   const answers: (() => void)[] = [];
   const metrics: HttpOptions['metrics'] = async () => {
