@@ -62,6 +62,11 @@ export interface CheckParts {
   ) => Promise<Examination>;
 }
 
+interface Running {
+  check: CheckView;
+  readonly end: Promise<void>;
+}
+
 const MOST_AT_ONCE = 2;
 const MOST_KEPT = 20;
 const KEPT_MS = 60 * 60_000;
@@ -69,7 +74,8 @@ const KEPT_MS = 60 * 60_000;
 export class Checks implements CheckAdmin {
   readonly #parts: CheckParts;
   readonly #kept = new LRUCache<DomainName, CheckView>({ max: MOST_KEPT });
-  readonly #running = new Map<DomainName, { readonly end: Promise<void> }>();
+  /** Beside those that are kept: one that takes long is not forgotten for twenty short ones. */
+  readonly #running = new Map<DomainName, Running>();
   readonly #ending = new AbortController();
 
   constructor(parts: CheckParts) {
@@ -78,8 +84,8 @@ export class Checks implements CheckAdmin {
 
   async start(wish: CheckWish, actor: string): Promise<Started> {
     const { domain, connect } = wish;
-    const now = this.#kept.peek(domain);
-    if (this.#running.has(domain) && now) {
+    const now = this.#running.get(domain)?.check;
+    if (now) {
       if (now.connect === connect) return { ok: true, check: now };
       const error = `a check of ${domain} of the other kind is under way: wait for its end`;
       return { ok: false, status: 409, error };
@@ -91,19 +97,19 @@ export class Checks implements CheckAdmin {
       return { ok: false, status: 503, error };
     }
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#running.set(domain, { end: promise });
     const begun = { domain, connect, startedAt: this.#now(), state: 'running' as const };
-    this.#kept.set(domain, begun);
+    const running: Running = { check: begun, end: promise };
+    this.#running.set(domain, running);
     try {
       const facts = connect ? {} : { facts: { connect } };
       await this.#parts.audit.note({ actor, action: 'domain.check', target: domain, ...facts });
     } catch (error) {
-      this.#kept.delete(domain);
       this.#running.delete(domain);
       resolve();
       throw error;
     }
-    void this.#run(wish, begun).finally(() => {
+    void this.#run(wish, running).then((made) => {
+      this.#kept.set(domain, made);
       this.#running.delete(domain);
       resolve();
     });
@@ -111,13 +117,18 @@ export class Checks implements CheckAdmin {
   }
 
   show(domain: DomainName): CheckView | undefined {
+    const running = this.#running.get(domain);
+    if (running) return running.check;
     const kept = this.#kept.peek(domain);
     return kept && this.#isFresh(kept) ? kept : undefined;
   }
 
   list(): readonly CheckSummary[] {
-    return [...this.#kept.values()]
-      .filter((one) => this.#isFresh(one))
+    const running = [...this.#running.values()].map(({ check }) => check);
+    const kept = [...this.#kept.values()].filter(
+      (one) => this.#isFresh(one) && !this.#running.has(one.domain),
+    );
+    return [...running, ...kept]
       .sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
       .map(({ result, ...summary }) => (result ? { ...summary, ok: result.ok } : summary));
   }
@@ -128,23 +139,24 @@ export class Checks implements CheckAdmin {
     await Promise.all([...this.#running.values()].map(({ end }) => end));
   }
 
-  /** Never rejects. */
-  async #run(wish: CheckWish, begun: CheckView): Promise<void> {
-    const { domain } = wish;
+  /** What became of it. Never rejects. */
+  async #run(wish: CheckWish, running: Running): Promise<CheckView> {
+    const begun = running.check;
     const { signal } = this.#ending;
-    const onStep = (step: string) => void this.#kept.set(domain, { ...begun, step });
+    const onStep = (step: string) => {
+      running.check = { ...begun, step };
+    };
     try {
       const result = await this.#parts.examine(wish, { onStep, signal });
-      const finishedAt = this.#now();
-      this.#kept.set(domain, { ...begun, state: 'done', finishedAt, ok: result.ok, result });
+      return { ...begun, state: 'done', finishedAt: this.#now(), ok: result.ok, result };
     } catch (failure) {
       const error = failure instanceof Error ? failure.message : String(failure);
-      this.#kept.set(domain, { ...begun, state: 'failed', finishedAt: this.#now(), error });
+      return { ...begun, state: 'failed', finishedAt: this.#now(), error };
     }
   }
 
-  #isFresh({ state, startedAt }: CheckView): boolean {
-    return state === 'running' || Date.parse(startedAt) > this.#parts.clock.now() - KEPT_MS;
+  #isFresh({ startedAt }: CheckView): boolean {
+    return Date.parse(startedAt) > this.#parts.clock.now() - KEPT_MS;
   }
 
   #now(): string {

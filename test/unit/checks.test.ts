@@ -117,6 +117,23 @@ describe('checks of a running relay', () => {
     assert.equal(checks.show('d4.example' as DomainName), undefined);
   });
 
+  test('one that takes longer than twenty others is still the one that runs', async () => {
+    const { checks, under, ends } = scene();
+    await checks.start(wishFor(a), 'ann');
+    for (let i = 0; i < 25; i += 1) {
+      const domain = `d${i}.example` as DomainName;
+      await waitFor('room', async () => (await checks.start(wishFor(domain), 'ann')).ok);
+      under.get(domain)?.resolve(examinationOf(domain));
+      await ends(domain);
+    }
+    assert.equal(checks.show(a)?.state, 'running');
+    const again = await checks.start(wishFor(a, false), 'bob');
+    assert.equal(!again.ok && again.status, 409, 'it is not begun a second time');
+    under.get(a)?.resolve(examinationOf(a));
+    await ends(a);
+    assert.equal(checks.list().filter(({ domain }) => domain === a).length, 1);
+  });
+
   test('the end of the relay ends them, and none is begun any more', async () => {
     const { checks } = scene();
     await checks.start(wishFor(a), 'ann');
