@@ -4,6 +4,7 @@ import { Badge } from '../parts.tsx';
 import { CAUSES } from '../words.ts';
 
 const CLOSED: Readonly<Record<string, string>> = {
+  node: 'name of this relay taken',
   pause: 'paused',
   breaker: 'unreachable',
   rate: 'rate used up',
