@@ -3,9 +3,10 @@
  * opened at start. Pure.
  *
  * `0.0.0.0` and `::` take in every address of their family. Whether `::` takes in IPv4 too is the system's
- * choice, so that is left to it.
+ * choice, so that is left to it. An address is the same one in all its spellings, as IPv4-mapped, too (RFC 4291 §2.2, §2.5.5.2).
  */
 import { isIP } from 'node:net';
+import ipaddr from 'ipaddr.js';
 import type { Conflict, Sections } from './checks.ts';
 
 interface Place {
@@ -29,7 +30,7 @@ export function doublePorts({ listeners = [], http }: Sections): Conflict[] {
     const other = others.find((one) => areInTheWay(one.address, address));
     if (!other) return [];
     const found = `${address} port ${port} again`;
-    if (other.address === address) {
+    if (canonical(other.address) === canonical(address)) {
       return [{ path, found, expected: 'each address and port once' }];
     }
     const [wide, narrow] = isWildcard(address)
@@ -41,10 +42,14 @@ export function doublePorts({ listeners = [], http }: Sections): Conflict[] {
 }
 
 function areInTheWay(one: string, other: string): boolean {
-  if (one === other) return true;
-  return isIP(one) === isIP(other) && (isWildcard(one) || isWildcard(other));
+  const [a, b] = [canonical(one), canonical(other)];
+  return a === b || (isIP(a) === isIP(b) && (isWildcard(one) || isWildcard(other)));
 }
 
 function isWildcard(address: string): boolean {
-  return address === '0.0.0.0' || (isIP(address) === 6 && /^[0:]+$/.test(address));
+  return ['0.0.0.0', '::'].includes(canonical(address));
+}
+
+function canonical(address: string): string {
+  return ipaddr.process(address).toString();
 }

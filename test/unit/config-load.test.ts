@@ -256,6 +256,14 @@ describe('problems', () => {
       'http on the port of a listener',
     ],
     [
+      'listeners:\n  - { address: "::1", port: 25 }\n  - { address: "0:0:0:0:0:0:0:1", port: 25 }\n  - { address: 127.0.0.1, port: 26 }\n  - { address: "::FFFF:127.0.0.1", port: 26 }\n  - { address: "fe80::1%a", port: 27 }\n  - { address: "fe80::1%b", port: 27 }',
+      [
+        '3: listeners[1]: found 0:0:0:0:0:0:0:1 port 25 again, expected each address and port once',
+        '5: listeners[3]: found ::FFFF:127.0.0.1 port 26 again, expected each address and port once',
+      ],
+      'one address in two spellings',
+    ],
+    [
       'access:\n  trustedNetworks: ["::/0", "0.0.0.0/00", "::ffff:0:0/96", "::FFFF:10.0.0.0/096", "::ffff:10.0.0.0/104"]',
       [
         ...['::/0', '0.0.0.0/00', '::ffff:0:0/96', '::FFFF:10.0.0.0/096'].map(
