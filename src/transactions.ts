@@ -166,11 +166,13 @@ async function attemptTransaction(
   if (!transaction) {
     return { outcomes: conclude(results, pending), left: [], course, sessions: results };
   }
-  const unnamed = new Set([...(transaction.left ?? []), ...pending.slice(recipients.length)]);
+  // In this order: those who can only be refused there come last (hand-over.ts).
+  const left = [...(transaction.left ?? []), ...pending.slice(recipients.length)];
+  const unnamed = new Set(left);
   const named = pending.filter((index) => !unnamed.has(index));
   return {
     outcomes: conclude(results, named),
-    left: pending.filter((index) => unnamed.has(index)),
+    left,
     course: courseOf(transaction),
     sessions: results,
   };

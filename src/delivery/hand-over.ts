@@ -41,7 +41,8 @@ export async function handOver(
   const requireTls = howRequireTls(wire, consignment, facts);
   // RFC 8689 §4.2.1: QUIT, and the next host.
   if (typeof requireTls !== 'string') return { ...notSent(requireTls), ending: 'broken' };
-  const missing = missingExtension(wire, consignment);
+  const able = thoseAble(wire, consignment);
+  const missing = missingExtension(wire, able);
   if (missing) return notSent(missing);
   const body = await bodyOf(consignment);
   if ('kind' in body) return notSent(body);
@@ -50,10 +51,12 @@ export async function handOver(
     const refused = refusesSession(facts.requirement, facts.tls);
     if (refused) return { ...notSent(refused), ending: 'broken' };
     // RFC 9422 §4.2: no more recipients than the server announced; the others are left.
-    const named = consignment.recipients.slice(0, wire.limits.rcptMax);
-    const sent = { ...wireMessage(consignment, named), requireTls: requireTls === 'with' };
+    const named = able.recipients.slice(0, wire.limits.rcptMax);
+    const sent = { ...wireMessage(able, named), requireTls: requireTls === 'with' };
     const replies = await wire.transact(sent, body, signal);
-    const left = consignment.recipients.slice(named.length);
+    // Those who keep others from being heard come last.
+    const unable = consignment.recipients.filter((index) => !able.recipients.includes(index));
+    const left = [...able.recipients.slice(named.length), ...unable];
     const result = transactionResult(wire, replies, { facts, named, left });
     return { result, ending: await endingOf(wire, replies, signal) };
   } finally {
@@ -114,6 +117,20 @@ function whatNeedsUtf8({ envelope, recipients }: Consignment): 'address' | 'cont
   const named = recipients.map((index) => envelope.recipients[index]?.address ?? '');
   if ([reversePath, ...named].some(needsSmtpUtf8)) return 'address';
   return sevenBit ? undefined : 'content';
+}
+
+/**
+ * One whose address needs SMTPUTF8, which the server lacks, does not keep the message from the others: he is left for
+ * a transaction of his own. All of them where that would not help.
+ */
+function thoseAble(wire: Wire, consignment: Consignment): Consignment {
+  if (whatNeedsUtf8(consignment) !== 'address' || wire.offers('SMTPUTF8')) return consignment;
+  const { envelope, recipients } = consignment;
+  const ascii = recipients.filter(
+    (index) => !needsSmtpUtf8(envelope.recipients[index]?.address ?? ''),
+  );
+  const others = { ...consignment, recipients: ascii };
+  return ascii.length > 0 && whatNeedsUtf8(others) === undefined ? others : consignment;
 }
 
 const WITHOUT_UTF8 = {

@@ -305,6 +305,27 @@ describe('extensions', () => {
       assert.deepEqual(fates(ofContent), ['all bounced 5.6.9, next host']);
     }));
 
+  test('R277 an address that needs it does not keep the message from the others', () =>
+    withHost({ keywords: ['8BITMIME'] }, async (bench) => {
+      const addresses = ['ü@reuse.test', 'ann@reuse.test', 'ö@reuse.test', 'bob@reuse.test'];
+      const recipients = addresses.map((address) => ({ address }));
+      const envelope = { smtpUtf8: true, sevenBit: true, recipients } as const;
+      const result = await bench.send({ envelope, recipients: addresses.length });
+      assert.equal(result.kind, 'transacted', JSON.stringify(result));
+      if (result.kind !== 'transacted') return;
+      assert.deepEqual(
+        [[...result.recipients.keys()], result.left],
+        [
+          [1, 3],
+          [0, 2],
+        ],
+      );
+      const named = bench.host.received.map((message) =>
+        message.recipients.map((to) => to.address),
+      );
+      assert.deepEqual(named, [['ann@reuse.test', 'bob@reuse.test']]);
+    }));
+
   test('R275 no SMTPUTF8 where it is not needed', () =>
     withHost({}, async (bench) => {
       await bench.send();

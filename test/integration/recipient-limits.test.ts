@@ -69,6 +69,20 @@ describe('more recipients than a transaction takes', () => {
     assert.equal(rcpts?.length, 10 + 3 + 3 + 1);
   });
 
+  test('one whose address the server cannot take (R277) keeps the message from nobody', async () => {
+    const domain = await domainWith({ keywords: ['PIPELINING', '8BITMIME', 'LIMITS RCPTMAX=2'] });
+    const others = mailboxes(domain, 3);
+    const to = [`ü@${domain.name}`, ...others.slice(0, 1), `ö@${domain.name}`, ...others.slice(1)];
+    const sent = await world.send({ to, mailParams: 'SMTPUTF8' });
+    await allDelivered({ ...sent, to: others });
+    for (const recipient of [to[0], to[2]]) {
+      const answer = await world.answer(sent, { recipient });
+      assert.equal(answer.event, 'outcome.bounced');
+      assert.equal(answer['status'], '5.6.7');
+    }
+    assert.deepEqual(arrivals(domain), others);
+  });
+
   test('MAILMAX=1: each transaction over a connection of its own', async () => {
     const keywords = ['PIPELINING', 'LIMITS RCPTMAX=2 MAILMAX=1'];
     const domain = await domainWith({ keywords });
