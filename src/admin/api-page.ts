@@ -12,8 +12,8 @@ import { refuse, wholeNumber } from './api-form.ts';
 
 /** The most entries of a page, where a list does not say otherwise. */
 export const MOST_OF_PAGE = 1000;
-/** A rule's words with five patterns in them. */
-const LONGEST_CURSOR = 1700;
+/** A rule's words with five patterns in them, each in quotes and with every character escaped. */
+const LONGEST_CURSOR = 3300;
 
 export interface PageWish {
   readonly limit: number;
