@@ -56,9 +56,16 @@ export function newApp({ tls, tellsErrors }: AppOptions): HttpApp {
           https: { ...limits, handshakeTimeout: HEADER_TIMEOUT_MS, ...tls },
         }) as unknown as HttpApp);
   limitConnections(app.server);
+  app.addHook('onRequest', refuseTwoHosts);
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'not found' }));
   app.setErrorHandler(answerError(tellsErrors));
   return app;
+}
+
+/** Of two Host fields a proxy may have gone by the other one (RFC 9112 §3.2: 400). */
+async function refuseTwoHosts({ raw }: FastifyRequest, reply: FastifyReply) {
+  if ((raw.headersDistinct.host?.length ?? 0) <= 1) return undefined;
+  return reply.code(400).send({ error: 'there are several Host fields, and may be one' });
 }
 
 /** Answers `{ error }`; what went wrong inside is told only where `tellsErrors`. */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { request as secureRequest } from 'node:https';
+import { connect } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { after, before, describe, test } from 'node:test';
 import { createHttpServer, type HttpOptions, type HttpServer } from '../../src/admin/http.ts';
@@ -85,4 +86,19 @@ test('over TLS every name is taken: the certificate says which are right', async
   response.resume();
   assert.equal(response.statusCode, 200);
   await http.close();
+});
+
+test('several Host fields are refused (RFC 9112 §3.2)', async () => {
+  const http = await serve();
+  try {
+    const socket = connect(http.port, '127.0.0.1');
+    socket.end(
+      'GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n',
+    );
+    let answer = '';
+    for await (const part of socket) answer += String(part);
+    assert.match(answer, /^HTTP\/1\.1 400 .*several Host fields/s);
+  } finally {
+    await http.close();
+  }
 });
