@@ -93,6 +93,20 @@ describe('more recipients than a transaction takes', () => {
     );
   });
 
+  test('without SMTPUTF8: those whose address needs it hold nobody back', async () => {
+    const domain = await domainWith({ keywords: ['PIPELINING', '8BITMIME', 'LIMITS RCPTMAX=3'] });
+    const plain = mailboxes(domain, 5);
+    const international = ['ä', 'ö'].map((name) => `${name}@${domain.name}`);
+    const to = [...international, ...plain];
+    const sent = await world.send({ to, mailParams: 'SMTPUTF8' });
+    const events = await Promise.all(to.map((recipient) => world.answer(sent, { recipient })));
+    assert.deepEqual(
+      events.map(({ event }) => event),
+      [...international.map(() => 'outcome.bounced'), ...plain.map(() => 'delivery.delivered')],
+    );
+    assert.deepEqual(arrivals(domain), plain);
+  });
+
   test('those behind the last one that was taken wait like any other', async () => {
     const keywords = ['PIPELINING', 'LIMITS RCPTMAX=2'];
     let mails = 0;
