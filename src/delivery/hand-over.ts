@@ -55,7 +55,7 @@ export async function handOver(
     const sent = { ...wireMessage(able, named), requireTls: requireTls === 'with' };
     const replies = await wire.transact(sent, body, signal);
     // Those who keep others from being heard come last.
-    const unable = consignment.recipients.filter((index) => !able.recipients.includes(index));
+    const unable = beside(able, consignment);
     const left = [...able.recipients.slice(named.length), ...unable];
     const result = transactionResult(wire, replies, { facts, named, left });
     return { result, ending: await endingOf(wire, replies, signal) };
@@ -131,6 +131,13 @@ function thoseAble(wire: Wire, consignment: Consignment): Consignment {
   );
   const others = { ...consignment, recipients: ascii };
   return ascii.length > 0 && whatNeedsUtf8(others) === undefined ? others : consignment;
+}
+
+/** Those of `all` who are not in `able`; nobody, as a rule. */
+function beside(able: Consignment, all: Consignment): readonly number[] {
+  if (able === all) return [];
+  const those = new Set(able.recipients);
+  return all.recipients.filter((index) => !those.has(index));
 }
 
 const WITHOUT_UTF8 = {
