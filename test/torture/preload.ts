@@ -12,7 +12,9 @@ let offsetMs = 0;
 
 function look(): void {
   try {
-    offsetMs = Number(readFileSync(file, 'utf8')) || 0;
+    const text = readFileSync(file, 'utf8');
+    // Empty: it is being written.
+    if (text !== '') offsetMs = Number(text) || 0;
   } catch {
     offsetMs = 0; // not written yet
   }
