@@ -153,14 +153,10 @@ export class Reconciler {
 
   /** Turns asked long ago: their jobs stand in line, or are replaced. */
   async #lookAfterTurns(): Promise<void> {
-    const { gate, clock, events } = this.#parts;
-    const now = clock.now();
-    let [looked, failures] = [0, 0];
-    for (const turn of gate.asked()) {
-      if (this.#state === 'stopped' || looked >= MOST_PER_ROUND || failures >= MOST_FAILURES) break;
-      // Seen in the future: the clock was set back.
-      if (turn.seenAtMs > now - OVERDUE_MS && turn.seenAtMs <= now) continue;
-      looked++;
+    const { events } = this.#parts;
+    let failures = 0;
+    for (const turn of this.#overdueTurns()) {
+      if (this.#state === 'stopped' || failures >= MOST_FAILURES) break;
       try {
         await this.#lookAfter(turn);
       } catch (error) {
@@ -170,8 +166,22 @@ export class Reconciler {
     }
   }
 
+  /** Gathered before any is replaced: those put in their place are not looked after in the same round. */
+  #overdueTurns(): readonly Turn[] {
+    const { gate, clock } = this.#parts;
+    const now = clock.now();
+    const overdue: Turn[] = [];
+    for (const turn of gate.asked()) {
+      if (overdue.length >= MOST_PER_ROUND) break;
+      // Seen in the future: the clock was set back.
+      if (turn.seenAtMs <= now - OVERDUE_MS || turn.seenAtMs > now) overdue.push(turn);
+    }
+    return overdue;
+  }
+
   async #lookAfter(turn: Turn): Promise<void> {
     const { jobs, dispatcher, clock, events } = this.#parts;
+    if (turn.state !== 'asked') return; // while others were looked after
     const standing = await jobs.standing(turn.jobId);
     turn.seenAtMs = clock.now();
     // Taken or over meanwhile: its job is no longer ours to touch.

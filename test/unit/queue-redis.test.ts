@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { Queue, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { type Clock, systemClock } from '../../src/platform/clock.ts';
 import { type JobContent, queueNames } from '../../src/queue/job-queue.ts';
 import type { Delivery } from '../../src/queue/lane.ts';
 import { redisMissing, startRedis, type TestRedis } from '../support/redis.ts';
@@ -192,6 +193,36 @@ describe('the queue on Redis', { skip: redisMissing }, () => {
     rig.work();
     await rig.closed(delivery);
     assert.equal(rig.attempts.entries.length, 1);
+  });
+
+  test('those in place of missing ones are not missed in the same round', async () => {
+    let ticks = 0;
+    // Time goes by at every look, as on a machine that is busy.
+    const clock: Clock = { ...systemClock, now: () => systemClock.now() + ticks++ };
+    await rig.stop();
+    rig = new QueueRig(redis, { clock });
+    [rig.worksFromStart, rig.hasRounds] = [false, false];
+    await rig.start();
+    for (let i = 0; i < 8; i++) rig.enter(0, `d${i}.example`);
+    const turns = [...rig.gate.asked()];
+    await waitFor('their jobs', async () => (await jobsLeft()) === 8);
+    for (const { jobId } of turns) await bullmq().remove(jobId);
+    for (const turn of turns) turn.seenAtMs -= 6000;
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const [isEntered, add] = [rig.jobs.isEntered.bind(rig.jobs), rig.jobs.add.bind(rig.jobs)];
+    let rounds = 0;
+    rig.jobs.isEntered = () => {
+      if (++rounds === 2) resolve();
+      return isEntered();
+    };
+    rig.jobs.add = async (jobs, nowMs) => {
+      if (jobs.length > 0) await over; // Redis is busy, too
+      await add(jobs, nowMs);
+    };
+    rig.reconciler.wake();
+    rig.reconciler.wake(); // begins when the first round is over
+    await over;
+    assert.equal(rig.recorded.of('requeued').length, 8);
   });
 
   test('a turn whose job waits for a long time keeps it', async () => {
