@@ -174,10 +174,17 @@ describe('a run in a thread comes to what it would come to here', () => {
       const here = await bench.send({ ...handing, here: true });
       const result = await bench.send(handing);
       assert.match(JSON.stringify(replyTo(result) ?? result), /spool-unreadable/);
-      // How far the peer came before a stream broke off is a matter of chance.
-      if (what.startsWith('cannot')) assert.deepEqual(result, here);
       assert.equal(bench.host.received.length, 0);
-      assertAccepted(await bench.send(), result.kind === 'ended-early');
+      const next = await bench.send();
+      if (what.startsWith('cannot')) {
+        assert.deepEqual(result, here);
+        assertAccepted(next, true);
+      } else {
+        // How far the peer came before a stream broke off is a matter of chance: where MAIL was under
+        // way the session is over, though nothing was answered.
+        const mayBeReused = result.kind === 'ended-early' && next.facts.reused === true;
+        assertAccepted(next, mayBeReused);
+      }
     });
   }
 });
