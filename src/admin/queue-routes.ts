@@ -12,6 +12,7 @@ import { isMessageId } from '../mail/message-id.ts';
 import { CAUSE_CLASSES } from '../mail/outcome.ts';
 import { QUEUE_STATES, type QueueState } from '../queue/gates.ts';
 import { LONGEST_HOLD_REASON } from '../queue/hold-rules.ts';
+import { isNoNetwork } from '../queue/mail-pattern.ts';
 import type { QueueFilter } from '../queue/selection.ts';
 import { type Api, answer, instant, Refusal, refusals, sendJson, timeStamp } from './api-form.ts';
 import { domainPattern, duration, namePattern, next, pageOf, pageQuery } from './api-page.ts';
@@ -180,7 +181,9 @@ const filter = z.strictObject({
   domain: domainPattern.optional(),
   sender: namePattern('The reverse-path; <> is the null one').optional(),
   recipient: namePattern('One of those who still wait').optional(),
-  client: namePattern('The address of the client; <> is mail that the relay made').optional(),
+  client: namePattern('The address of the client, or its network; <> is mail that the relay made')
+    .refine((pattern) => !isNoNetwork(pattern), 'an address, a network such as 10.0.0.0/8, or <>')
+    .optional(),
   user: namePattern('Who logged in to hand it over; <> is mail without a login').optional(),
   state: state.optional(),
   olderThan: duration

@@ -18,7 +18,7 @@ export const FILTER_OPTIONS: readonly Option[] = [
   new Option('--user <name>', 'handed over by this login; * stands for anything, <> for none'),
   new Option(
     '--client <address>',
-    'by this client address; * for anything, <> for the relay itself',
+    'by this client address, or network (10.0.0.0/8); * for anything, <> for the relay itself',
   ),
   stateOption('in this state'),
   new Option('--older-than <duration>', 'received so long ago or longer: 30m, 2h, 7d').argParser(

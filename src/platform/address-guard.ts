@@ -7,9 +7,9 @@
  * address to a translator or tunnel are judged by what they carry. Everything unknown or
  * written in an unusual way is refused. Pure; administrators' routes are never asked about.
  */
-import { isIPv4, isIPv6 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { parseDomain } from '../protocol/domain.ts';
+import { type Address, isWithin, parseAddress, parseNetwork } from './network.ts';
 
 export type GuardVerdict =
   | { readonly ok: true }
@@ -20,8 +20,6 @@ export interface AddressGuard {
   /** Judge `address`, found by looking up `domain`. */
   check(address: string, domain?: string): GuardVerdict;
 }
-
-type Address = ipaddr.IPv4 | ipaddr.IPv6;
 
 const GLOBAL_UNICAST_V6: [ipaddr.IPv6, number] = ipaddr.IPv6.parseCIDR('2000::/3');
 const NAT64 = ipaddr.IPv6.parseCIDR('64:ff9b::/96');
@@ -67,13 +65,6 @@ export function createAddressGuard(allowed: boolean | readonly string[]): Addres
   };
 }
 
-/** No octal, hexadecimal or shortened IPv4, no zone: some other part might read those differently. */
-function parseAddress(text: string): Address | undefined {
-  if (isIPv4(text)) return ipaddr.IPv4.parse(text);
-  if (isIPv6(text) && !text.includes('%')) return ipaddr.IPv6.parse(text);
-  return undefined;
-}
-
 function refusal(address: Address): string | undefined {
   const range = address.range();
   if (address instanceof ipaddr.IPv4) return range === 'unicast' ? undefined : rangeName(range);
@@ -103,18 +94,6 @@ function carriedAddresses(address: ipaddr.IPv6): readonly ipaddr.IPv4[] {
   // RFC 4380 §4: the server, and the client with its bits flipped.
   if (address.range() === 'teredo') return [ipv4At(4), ipv4At(12, 0xff)];
   return [];
-}
-
-function parseNetwork(entry: string): [Address, number] | undefined {
-  const single = parseAddress(entry);
-  if (single !== undefined) return [single, single instanceof ipaddr.IPv4 ? 32 : 128];
-  const [base = '', length = ''] = entry.split('/');
-  if (parseAddress(base) === undefined || !/^\d{1,3}$/.test(length)) return undefined;
-  return ipaddr.isValidCIDR(entry) ? ipaddr.parseCIDR(entry) : undefined;
-}
-
-function isWithin(address: Address, network: [Address, number]): boolean {
-  return address.kind() === network[0].kind() && address.match(network);
 }
 
 function allowedDomain(entry: string): string {

@@ -3,6 +3,7 @@
  * sender, recipient, and who handed it over. Pure.
  */
 import type { Destination } from '../mail/route.ts';
+import { isWithin, parseAddress, parseNetwork } from '../platform/network.ts';
 
 export interface MailPattern {
   /** In each `*` stands for any characters; upper and lower case are the same. */
@@ -10,7 +11,7 @@ export interface MailPattern {
   /** `<>` is the null reverse-path. */
   readonly sender?: string | undefined;
   readonly recipient?: string | undefined;
-  /** Address of the client; `<>` is mail that the relay made itself. */
+  /** Address of the client, or its network (`10.0.0.0/8`); `<>` is mail that the relay made itself. */
   readonly client?: string | undefined;
   /** Name of the user who logged in; `<>` is mail without a login. */
   readonly user?: string | undefined;
@@ -39,7 +40,7 @@ export type Match = boolean | 'unknown';
 /** A pattern made ready to be held against many. */
 export function matcherOf(pattern: MailPattern): (facts: MailFacts) => Match {
   const { domain, sender, recipient, client, user } = pattern;
-  const isClient = client === undefined ? undefined : nameMatcher(client);
+  const isClient = client === undefined ? undefined : clientMatcher(client);
   const isUser = user === undefined ? undefined : nameMatcher(user);
   const isDomain = domain === undefined ? undefined : addressMatcher(domain);
   const isSender = sender === undefined ? undefined : addressMatcher(sender);
@@ -78,6 +79,31 @@ export function addressMatcher(pattern: string): (address: string) => boolean {
 function nameMatcher(pattern: string): (name: string | undefined) => boolean {
   const matches = addressMatcher(pattern);
   return (name) => (name === undefined ? pattern === '<>' : matches(name));
+}
+
+/** So many addresses are remembered with their answers: half a million messages come from few clients. */
+const MOST_REMEMBERED = 1000;
+
+/** An address, however it is written, and a network fit by what they mean; all else as a text. */
+function clientMatcher(pattern: string): (address: string | undefined) => boolean {
+  const network = parseNetwork(pattern);
+  if (network === undefined) return nameMatcher(pattern);
+  const remembered = new Map<string, boolean>();
+  return (text) => {
+    if (text === undefined) return false;
+    const known = remembered.get(text);
+    if (known !== undefined) return known;
+    const address = parseAddress(text);
+    const fits = address !== undefined && isWithin(address, network);
+    if (remembered.size >= MOST_REMEMBERED) remembered.clear();
+    remembered.set(text, fits);
+    return fits;
+  };
+}
+
+/** Whether `pattern` is meant as a network, and is none: it would fit nothing. */
+export function isNoNetwork(pattern: string): boolean {
+  return pattern.includes('/') && parseNetwork(pattern) === undefined;
 }
 
 /** In words, for people, and another text for each pattern: `mail from *@shop.example to partner.example`. */

@@ -260,6 +260,10 @@ test('a stolen account: its mail is found, held over a restart, and bounced', as
     [[other, undefined]],
   );
   assert.equal((await cli('queue', 'list', '--client', '10.*')).code, 1);
+  assert.equal(((await json('queue', 'list', '--client', '127.0.0.0/8')) as Row[]).length, 2);
+  const noNetwork = await cli('queue', 'hold', '--client', '10.0.0.0/33', '--reason', 'x');
+  assert.notEqual(noNetwork.code, 0);
+  assert.match(noNetwork.stderr, /client: an address, a network such as 10\.0\.0\.0\/8/);
   const held = await cli('queue', 'hold', '--user', 'eve', '--reason', 'stolen');
   assert.match(held.stderr, /rule holds from now on: mail by user eve/);
   const second = await spam();

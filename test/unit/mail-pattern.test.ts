@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import {
   addressMatcher,
   describePattern,
+  isNoNetwork,
   type MailPattern,
   matcherOf,
 } from '../../src/queue/mail-pattern.ts';
@@ -75,14 +76,25 @@ describe('who handed it over', () => {
   const ours = undefined;
   const printer = { address: '10.0.0.7' };
   const eve = { address: '203.0.113.9', user: 'Eve' };
+  const v6 = { address: '2001:db8::7' };
   const rows: readonly [MailPattern, (typeof eve | typeof printer | undefined)[]][] = [
     [{ user: 'eve' }, [eve]],
     [{ user: 'e*' }, [eve]],
     [{ user: '*' }, [eve]],
-    [{ user: '<>' }, [ours, printer]],
+    [{ user: '<>' }, [ours, printer, v6]],
     [{ client: '10.0.0.*' }, [printer]],
     [{ client: '203.0.113.9' }, [eve]],
-    [{ client: '*' }, [printer, eve]],
+    [{ client: '*' }, [printer, v6, eve]],
+    [{ client: '10.0.0.0/8' }, [printer]],
+    [{ client: '10.9.9.9/8' }, [printer]],
+    [{ client: '10.0.0.7/32' }, [printer]],
+    [{ client: '10.0.0.8/32' }, []],
+    [{ client: '0.0.0.0/0' }, [printer, eve]],
+    [{ client: '::/0' }, [v6]],
+    [{ client: '2001:DB8::/32' }, [v6]],
+    [{ client: '2001:0db8:0:0::0:7' }, [v6]],
+    [{ client: '2001:db8::*' }, [v6]],
+    [{ client: '10.0.0.0/33' }, []],
     [{ client: '<>' }, [ours]],
     [{ client: '10.0.0.7', user: 'eve' }, []],
     [{ client: '10.0.0.7', user: '<>' }, [printer]],
@@ -91,9 +103,41 @@ describe('who handed it over', () => {
     test(describePattern(pattern), () => {
       const matches = matcherOf(pattern);
       const mail = { destination: 'd.test', sender: '', recipients: undefined };
-      const fits = [ours, printer, eve].filter((origin) => matches({ ...mail, origin }) === true);
+      const fits = [ours, printer, v6, eve].filter(
+        (origin) => matches({ ...mail, origin }) === true,
+      );
       assert.deepEqual(fits, fitting);
     });
+  }
+});
+
+test('a network is held against more clients than are remembered', () => {
+  const matches = matcherOf({ client: '10.0.0.0/9' });
+  for (let round = 0; round < 2; round += 1) {
+    for (let i = 0; i < 256; i += 1) {
+      for (let j = 0; j < 8; j += 1) {
+        const origin = { address: `10.${i}.0.${j}` };
+        const mail = { destination: 'd.test', sender: '', recipients: undefined, origin };
+        assert.equal(matches(mail), i < 128);
+      }
+    }
+  }
+});
+
+test('what is meant as a network and is none', () => {
+  for (const pattern of [
+    '10.0.0.0/33',
+    '10/8',
+    'printers/2',
+    '::/129',
+    '10.0.0.0/8/8',
+    '/',
+    '10.*/8',
+  ]) {
+    assert.equal(isNoNetwork(pattern), true, pattern);
+  }
+  for (const pattern of ['10.0.0.0/8', '::/0', '10.*', '<>', '*', 'fe80::1']) {
+    assert.equal(isNoNetwork(pattern), false, pattern);
   }
 });
 
