@@ -27,8 +27,9 @@ export async function makeDirectory(directory: string): Promise<void> {
     if (!(await madeOne(directory))) return;
   } catch (error) {
     const isParentMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    if (!isParentMissing || parent === directory || (await isDirectory(parent))) throw error;
-    await makeDirectory(parent);
+    if (!isParentMissing || parent === directory) throw error;
+    // Where it is there by now somebody else has made it meanwhile.
+    if (!(await isDirectory(parent))) await makeDirectory(parent);
     if (!(await madeOne(directory))) return;
   }
   await syncDirectory(parent);

@@ -1,6 +1,7 @@
 /** Small files that survive: whole or not at all, also when several write at once. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { describe, test } from 'node:test';
 import { makeDirectory, replaceFile } from '../../src/platform/durable-file.ts';
 import { tempDir } from '../support/temp-dir.ts';
@@ -31,6 +32,19 @@ describe('makeDirectory', () => {
     await Promise.all([1, 2, 3].map(() => makeDirectory(dir.file('a/b/c'))));
     assert.ok(statSync(dir.file('a/b/c')).isDirectory());
   });
+});
+
+test('makeDirectory beside others that make the same parents', async () => {
+  using dir = tempDir();
+  for (let round = 0; round < 200; round += 1) {
+    const parent = dir.file(`${round}`);
+    const made = Array.from({ length: 6 }, async (_, i) => {
+      for (let turn = 0; turn < i; turn += 1) await access(dir.path); // one after the other, nearly
+      await makeDirectory(`${parent}/${i % 2}/${i}`);
+    });
+    await Promise.all(made);
+    assert.equal(readdirSync(parent).length, 2);
+  }
 });
 
 describe('replaceFile', () => {
