@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Engine } from './engine.ts';
 import type { Ground } from './ground.ts';
 import { startEmbeddedRedis } from './platform/embedded-redis.ts';
-import { connectRedis, type RedisClient, type RedisTarget } from './platform/redis.ts';
+import { connectRedis, firstTry, type RedisClient, type RedisTarget } from './platform/redis.ts';
 import { RedisMonitor, UnsafeRedisError } from './platform/redis-monitor.ts';
 import { queueNames } from './queue/job-queue.ts';
 import type { Sharing } from './sharing.ts';
@@ -79,6 +79,8 @@ export async function watchRedis(
     },
   });
   ground.undo(() => monitor.stop());
+  // What keeps a relay from starting, its policy or whose the name is, must not depend on who is faster.
+  await firstTry(client);
   await monitor.start();
   const policy = monitor.evictionPolicy;
   if (policy !== undefined && policy !== 'noeviction') throw new UnsafeRedisError(policy);

@@ -60,6 +60,21 @@ export function connectRedis(
   return client;
 }
 
+/**
+ * Waits until a connection that was just opened stands, or came to nothing; not for longer than a command is waited
+ * for. Never rejects.
+ */
+export async function firstTry(client: RedisClient): Promise<void> {
+  if (!['connecting', 'connect'].includes(client.status)) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const ends = ['ready', 'error', 'close', 'end'] as const;
+  for (const end of ends) client.once(end, resolve);
+  const timer = setTimeout(resolve, COMMAND_TIMEOUT_MS);
+  await promise;
+  clearTimeout(timer);
+  for (const end of ends) client.off(end, resolve);
+}
+
 /** Says of an error whether it is better to connect anew: this was a master once, and is a replica now. */
 function leaveReplica(): (error: Error) => boolean {
   let leftAtMs = Number.NEGATIVE_INFINITY;

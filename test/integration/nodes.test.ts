@@ -12,6 +12,7 @@ import { runStsrelay } from '../support/cli.ts';
 import { injectMany } from '../support/inject.ts';
 import { type PretendInternet, startPretendInternet } from '../support/pretend-internet.ts';
 import { redisMissing, startRedis, type TestRedis } from '../support/redis.ts';
+import { startRedisWire } from '../support/redis-wire.ts';
 import { type RelayProcess, type Settings, startRelay } from '../support/relay-process.ts';
 import { RelayWorld } from '../support/relay-world.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -277,6 +278,27 @@ describe('two relays on one Redis', { skip: redisMissing }, () => {
     await cli(a, 'domain', 'resume', 'copied.test');
     await waitFor('the message', () => domain.messages.length === 1);
     assert.equal(a.events('queue.requeued').length, 0, 'nobody disturbed its queue');
+  });
+
+  test('nor does one that is far from Redis, or is to use a Redis that drops keys', async () => {
+    await using wire = await startRedisWire(redis.port);
+    wire.delayMs = 300; // the relay has read its spool by then
+    const far = await startRelay({
+      dontWait: true,
+      settings: [net.relaySettings(), { node: 'a', redis: { url: wire.url } }],
+    });
+    try {
+      assert.equal(await far.waitForExit(), 2);
+      assert.match(far.stderr, /the name a belongs to another relay on this Redis/);
+      await using evicting = await startRedis({ maxmemoryPolicy: 'allkeys-lru' });
+      wire.target = evicting.port;
+      await far.start();
+      assert.equal(await far.waitForExit(), 1);
+      assert.match(far.stderr, /maxmemory-policy allkeys-lru/);
+      assert.deepEqual(far.events('redis.down'), [], 'it was there all the time');
+    } finally {
+      await far.close();
+    }
   });
 
   test('a copy that was started while Redis was away takes mail, delivers nothing, and says so', async () => {

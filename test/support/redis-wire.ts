@@ -8,6 +8,8 @@ import { createServer, type Server, type Socket, connect as tcpConnect } from 'n
 export class RedisWire implements AsyncDisposable {
   /** Port of 127.0.0.1 that connections lead to from now on; those there are stay as they are. */
   target: number;
+  /** So long what Redis says is on its way; from now on. */
+  delayMs = 0;
   readonly #listener: Server;
   readonly #ends = new Set<Socket>();
 
@@ -45,7 +47,10 @@ export class RedisWire implements AsyncDisposable {
     ] as const) {
       this.#ends.add(end);
       end.on('error', () => {});
-      end.on('data', (octets: Buffer) => other.write(octets));
+      end.on('data', (octets: Buffer) => {
+        if (end === client || this.delayMs === 0) other.write(octets);
+        else setTimeout(() => other.write(octets), this.delayMs);
+      });
       end.on('close', () => {
         this.#ends.delete(end);
         other.destroy();
