@@ -10,7 +10,7 @@ import type { Lane } from '../queue/lane.ts';
 import type { Ledger, LedgerSummary } from '../queue/ledger.ts';
 import { type Attention, type AttentionParts, attentions } from './attention.ts';
 import type { QueueNow } from './flow.ts';
-import { type BarrierView, instant, viewOfBarrier } from './queue-barriers.ts';
+import { type BarrierView, instant, nextOfLane, viewOfBarrier } from './queue-barriers.ts';
 
 export interface BusyDestination {
   readonly domain: string;
@@ -118,15 +118,15 @@ function viewOfLane(lane: Lane, gates: OverviewParts['gates']): BusyDestination 
     delayed: waiting.laterCount,
     held: held.size,
   };
-  const { nextMs } = waiting;
   const cause = causeOf(lane);
-  const isLater = nextMs !== undefined && waiting.dueCount + inFlight === 0;
+  const closedBy = gates.barriersOfLane(lane).map(viewOfBarrier);
+  const next = nextOfLane(counts, waiting.nextMs, closedBy);
   return {
     domain: lane.destination,
     total: sizeOf(lane),
     counts,
-    ...(isLater ? { nextAttempt: instant(nextMs) } : {}),
+    ...(next === undefined ? {} : { nextAttempt: next }),
     ...(cause ? { cause } : {}),
-    closedBy: gates.barriersOfLane(lane).map(viewOfBarrier),
+    closedBy,
   };
 }

@@ -250,9 +250,13 @@ function isWhole({ filter, force }: QueueOrder): boolean {
 /** For the second entry in the audit log. */
 function touchedFacts(made: QueueAnswer) {
   if (!made.ok) return undefined;
-  const { touched, underWay, recipients } = made;
+  const { touched, underWay, recipients, rule, ruleChanged } = made;
+  const isEnded = made.action === 'release';
   return {
     touched,
+    ...(rule === undefined
+      ? {}
+      : { [isEnded ? 'ruleEnded' : ruleChanged ? 'ruleChanged' : 'ruleMade']: rule }),
     ...(underWay > 0 ? { underWay } : {}),
     ...(recipients === undefined ? {} : { recipients }),
   };

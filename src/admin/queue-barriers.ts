@@ -3,7 +3,7 @@
  * them for programs.
  */
 import type { Hold } from '../mail/hold.ts';
-import type { Barrier } from '../queue/gates.ts';
+import type { Barrier, QueueState } from '../queue/gates.ts';
 
 export interface BarrierView {
   /** `hold`, `backoff`, `node`, `pause`, `breaker`, `rate`, `connections`, `turn` */
@@ -23,6 +23,26 @@ export function viewOfBarrier(barrier: Barrier): BarrierView {
   const until = untilOf(barrier);
   const view = { kind: barrier.kind, text: textOf(barrier) };
   return until === undefined ? view : { ...view, until: instant(until) };
+}
+
+/** When what waits is attempted: what stands first in its way says so where something does. Absent: nobody knows, or it is due. */
+export function nextAttemptOf(
+  { state, nextAttemptMs }: { readonly state: QueueState; readonly nextAttemptMs: number },
+  barriers: readonly BarrierView[],
+): string | undefined {
+  if (state === 'delayed') return instant(nextAttemptMs);
+  return state === 'parked' ? barriers[0]?.until : undefined;
+}
+
+/** The same of the first of a lane's; where one is due, or attempted, that is now. */
+export function nextOfLane(
+  { active, due, parked }: Readonly<Record<QueueState, number>>,
+  nextMs: number | undefined,
+  closedBy: readonly BarrierView[],
+): string | undefined {
+  if (active + due > 0) return undefined;
+  if (parked > 0) return closedBy[0]?.until;
+  return nextMs === undefined ? undefined : instant(nextMs);
 }
 
 function untilOf(barrier: Barrier): number | undefined {

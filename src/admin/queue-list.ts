@@ -7,7 +7,7 @@ import type { Gates, QueueState } from '../queue/gates.ts';
 import type { Delivery } from '../queue/lane.ts';
 import { type QueueFilter, type SelectionParts, select } from '../queue/selection.ts';
 import { foldRecords } from '../spool/message-state.ts';
-import { instant, viewOfBarrier } from './queue-barriers.ts';
+import { instant, nextAttemptOf, viewOfBarrier } from './queue-barriers.ts';
 
 export interface QueueRow {
   readonly id: string;
@@ -125,15 +125,11 @@ async function rowOf(delivery: Delivery, parts: ListParts): Promise<QueueRow | u
   const { pending } = foldRecords(envelope, records, destinationOf);
   const state = pending.find((one) => one.destination === destination);
   if (!state) return undefined;
-  const [barrier] = gates.barriersOf(delivery);
-  const view = barrier && viewOfBarrier(barrier);
+  const barriers = gates.barriersOf(delivery).map(viewOfBarrier);
+  const [view] = barriers;
   const own = gates.stateOf(delivery);
-  const next =
-    own === 'delayed'
-      ? instant(delivery.nextAttemptMs)
-      : own === 'parked'
-        ? view?.until
-        : undefined;
+  const { nextAttemptMs } = delivery;
+  const next = nextAttemptOf({ state: own, nextAttemptMs }, barriers);
   const expiresMs = gates.expiryOf(delivery);
   return {
     id,

@@ -14,7 +14,7 @@ import type { Ledger } from '../queue/ledger.ts';
 import type { DestinationOf } from '../spool/message-state.ts';
 import type { Spool } from '../spool/store.ts';
 import type { OverrideView } from './overrides.ts';
-import { type BarrierView, instant, viewOfBarrier } from './queue-barriers.ts';
+import { type BarrierView, instant, nextAttemptOf, viewOfBarrier } from './queue-barriers.ts';
 
 /** What is so at this moment for one destination where somebody waits. */
 export interface DeliveryNow {
@@ -78,10 +78,13 @@ function nowOf(delivery: Delivery, gates: Gates, overrides: readonly OverrideVie
   const state = gates.stateOf(delivery);
   const expiresMs = gates.expiryOf(delivery);
   const override = overrides.find(({ domain }) => domain === destination);
-  const isWaiting = state !== 'active' && state !== 'held';
+  const waitsFor = gates.barriersOf(delivery).map(viewOfBarrier);
+  // What is due was for its time.
+  const next =
+    state === 'due' ? instant(nextAttemptMs) : nextAttemptOf({ state, nextAttemptMs }, waitsFor);
   return {
-    ...{ destination, state, waitsFor: gates.barriersOf(delivery).map(viewOfBarrier) },
-    ...(isWaiting ? { nextAttempt: instant(nextAttemptMs) } : {}),
+    ...{ destination, state, waitsFor },
+    ...(next === undefined ? {} : { nextAttempt: next }),
     ...(expiresMs === undefined ? {} : { expires: instant(expiresMs) }),
     ...(override ? { override } : {}),
   };

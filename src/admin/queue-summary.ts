@@ -10,7 +10,7 @@ import type { Delivery, Lane } from '../queue/lane.ts';
 import type { Ledger } from '../queue/ledger.ts';
 import { addressMatcher } from '../queue/mail-pattern.ts';
 import type { PageWish } from './api-page.ts';
-import { type BarrierView, instant, viewOfBarrier } from './queue-barriers.ts';
+import { type BarrierView, instant, nextOfLane, viewOfBarrier } from './queue-barriers.ts';
 
 export type Counts = { readonly [K in QueueState]: number };
 
@@ -160,14 +160,14 @@ function add(sum: Sum, { id, tried }: Delivery, state: QueueState): void {
 function entryOf(lane: Lane, sum: Sum, gates: Gates): DestinationSummary {
   const { counts, causes, total, oldest } = sum;
   const [most] = [...causes].sort(([, a], [, b]) => b - a);
-  const { nextMs } = lane.waiting;
-  const isLater = nextMs !== undefined && counts.due + counts.parked + counts.active === 0;
+  const closedBy = gates.barriersOfLane(lane).map(viewOfBarrier);
+  const next = nextOfLane(counts, lane.waiting.nextMs, closedBy);
   return {
     ...{ domain: lane.destination satisfies Destination, total, counts },
     oldest: instant(timeOfId(oldest)),
-    ...(isLater ? { nextAttempt: instant(nextMs) } : {}),
+    ...(next === undefined ? {} : { nextAttempt: next }),
     ...(most ? { cause: most[0] } : {}),
-    closedBy: gates.barriersOfLane(lane).map(viewOfBarrier),
+    closedBy,
   };
 }
 

@@ -4,6 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import type { QueueRow } from '../../src/admin/queue-list.ts';
+import type { MessageView } from '../../src/admin/queue-show.ts';
+import type { QueueSummary } from '../../src/admin/queue-summary.ts';
 import { runStsrelay } from '../support/cli.ts';
 import { type PretendInternet, startPretendInternet } from '../support/pretend-internet.ts';
 import { dsnAbout, openSession } from '../support/relay-mail.ts';
@@ -55,6 +58,18 @@ test('paused and resumed', async () => {
     ['partner.test', 'ticket 7', 2],
   );
   assert.equal(partner.messages.length, 0);
+  // When the pause is over, and not when it was due: wherever it is asked.
+  const until = String(view?.['expires']).slice(0, 19);
+  const asked = async <T>(...args: string[]) =>
+    JSON.parse((await cli(...args, '--json')).stdout) as T;
+  const rows = await asked<QueueRow[]>('queue', 'list', '--domain', 'partner.test');
+  const shown = await asked<MessageView>('queue', 'show', String(rows[0]?.id));
+  const { destinations } = await asked<QueueSummary>('queue', 'summary');
+  const nexts = [rows[0]?.nextAttempt, shown.now[0]?.nextAttempt, destinations[0]?.nextAttempt];
+  assert.deepEqual(
+    nexts.map((next) => next?.slice(0, 19)),
+    [until, until, until],
+  );
 
   const resumed = await cli('domain', 'resume', 'partner.test');
   assert.deepEqual([resumed.code, resumed.stdout], [0, 'partner.test: resumed\n']);

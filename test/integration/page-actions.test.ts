@@ -92,6 +92,15 @@ describe('the buttons of the admin page', { skip: WITHOUT_CHROMIUM, timeout: 480
       fill: { Reason: 'they are gone', 'Type 5 to confirm': '5' },
     });
     assert.equal(await total('domain=away.example'), 0);
+    // Without mail, too, a pause is there to be seen.
+    await act(page, 'Pause…', 'away.example is paused; 0 deliveries wait.', {
+      action: 'Pause',
+      fill: { Reason: 'for good' },
+    });
+    await page.getByText('Delivery is paused: what comes in will wait.').waitFor();
+    await page.getByText(/^Delivery to away\.example is paused since .*: for good\.$/).waitFor();
+    await page.goto(`${scene.url}/#/destinations`);
+    await page.getByRole('row', { name: /held\.example.*held by an administrator/ }).waitFor();
     await page.goto(`${scene.url}/#/destinations/held.example`);
     await act(page, 'Drop all…', /2 deliveries dropped\./, {
       action: /^Drop 2/,

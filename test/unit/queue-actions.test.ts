@@ -10,13 +10,16 @@ async function setUp() {
   const bench = await new ControlBench().open();
   const { control, rules, clock } = bench;
   const noted: object[] = [];
+  const done: object[] = [];
   const actions = new QueueActions({
     ...{ control, rules, clock },
     gates: { isClosed: () => false, barriersOfLane: () => [] },
     audit: {
-      during: async (entry, make) => {
+      during: async (entry, make, factsOf) => {
         noted.push(entry);
-        return make();
+        const made = await make();
+        done.push({ ...entry.facts, ...factsOf?.(made) });
+        return made;
       },
     },
   });
@@ -34,7 +37,14 @@ async function setUp() {
     assert.deepEqual(dry, done);
     return done;
   };
-  return { bench, act, both, noted, [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose]() };
+  return {
+    bench,
+    act,
+    both,
+    noted,
+    done,
+    [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose](),
+  };
 }
 
 const EVE = { sender: 'eve@shop.example' };
@@ -125,7 +135,7 @@ test('a hold that is made again keeps what is not said about it', async () => {
 
 test('what a stolen account handed over is held and bounced by its name, whoever it says it is from', async () => {
   await using at = await setUp();
-  const { bench, act, both } = at;
+  const { bench, act, both, done } = at;
   const by = (user?: string) => ({
     ...{ address: '203.0.113.9', helo: 'pc.test', tls: true },
     ...(user === undefined ? {} : { user }),
@@ -137,6 +147,8 @@ test('what a stolen account handed over is held and bounced by its name, whoever
   const filter = { user: 'eve' };
   const made = await both({ action: 'hold', filter, reason: 'stolen account' });
   assert.deepEqual(made, { touched: 2, underWay: 0, rule: 'mail by user eve' });
+  const facts = { matched: 2, touched: 2, reason: 'stolen account', ruleMade: 'mail by user eve' };
+  assert.deepEqual(done.at(-1), facts);
   const later = await enter(30, 'eve');
   const isHeld = ({ hold }: { hold: unknown }) => hold !== undefined;
   assert.deepEqual([...stolen, later].map(isHeld), [true, true, true]);
@@ -152,6 +164,8 @@ test('what a stolen account handed over is held and bounced by its name, whoever
     (await bench.control.find({})).map(({ id }) => id).sort(),
     others.map(({ id }) => id).sort(),
   );
+  await act({ action: 'release', filter });
+  assert.deepEqual(done.at(-1), { matched: 0, touched: 0, ruleEnded: 'mail by user eve' });
 });
 
 test('trying now tells what is held of those that were meant', async () => {

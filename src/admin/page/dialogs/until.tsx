@@ -1,5 +1,5 @@
 /** How long something holds: a span, until the end of a day, until the time it has now, or without an end. */
-import { clock } from '../words.ts';
+import { clock, ZONE } from '../words.ts';
 
 const SPANS = [
   ['1h', '1 hour', 3_600_000],
@@ -67,7 +67,7 @@ export function UntilField({
             />
           </label>
           <label>
-            until (empty: the end of that day)
+            until (empty: the end of that day; {ZONE})
             <input
               type="time"
               value={value.time ?? ''}

@@ -143,7 +143,13 @@ function NamedDestination({ domain }: { readonly domain: string }) {
 /** In one sentence. */
 function Why({ known, domain }: { readonly known: Known; readonly domain: string }) {
   const { summary, page, pause } = known;
-  if (!summary) return <>No mail waits for {domain}.</>;
+  if (!summary) {
+    return (
+      <>
+        No mail waits for {domain}.{pause ? ' Delivery is paused: what comes in will wait.' : ''}
+      </>
+    );
+  }
   const { total, counts, cause, nextAttempt, closedBy } = summary;
   const wait = counted(total, 'message waits', 'messages wait');
   const next = nextAttempt ? (
@@ -192,7 +198,9 @@ function Why({ known, domain }: { readonly known: Known; readonly domain: string
 }
 
 function Barriers({ known }: { readonly known: Known }) {
-  const barriers: readonly BarrierView[] = known.summary?.closedBy ?? [];
+  const { pause, summary } = known;
+  // Without mail the relay has nothing to close; a pause is there all the same.
+  const barriers: readonly BarrierView[] = summary?.closedBy ?? (pause ? [barrierOf(pause)] : []);
   if (barriers.length === 0) return null;
   return (
     <Panel title="What closes it">
@@ -213,6 +221,13 @@ function Barriers({ known }: { readonly known: Known }) {
       </ul>
     </Panel>
   );
+}
+
+function barrierOf({ domain, reason, pausedAt, expires }: PauseView): BarrierView {
+  const end = expires === undefined ? 'until it is resumed' : `until ${expires}`;
+  const why = reason === '' ? '' : `: ${reason}`;
+  const text = `Delivery to ${domain} is paused since ${pausedAt}, ${end}${why}.`;
+  return { kind: 'pause', text, ...(expires === undefined ? {} : { until: expires }) };
 }
 
 function Latest({ known, domain }: { readonly known: Known; readonly domain: string }) {

@@ -90,7 +90,7 @@ export function DestinationsView({ query }: { readonly query: URLSearchParams })
                       <Ago at={one.nextAttempt} />
                     </Cell>
                     <Cell name="Why" wide>
-                      <WhyWaits closedBy={one.closedBy} cause={one.cause} />
+                      <WhyWaits {...one} cause={one.cause} />
                     </Cell>
                   </tr>
                 ))}

@@ -243,7 +243,7 @@ function Largest({ overview }: { readonly overview: Overview }) {
                   {nextAttempt ? <Ago at={nextAttempt} /> : counts.due > 0 ? 'now' : '–'}
                 </Cell>
                 <Cell name="Why" wide>
-                  <WhyWaits closedBy={one.closedBy} cause={one.cause} />
+                  <WhyWaits {...one} cause={one.cause} />
                 </Cell>
               </tr>
             );

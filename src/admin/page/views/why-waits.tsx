@@ -10,11 +10,12 @@ const CLOSED: Readonly<Record<string, string>> = {
   rate: 'rate used up',
 };
 
-interface Props extends Pick<DestinationSummary, 'closedBy'> {
+interface Props extends Pick<DestinationSummary, 'closedBy' | 'counts' | 'total'> {
   readonly cause: DestinationSummary['cause'] | undefined;
 }
 
-export function WhyWaits({ closedBy, cause }: Props) {
+export function WhyWaits({ closedBy, cause, counts, total }: Props) {
+  if (counts.held === total) return <>held by an administrator</>;
   if (closedBy.length === 0 && !cause) return <span class="faint">not tried yet</span>;
   return (
     <>
