@@ -118,7 +118,12 @@ describe('the buttons of the admin page', { skip: WITHOUT_CHROMIUM, timeout: 480
     await act(page, 'Release', /1 delivery released\./, { action: /^Release 1/ });
     await act(page, 'Retry now', /1 delivery due now\. 1 wait on/, { action: /^Retry now 1/ });
     await act(page, 'Bounce', /1 delivery bounced\./, { action: /^Bounce 1/ });
-    await page.getByText('It was delivered or bounced, or it was never here').waitFor();
+    await page.getByText('It was delivered, bounced or dropped, or it was never here').waitFor();
+    await page.getByText('Not in the queue.').waitFor();
+    for (const name of ['Retry now', 'Hold', 'Bounce', 'Drop']) {
+      assert.equal(await page.getByRole('button', { name, exact: true }).isDisabled(), true, name);
+    }
+    assert.equal(await page.getByText('recipient waits').count(), 0);
     await page.goto(`${scene.url}/#/queue?domain=slow.example`);
     await page.locator('td a.id').first().click();
     await act(page, 'Drop', /1 delivery dropped\./, { action: /^Drop 1/ });

@@ -23,19 +23,20 @@ const ACTIONS: readonly (readonly [Action, string])[] = [
 export function MessageViewPage({ id }: { readonly id: string }) {
   const live = useLive(id, () => api.message(id), EVERY_MS);
   const isHeld = live.now?.now.some(({ state }) => state === 'held') ?? false;
+  const isGone = live.error?.includes('not in the queue') ?? false;
   const which = { ids: [id] };
   return (
     <>
       <Heading
         title={<span class="id">{id}</span>}
-        lead={live.now ? <Lead message={live.now} /> : undefined}
+        lead={isGone ? 'Not in the queue.' : live.now && <Lead message={live.now} />}
       >
         {ACTIONS.filter(([action]) => action !== (isHeld ? 'hold' : 'release')).map(
           ([action, name]) => (
             <button
               key={action}
               type="button"
-              disabled={live.now === undefined}
+              disabled={isGone || live.now === undefined}
               class={
                 action === 'bounce' || action === 'drop'
                   ? 'danger'
@@ -50,10 +51,10 @@ export function MessageViewPage({ id }: { readonly id: string }) {
           ),
         )}
       </Heading>
-      {live.error?.includes('not in the queue') ? (
+      {isGone ? (
         <p class="notice">
-          It was delivered or bounced, or it was never here: the log of the relay has its lines, by
-          this id.
+          It was delivered, bounced or dropped, or it was never here: the log of the relay has its
+          lines, by this id.{live.now ? ' What follows is how it was seen last.' : ''}
         </p>
       ) : null}
       <Loaded live={live}>
