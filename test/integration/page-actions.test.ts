@@ -210,6 +210,12 @@ describe('the buttons of the admin page', { skip: WITHOUT_CHROMIUM, timeout: 480
     assert.doesNotMatch((await note.textContent()) ?? '', /UTC/);
     await page.getByRole('main').getByText('Times: Asia/Tokyo').waitFor();
     await page.goto(`${scene.url}/#/overrides`);
+    await page.getByRole('button', { name: 'Add override…' }).click();
+    await dialog.getByLabel('Domain', { exact: true }).fill('Partner.example');
+    await dialog.getByText(/^partner\.example has one already: .* \(ticket 9\)\./).waitFor();
+    await dialog.getByLabel('Domain', { exact: true }).fill('partner.exampl');
+    await dialog.getByText('has one already').waitFor({ state: 'detached' });
+    await page.keyboard.press('Escape');
     await page.getByRole('button', { name: 'Change… partner.example' }).click();
     assert.equal(await dialog.getByLabel('As it is, until').isChecked(), true);
     await dialog.getByLabel('Reason').fill('ticket 10');

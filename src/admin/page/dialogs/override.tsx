@@ -72,6 +72,7 @@ function OverrideDialog({
           that the domain publishes.
         </p>
       )}
+      {given === '' ? <Replaced domain={wish.domain} /> : null}
       {given === '' ? (
         <Field
           label="Domain"
@@ -117,6 +118,22 @@ function OverrideDialog({
         </label>
       )}
     </Dialog>
+  );
+}
+
+/** Somebody else's that what is chosen takes the place of. */
+function Replaced({ domain: typed }: { readonly domain: string }) {
+  const domain = typed.trim();
+  const isName = domain.includes('.') && !domain.includes('*');
+  const find = async () => (isName ? (await api.overrides({ domain })).overrides[0] : undefined);
+  const { now } = useLive(domain, find, 0);
+  if (!now) return null;
+  const { tls, reason, expires } = now;
+  const end = expires === undefined ? '' : `, until ${clock(expires)}`;
+  return (
+    <p class="notice warn" role="status">
+      {`${now.domain} has one already: ${LEVELS[tls].name}${end} (${reason}). What is chosen here takes its place.`}
+    </p>
   );
 }
 

@@ -30,7 +30,7 @@ interface Known {
   readonly pause: PauseView | undefined;
   readonly policy: PolicyListing | undefined;
   readonly override: OverrideView | undefined;
-  /** Of the message that was tried last: its story. */
+  /** The story of the oldest message that was tried and failed. */
   readonly tried: MessageView | undefined;
 }
 
@@ -235,7 +235,7 @@ function Latest({ known, domain }: { readonly known: Known; readonly domain: str
   const story = tried?.destinations.find(({ destination }) => destination === domain);
   const attempt = story?.history.at(-1);
   return (
-    <Panel title="The last attempt">
+    <Panel title="The last attempt of the oldest">
       {attempt === undefined ? (
         <Empty>{page.total === 0 ? 'Nothing waits here.' : 'What waits was not tried yet.'}</Empty>
       ) : (
