@@ -146,7 +146,7 @@ function endingOverrides({ overrides, clock }: AttentionParts): readonly Attenti
     ({ expires }) => expires !== undefined && Date.parse(expires) - clock.now() < SOON_MS,
   );
   const named = soon.slice(0, MOST_NAMED).map(({ domain, tls, expires = '' }): Attention => {
-    const text = `The override of ${domain} (${tls}) ends ${brief(expires)}.`;
+    const text = `The override of ${domain} (tls: ${tls}) ends ${brief(expires)}.`;
     return { level: 'note', about: 'override', text, domain };
   });
   const more = soon.length - MOST_NAMED;

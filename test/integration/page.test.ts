@@ -125,6 +125,23 @@ describe('the admin page', { skip: WITHOUT_CHROMIUM, timeout: 240_000 }, () => {
     assert.deepEqual(troubles, []);
   });
 
+  test('an address that is looked for: what waits for it, or else what it sent', async () => {
+    await using made = await loggedIn();
+    const { page, troubles } = made;
+    const look = async (text: string, hash: string) => {
+      await page.getByRole('searchbox').fill(text);
+      await page.keyboard.press('Enter');
+      await page.waitForURL(`${scene.url}/#/${hash}`);
+    };
+    await look('user1@away.example', 'queue?recipient=user1%40away.example');
+    await page.getByText('1 delivery that fit').waitFor();
+    await look('support@shop.example', 'queue?sender=support%40shop.example');
+    await page.getByText(/[1-9]\d* deliver\w+ that fit/).waitFor();
+    await look('nobody@home.example', 'queue?recipient=nobody%40home.example');
+    await page.getByText('0 deliveries that fit').waitFor();
+    assert.deepEqual(troubles, []);
+  });
+
   test('a message explained, by the keyboard alone', async () => {
     await using made = await loggedIn();
     const { page, troubles } = made;

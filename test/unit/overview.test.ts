@@ -153,7 +153,7 @@ describe('attention', () => {
           { ...override, domain: 'c.example' },
         ],
       },
-      [/^note override: The override of a\.example \(none\) ends 2026-01-12 12:00 UTC\.$/],
+      [/^note override: The override of a\.example \(tls: none\) ends 2026-01-12 12:00 UTC\.$/],
     ],
     [
       'policies that fail',

@@ -114,7 +114,7 @@ function Search() {
     const text = String(new FormData(form).get('text') ?? '').trim();
     if (text === '') return;
     if (ID.test(text)) go(to('message', text.toUpperCase()));
-    else if (text.includes('@')) go(to('queue', '', { recipient: text }));
+    else if (text.includes('@')) void findAddress(text);
     else if (text.includes('.') && !text.includes('*')) go(to('destinations', domainOf(text)));
     else go(to('destinations', '', { domain: `*${text}*` }));
     form.reset();
@@ -136,6 +136,16 @@ function Search() {
       </form>
     </search>
   );
+}
+
+/** Its mail: what waits for it, or else what it sent. */
+async function findAddress(address: string): Promise<void> {
+  const totalOf = async (filter: object) => (await api.queue({ ...filter, limit: 1 })).total;
+  const isSender = async () =>
+    (await totalOf({ recipient: address })) === 0 && (await totalOf({ sender: address })) > 0;
+  // Where it cannot be asked the list says why.
+  const by = (await isSender().catch(() => false)) ? 'sender' : 'recipient';
+  go(to('queue', '', { [by]: address }));
 }
 
 function Menu({ view }: { readonly view: string }) {
