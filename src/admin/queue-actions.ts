@@ -96,7 +96,7 @@ export class QueueActions {
           ...answer,
           ...this.#heldOf(found),
           ...this.#closedBy(found),
-          ...control.retry(found),
+          ...control.retry(found, { first: filter.ids !== undefined }),
         };
       case 'hold':
         return this.#hold(order, found, actor);

@@ -25,7 +25,8 @@ export const queueRetry: CliCommand = {
   summary: 'try now what waits for its time; a destination whose hosts are away gets a probe',
   options: COMMON(),
   notes: `
-What is held or paused stays where it is: release or resume it.
+What is held or paused stays where it is: release or resume it. What is named by its id goes before all that is due for
+the same destination, and is the probe where the hosts are away.
 ${NOTES}`,
   run: (invocation) => run(invocation, 'retry'),
 };

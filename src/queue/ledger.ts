@@ -204,18 +204,26 @@ export class Ledger {
   }
 
   /** Let these be due now, those among them that wait for their time. How many there were. */
-  hasten(deliveries: ReadonlySet<Delivery>, nowMs: number): number {
+  hasten(deliveries: ReadonlySet<Delivery>, nowMs: number): void {
     const lanes = new Set([...deliveries].map(({ lane }) => lane));
-    let hastened = 0;
     for (const lane of lanes) {
       lane.waiting.fallDue(nowMs);
       for (const delivery of lane.waiting.takeLaterWhere((one) => deliveries.has(one))) {
         delivery.nextAttemptMs = nowMs;
         lane.waiting.add(delivery, nowMs);
-        hastened += 1;
       }
     }
-    return hastened;
+  }
+
+  /** The same, and before all others of their lanes: a destination that is closed is tried with one of them. */
+  putFirst(deliveries: ReadonlySet<Delivery>, nowMs: number): void {
+    const lanes = new Set([...deliveries].map(({ lane }) => lane));
+    for (const lane of lanes) {
+      for (const delivery of lane.waiting.takeWhere((one) => deliveries.has(one))) {
+        delivery.nextAttemptMs = Math.min(delivery.nextAttemptMs, nowMs);
+        lane.waiting.addFirst(delivery);
+      }
+    }
   }
 
   /** The attempt ended and every recipient of the delivery has its fate. */

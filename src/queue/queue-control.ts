@@ -47,11 +47,15 @@ export class QueueControl {
     return selected(filter, this.#parts);
   }
 
-  /** Try now what waits for its time; where a breaker is open, a probe goes out. */
-  retry(deliveries: readonly Delivery[]): Touched {
+  /**
+   * Try now what waits for its time; where a breaker is open, a probe goes out. `first`: before all others
+   * that are due, and as the probe.
+   */
+  retry(deliveries: readonly Delivery[], { first = false } = {}): Touched {
     const { ledger, gates, dispatcher, clock } = this.#parts;
     const now = clock.now();
-    ledger.hasten(new Set(deliveries), now);
+    if (first) ledger.putFirst(new Set(deliveries), now);
+    else ledger.hasten(new Set(deliveries), now);
     const underWay = deliveries.filter(({ inFlight }) => inFlight).length;
     const waiting = deliveries.filter((one) => !one.inFlight && !one.hold && ledger.isLeft(one));
     for (const lane of new Set(waiting.map((one) => one.lane))) {

@@ -1,11 +1,13 @@
 /**
  * Those who wait for one destination: the due ones first come, first served, sender by sender in
- * turn, the others by their time. Nobody who is due ever waits behind one who is not.
+ * turn, the others by their time. Nobody who is due ever waits behind one who is not. Those that
+ * somebody asked for by name go before all others.
  */
 import { FairLine } from './fair-line.ts';
 import { type Timed, TimeHeap } from './time-heap.ts';
 
 export class WaitingLine<T extends Timed> {
+  readonly #asked = new FairLine<T>(() => '');
   readonly #due: FairLine<T>;
   readonly #later = new TimeHeap<T>();
   readonly #mostMs: () => number;
@@ -20,7 +22,7 @@ export class WaitingLine<T extends Timed> {
   }
 
   get dueCount(): number {
-    return this.#due.size;
+    return this.#asked.size + this.#due.size;
   }
 
   get laterCount(): number {
@@ -29,7 +31,8 @@ export class WaitingLine<T extends Timed> {
 
   /** When the one fell due that is due for longest; absolute, ms. */
   get oldestDueMs(): number | undefined {
-    return this.#due.oldestMs;
+    const [asked = Infinity, due = Infinity] = [this.#asked.oldestMs, this.#due.oldestMs];
+    return this.dueCount > 0 ? Math.min(asked, due) : undefined;
   }
 
   /** The next one that falls due of those who are not. */
@@ -46,6 +49,11 @@ export class WaitingLine<T extends Timed> {
     this.fallDue(nowMs);
     if (one.nextAttemptMs <= nowMs) this.#due.push(one);
     else this.#later.push(one);
+  }
+
+  /** Before all others; it is due. */
+  addFirst(one: T): void {
+    this.#asked.push(one);
   }
 
   /** One whose time has come may still stand behind others: they fall due in the order of their times. */
@@ -68,12 +76,12 @@ export class WaitingLine<T extends Timed> {
   /** Take out the next of those who are due. */
   shift(nowMs: number): T | undefined {
     this.fallDue(nowMs);
-    return this.#due.shift();
+    return this.#asked.shift() ?? this.#due.shift();
   }
 
   /** Take out all due ones for which `is`, asked once each; the others keep their order. O(n). */
   takeDueWhere(is: (one: T) => boolean): T[] {
-    return this.#due.takeWhere(is);
+    return [...this.#asked.takeWhere(is), ...this.#due.takeWhere(is)];
   }
 
   /** Take out all for which `is`, asked once each, due or not; the others keep their order. O(n). */
@@ -96,6 +104,6 @@ export class WaitingLine<T extends Timed> {
 
   /** How many of the due ones were due before `ms`. */
   countDueBefore(ms: number): number {
-    return this.#due.countDueBefore(ms);
+    return this.#asked.countDueBefore(ms) + this.#due.countDueBefore(ms);
   }
 }

@@ -168,6 +168,22 @@ describe('the waiting line', () => {
     assert.equal(line.countDueBefore(0), 0);
   });
 
+  test('those that somebody asked for go before all others, and are counted and taken with them', () => {
+    const line = new WaitingLine<{ id: string; nextAttemptMs: number }>();
+    for (let n = 5; n < 9; n++) line.add({ id: `${n}`, nextAttemptMs: n }, 10);
+    line.add({ id: 'later', nextAttemptMs: 30 }, 10);
+    for (const n of [10, 4, 9]) line.addFirst({ id: `asked ${n}`, nextAttemptMs: n });
+    assert.deepEqual([line.dueCount, line.laterCount, line.oldestDueMs], [7, 1, 4]);
+    assert.equal(line.countDueBefore(8), 4);
+    assert.deepEqual(
+      line.takeDueWhere(({ id }) => id === '6' || id === 'asked 9').map(({ id }) => id),
+      ['asked 9', '6'],
+    );
+    const order = Array.from({ length: 6 }, () => line.shift(30)?.id);
+    assert.deepEqual(order, ['asked 4', 'asked 10', '5', '7', '8', 'later']);
+    assert.equal(line.oldestDueMs, undefined);
+  });
+
   test('the same time: in the order of the ids', () => {
     const heap = new TimeHeap<{ id: string; nextAttemptMs: number }>();
     for (const id of ['c', 'a', 'd', 'b']) heap.push({ id, nextAttemptMs: 5 });

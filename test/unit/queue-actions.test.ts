@@ -50,6 +50,30 @@ async function setUp() {
 const EVE = { sender: 'eve@shop.example' };
 const DEST = { domain: 'dest.example' };
 
+describe('a retry', () => {
+  test('of chosen messages puts them before the others; one by filters only hastens', async () => {
+    await using at = await setUp();
+    const { bench, act } = at;
+    // Those of one moment go in the order of their ids.
+    const all = [await bench.enter(), await bench.enter(), await bench.enter()];
+    all.sort((one, other) => (one.id < other.id ? -1 : 1));
+    const [first, second, third] = all;
+    assert.ok(first && second && third);
+    for (const one of all) bench.ledger.claim(one.lane, bench.clock.now());
+    for (const one of all) {
+      bench.ledger.postpone(one, bench.clock.now() + HOUR_MS, bench.clock.now());
+    }
+    await act({ action: 'retry', filter: DEST });
+    assert.equal(bench.ledger.summary(bench.clock.now()).due, 3);
+    assert.deepEqual(await act({ action: 'retry', filter: { ids: [third.id] } }), {
+      ...{ touched: 1, underWay: 0, closed: 0 },
+    });
+    const { lane } = first;
+    const order = all.map(() => bench.ledger.claim(lane, bench.clock.now()));
+    assert.deepEqual(order, [third, first, second]);
+  });
+});
+
 describe('a release by filters', () => {
   test('ends its own rule, and leaves held what another rule holds', async () => {
     await using at = await setUp();

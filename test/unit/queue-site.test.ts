@@ -211,6 +211,22 @@ describe('a site whose hosts are away', () => {
     assert.equal(bench.ofKind('turn').length, 1, 'the next one is the probe');
   });
 
+  test('is tried with the one that somebody asked for, not with the oldest', async () => {
+    const bench = new Bench(1);
+    bench.breaker = { failures: 1, probeEvery: 60_000 };
+    for (let n = 0; n < 5; n += 1) bench.enter('a.example');
+    await closeSite(bench, 'a.example');
+    const [tried, , , wanted, other] = bench.ledger.entered;
+    assert.ok(tried && wanted && other);
+    bench.ledger.putFirst(new Set([tried, wanted]), bench.clock.now());
+    bench.clock.advance(60_000);
+    const probe = await bench.begin('a.example');
+    assert.equal(probe.delivery, wanted, 'it fell due before the one that was tried');
+    bench.attempted(probe, 'answered');
+    assert.equal(await bench.dispatcher.next(probe.turn), tried, 'an hour before its time');
+    assert.equal(bench.ledger.lane('a.example')?.waiting.dueCount, 3);
+  });
+
   test('gives what reaches its lifetime an answer, wherever it stands in the line', async () => {
     const bench = new Bench(1);
     bench.breaker = { failures: 2, probeEvery: 60_000 };
