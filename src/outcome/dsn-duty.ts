@@ -21,9 +21,19 @@ export function hasSender({ reversePath }: Envelope): boolean {
   return reversePath !== '';
 }
 
+/**
+ * Whether it is a report of this relay that is 8-bit because it returns a message whole, and no host would take it
+ * for that: then another is owed that returns the header alone.
+ */
+function isTooWide(envelope: Envelope, { bounced }: AttemptRecord): boolean {
+  const { client, eightBitMime, smtpUtf8, tlsReport } = envelope;
+  if (client || tlsReport || !eightBitMime || smtpUtf8) return false;
+  return bounced.some(({ failure }) => failure.cause === 'eightbitmime-not-offered');
+}
+
 /** Whether a DSN is owed for this attempt. */
 export function owesDsn(envelope: Envelope, record: AttemptRecord): boolean {
-  if (!hasSender(envelope)) return false;
+  if (!hasSender(envelope)) return isTooWide(envelope, record);
   return (
     record.bounced.some(
       ({ index, failure }) =>

@@ -157,7 +157,7 @@ function appendPart(root: MimeNode, { type, content }: Part, form: Form): void {
 }
 
 /** RFC 2045 §6.8: lines of 76 characters. */
-function base64Lines(content: Buffer): Buffer {
+export function base64Lines(content: Buffer): Buffer {
   return Buffer.from(content.toString('base64').replace(/.{76}(?=.)/g, '$&\r\n'));
 }
 

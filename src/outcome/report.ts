@@ -10,8 +10,10 @@ import type { Clock } from '../platform/clock.ts';
 import type { ReportedRecord } from '../spool/message-state.ts';
 import type { Draft, Spool, StoredMessage } from '../spool/store.ts';
 import type { OutcomeEvents } from '../telemetry/outcome-events.ts';
+import { hasSender } from './dsn-duty.ts';
 import { type DsnEntry, dsnEntries } from './dsn-entries.ts';
-import { buildDsn } from './dsn-message.ts';
+import { buildDsn, type DsnMessage } from './dsn-message.ts';
+import { narrowDsn } from './narrow-dsn.ts';
 
 export interface ReportParts {
   readonly spool: Spool;
@@ -43,9 +45,7 @@ export async function reportRecord(
   if (dsnId === undefined) return true;
   try {
     const isStored = stored.has(dsnId) || (await spool.read(dsnId)) !== undefined;
-    const entries = isStored ? [] : dsnEntries(original, record);
-    // Nobody to tell about: who was delayed got a fate meanwhile.
-    if (entries.length > 0) await queueDsn({ ...parts, original, record, dsnId, entries });
+    if (!isStored) await queueDsn({ ...parts, original, record, dsnId });
     stored.add(dsnId);
     await spool.append(id, [{ kind: 'notified', atMs: clock.now(), dsnId }]);
     stored.delete(dsnId);
@@ -60,20 +60,17 @@ interface OwedDsn extends ReportParts {
   readonly original: StoredMessage;
   readonly record: ReportedRecord;
   readonly dsnId: MessageId;
-  readonly entries: readonly DsnEntry[];
 }
 
+/** Nothing where there is nobody to tell about: who was delayed got a fate meanwhile. */
 async function queueDsn(owed: OwedDsn): Promise<void> {
-  const { original, record, dsnId, entries, spool, hostname } = owed;
-  const { id, reversePath } = original.envelope;
+  const { original, dsnId } = owed;
+  const made = hasSender(original.envelope) ? aboutMessage(owed) : aboutReport(owed);
+  if (!made) return;
   const draft = await owed.beginOwn(dsnId);
   try {
-    const dsn = await buildDsn({
-      ...{ dsnId, original, entries },
-      atMs: record.atMs,
-      hostname: hostname(),
-      openBody: () => spool.openBody(id),
-    });
+    const dsn = await made.build();
+    if (!dsn) return await draft.discard();
     const signing = owed.signer?.begin();
     for await (const chunk of dsn.body) {
       signing?.push(chunk as Buffer);
@@ -82,14 +79,35 @@ async function queueDsn(owed: OwedDsn): Promise<void> {
     const signed = await signing?.end();
     const signature = signed?.kind === 'signed' ? { signature: signed.fields } : {};
     await owed.commit(draft, { ...dsn.envelope, ...signature });
+    const to = dsn.envelope.recipients[0]?.address ?? '';
+    owed.events.dsnQueued({ id: dsnId, about: original.envelope.id, to, ...made.counts });
   } catch (error) {
     await draft.discard();
     throw error;
   }
-  const count = (action: DsnEntry['action']) =>
-    entries.filter((entry) => entry.action === action).length;
-  owed.events.dsnQueued({
-    ...{ id: dsnId, about: id, to: reversePath },
-    ...{ failed: count('failed'), delayed: count('delayed'), relayed: count('relayed') },
-  });
+}
+
+interface OwnDsn {
+  readonly build: () => Promise<DsnMessage | undefined>;
+  /** Recipients it tells of. */
+  readonly counts: Readonly<Record<DsnEntry['action'], number>>;
+}
+
+function aboutMessage({ original, record, dsnId, spool, hostname }: OwedDsn): OwnDsn | undefined {
+  const entries = dsnEntries(original, record);
+  if (entries.length === 0) return undefined;
+  const openBody = () => spool.openBody(original.envelope.id);
+  const facts = { dsnId, original, entries, atMs: record.atMs, hostname: hostname(), openBody };
+  const count = (is: DsnEntry['action']) => entries.filter(({ action }) => action === is).length;
+  const counts = { failed: count('failed'), delayed: count('delayed'), relayed: count('relayed') };
+  return { build: () => buildDsn(facts), counts };
+}
+
+/** A report that no host took for its 8-bit content (dsn-duty.ts). */
+function aboutReport({ original: { envelope }, record, dsnId, spool }: OwedDsn): OwnDsn {
+  const openBody = () => spool.openBody(envelope.id);
+  return {
+    build: () => narrowDsn({ dsnId, envelope, atMs: record.atMs, openBody }),
+    counts: { failed: 1, delayed: 0, relayed: 0 },
+  };
 }

@@ -29,7 +29,7 @@ export async function readReturned(
   const isWhole = sizeBytes !== undefined && sizeBytes <= MAX_WHOLE_OCTETS;
   try {
     const octets = await (isWhole ? readWhole(openBody) : readHeader(openBody));
-    const header = isWhole ? octets.subarray(0, headerLength(octets)) : octets;
+    const header = isWhole ? headerOf(octets) : octets;
     const headerIsSevenBit = isSevenBitOnly(header);
     const isSevenBit = isWhole ? isSevenBitOnly(octets) : headerIsSevenBit;
     return { octets, isWhole, isSevenBit, headerIsSevenBit };
@@ -38,7 +38,8 @@ export async function readReturned(
   }
 }
 
-async function readWhole(openBody: () => Promise<Buffer | Readable>): Promise<Buffer> {
+/** All octets of a body. */
+export async function readWhole(openBody: () => Promise<Buffer | Readable>): Promise<Buffer> {
   const body = await openBody();
   if (Buffer.isBuffer(body)) return body;
   const chunks: Buffer[] = [];
@@ -53,15 +54,15 @@ async function readHeader(openBody: () => Promise<Buffer | Readable>): Promise<B
     seen = Buffer.concat([seen, chunk as Buffer]);
     if (seen.includes('\r\n\r\n') || seen.length > MAX_HEADER_OCTETS) break;
   }
-  return seen.subarray(0, Math.min(headerLength(seen), MAX_HEADER_OCTETS));
+  return headerOf(seen).subarray(0, MAX_HEADER_OCTETS);
 }
 
-/** Up to the end of the last field's line. */
-function headerLength(octets: Buffer): number {
+/** Up to the end of the last field's line: without the empty line that ends it. */
+export function headerOf(octets: Buffer): Buffer {
   const end = octets.indexOf('\r\n\r\n');
-  return end < 0 ? octets.length : end + 2;
+  return end < 0 ? octets : octets.subarray(0, end + 2);
 }
 
-function isSevenBitOnly(octets: Buffer): boolean {
+export function isSevenBitOnly(octets: Buffer): boolean {
   return octets.every((octet) => octet < 0x80);
 }

@@ -86,6 +86,7 @@ function actionsOf(
   envelope: StoredMessage['envelope'],
 ): DsnStory['actions'] {
   if (record.kind === 'delay') return ['delayed'];
+  if (!hasSender(envelope)) return ['failed']; // a report, made anew
   const { bounced, relayed } = record;
   return [
     ...(bounced.some(({ index }) => wants(envelope, index, 'FAILURE'))

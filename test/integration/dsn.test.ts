@@ -172,6 +172,42 @@ describe('reports', () => {
     assert.match(said, /^[ -~]+$/);
   });
 
+  test('one that returns 8-bit mail whole is made anew for a host that takes ASCII alone', async () => {
+    const keywords = ['PIPELINING', 'SIZE'];
+    const { mx } = await world.internet.domain('old.test', {
+      mx: [{ host: 'mx.old.test', keywords }],
+    });
+    const [host] = mx;
+    assert.ok(host);
+    const from = 'ann@old.test';
+    const data = 'Subject: Lunch\r\n\r\nGrüße\r\n';
+    const mail = { from, to: 'a@refusing.test', data, mailParams: 'BODY=8BITMIME RET=FULL' };
+    const sent = await world.send(mail);
+    const [message] = await host.waitUntil('the report', () =>
+      host.messages.length > 0 ? host.messages : undefined,
+    );
+    assert.ok(message);
+    assert.deepEqual(
+      [message.mailFrom.address, message.mailFrom.params],
+      ['', [`SIZE=${message.data.length}`]],
+    );
+    assert.ok(message.data.every((octet) => octet < 0x80));
+    const report = parseReport(message.data);
+    assert.deepEqual(facts(report), [['failed', 'rfc822; a@refusing.test', '5.1.1']]);
+    assert.equal(report.recipients[0]?.get('final-log-id'), sent.id);
+    const returned = report.parts[2];
+    assert.equal(returned?.type, 'text/rfc822-headers');
+    assert.match(String(returned?.content), /^Received: .*\r\nSubject: Lunch\r\n$/s);
+    const [wide, narrow] = await world.relay.waitForLog('both reports', () => {
+      const own = world.relay.events('outcome.dsn_queued').filter((line) => line['to'] === from);
+      return own.length === 2 ? own : undefined;
+    });
+    assert.deepEqual([wide?.['about'], narrow?.['about']], [sent.id, wide?.id]);
+    const bounced = world.relay.events('outcome.bounced').find(({ id }) => id === wide?.id);
+    assert.equal(bounced?.['status'], '5.6.3');
+    assert.equal(host.messages.length, 1);
+  });
+
   test('the metric counts them by action', async () => {
     const text = await world.relay.metrics();
     const lines = world.relay.events('outcome.dsn_queued');

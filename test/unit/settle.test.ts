@@ -182,6 +182,25 @@ describe('settle', () => {
     }
   });
 
+  test('a report of our own that is 8-bit, where that alone was in its way, is owed anew', async () => {
+    const failure: Failure = localFailure('eightbitmime-not-offered', 'it lacks 8BITMIME');
+    const owes = async (envelope: Partial<Envelope>, why: Failure = failure) => {
+      const { settled } = run({ outcomes: one(outcome(why)), envelope });
+      return (await settled).dsnId !== undefined;
+    };
+    const own = { reversePath: '', eightBitMime: true };
+    assert.equal(await owes(own), true);
+    assert.equal(await owes(own, rcpt('550 5.1.1 gone')), false);
+    const client = { address: '192.0.2.1', helo: 'mail.example', tls: false };
+    assert.equal(await owes({ ...own, client }), false, 'a report of somebody else');
+    for (const change of [
+      { eightBitMime: false },
+      { smtpUtf8: true },
+      { tlsReport: true } as const,
+    ])
+      assert.equal(await owes({ ...own, ...change }), false, JSON.stringify(change));
+  });
+
   test('success is told where it was asked for and the next hop does not', async () => {
     const recipients = [{ address: 'a@dest.example', notify: ['SUCCESS' as const] }];
     const relayed = run({ outcomes: one(DELIVERED), envelope: { recipients } });
