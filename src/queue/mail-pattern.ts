@@ -2,8 +2,9 @@
  * What queued mail can be chosen by that stays the same for as long as it is queued: destination,
  * sender, recipient, and who handed it over. Pure.
  */
+import { LRUCache } from 'lru-cache';
 import type { Destination } from '../mail/route.ts';
-import { isWithin, parseAddress, parseNetwork } from '../platform/network.ts';
+import { type Address, isWithin, parseNetwork, unmapped } from '../platform/network.ts';
 
 export interface MailPattern {
   /** In each `*` stands for any characters; upper and lower case are the same. */
@@ -81,23 +82,27 @@ function nameMatcher(pattern: string): (name: string | undefined) => boolean {
   return (name) => (name === undefined ? pattern === '<>' : matches(name));
 }
 
-/** So many addresses are remembered with their answers: half a million messages come from few clients. */
-const MOST_REMEMBERED = 1000;
+/** Of those seen last: each is asked about by all rules in turn, and most mail comes from few. */
+const addresses = new LRUCache<string, { readonly address: Address | undefined }>({ max: 10_000 });
+
+/** The address of a client, without its zone (RFC 4007 §11), which is a matter of this host. */
+function clientAddress(text: string): Address | undefined {
+  const known = addresses.get(text);
+  if (known) return known.address;
+  const network = parseNetwork(text.split('%', 1)[0] ?? '');
+  const address = network && unmapped(network)[0];
+  addresses.set(text, { address });
+  return address;
+}
 
 /** An address, however it is written, and a network fit by what they mean; all else as a text. */
 function clientMatcher(pattern: string): (address: string | undefined) => boolean {
-  const network = parseNetwork(pattern);
-  if (network === undefined) return nameMatcher(pattern);
-  const remembered = new Map<string, boolean>();
+  const parsed = parseNetwork(pattern);
+  if (parsed === undefined) return nameMatcher(pattern);
+  const network = unmapped(parsed);
   return (text) => {
-    if (text === undefined) return false;
-    const known = remembered.get(text);
-    if (known !== undefined) return known;
-    const address = parseAddress(text);
-    const fits = address !== undefined && isWithin(address, network);
-    if (remembered.size >= MOST_REMEMBERED) remembered.clear();
-    remembered.set(text, fits);
-    return fits;
+    const address = text === undefined ? undefined : clientAddress(text);
+    return address !== undefined && isWithin(address, network);
   };
 }
 

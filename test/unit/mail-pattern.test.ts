@@ -77,20 +77,26 @@ describe('who handed it over', () => {
   const printer = { address: '10.0.0.7' };
   const eve = { address: '203.0.113.9', user: 'Eve' };
   const v6 = { address: '2001:db8::7' };
+  const local = { address: 'fe80::1%eth0' };
   const rows: readonly [MailPattern, (typeof eve | typeof printer | undefined)[]][] = [
     [{ user: 'eve' }, [eve]],
     [{ user: 'e*' }, [eve]],
     [{ user: '*' }, [eve]],
-    [{ user: '<>' }, [ours, printer, v6]],
+    [{ user: '<>' }, [ours, printer, v6, local]],
     [{ client: '10.0.0.*' }, [printer]],
     [{ client: '203.0.113.9' }, [eve]],
-    [{ client: '*' }, [printer, v6, eve]],
+    [{ client: '*' }, [printer, v6, eve, local]],
     [{ client: '10.0.0.0/8' }, [printer]],
     [{ client: '10.9.9.9/8' }, [printer]],
     [{ client: '10.0.0.7/32' }, [printer]],
     [{ client: '10.0.0.8/32' }, []],
     [{ client: '0.0.0.0/0' }, [printer, eve]],
-    [{ client: '::/0' }, [v6]],
+    [{ client: '::/0' }, [v6, local]],
+    [{ client: 'fe80::/10' }, [local]],
+    [{ client: 'fe80::1' }, [local]],
+    [{ client: '::ffff:10.0.0.7' }, [printer]],
+    [{ client: '::ffff:10.0.0.0/104' }, [printer]],
+    [{ client: '::ffff:0:0/96' }, [printer, eve]],
     [{ client: '2001:DB8::/32' }, [v6]],
     [{ client: '2001:0db8:0:0::0:7' }, [v6]],
     [{ client: '2001:db8::*' }, [v6]],
@@ -103,7 +109,7 @@ describe('who handed it over', () => {
     test(describePattern(pattern), () => {
       const matches = matcherOf(pattern);
       const mail = { destination: 'd.test', sender: '', recipients: undefined };
-      const fits = [ours, printer, v6, eve].filter(
+      const fits = [ours, printer, v6, eve, local].filter(
         (origin) => matches({ ...mail, origin }) === true,
       );
       assert.deepEqual(fits, fitting);
