@@ -45,13 +45,21 @@ export interface Stages extends TransactionStages {
   onFirstAttempt(message: StoredMessage): void;
 }
 
+/** A delivery as the queue has it. */
+export interface QueuedDelivery {
+  readonly id: MessageId;
+  readonly destination: Destination;
+  /** Absolute, ms: what is not attempted after all waits as before. */
+  readonly nextAttemptMs: number;
+}
+
 /**
  * Make one attempt. `signal` ends it early: when the relay is stopping, what was not settled
  * then is attempted again; an attempt that ran out of time (TimeoutError) is settled as one
  * that failed, so that a host that drips for hours cannot keep a message from expiring.
  */
 export async function attemptDelivery(
-  { id, destination }: { id: MessageId; destination: Destination },
+  { id, destination, nextAttemptMs }: QueuedDelivery,
   stages: Stages,
   signal: AbortSignal,
 ): Promise<AttemptEnd> {
@@ -65,16 +73,10 @@ export async function attemptDelivery(
   }
   if (delivery.attempts === 0) stages.onFirstAttempt(message);
   const record = await attemptAndSettle(message, delivery, { stages, signal });
-  if (record === 'cut-short') return { kind: 'again', atMs: delivery.nextAttemptMs };
+  // Not as on record: an administrator, or another schedule, may have made it due since.
+  if (record === 'cut-short') return { kind: 'again', atMs: nextAttemptMs };
   await stages.finish(id);
   return endAfter(record, delivery.attempts + 1);
-}
-
-/** A delivery that is not attempted. */
-interface Waiting {
-  readonly id: MessageId;
-  readonly destination: Destination;
-  readonly nextAttemptMs: number;
 }
 
 /**
@@ -82,7 +84,7 @@ interface Waiting {
  * `reason` says what keeps it from being attempted.
  */
 export async function expireDelivery(
-  { id, destination, nextAttemptMs }: Waiting,
+  { id, destination, nextAttemptMs }: QueuedDelivery,
   stages: Omit<Stages, 'hasRoomFor'>,
   reason: string,
 ): Promise<AttemptEnd> {
@@ -114,7 +116,7 @@ export interface GiveUp {
 
 /** Give up recipients who wait, because an administrator says so. */
 export async function giveUpDelivery(
-  { id, destination, nextAttemptMs }: Waiting,
+  { id, destination, nextAttemptMs }: QueuedDelivery,
   stages: Pick<Stages, 'spool' | 'destinationOf' | 'settle' | 'finish'>,
   { how, reason, isMeant = () => true, onDone }: GiveUp,
 ): Promise<AttemptEnd> {

@@ -4,11 +4,9 @@
  *
  * An attempt that was put off, or cut short, is not told: a destination with a rate would have thousands.
  */
-import type { MessageId } from './mail/message-id.ts';
 import type { Outcome } from './mail/outcome.ts';
-import type { Destination } from './mail/route.ts';
 import type { AttemptOutcomes } from './outcome/settle.ts';
-import { attemptDelivery, type Stages } from './pipeline.ts';
+import { attemptDelivery, type QueuedDelivery, type Stages } from './pipeline.ts';
 import { wallMs } from './platform/wall-time.ts';
 import type { TlsPolicy } from './policy/tls-policy.ts';
 import type { AttemptEnd } from './queue/attempts.ts';
@@ -25,14 +23,9 @@ import type { SpanAttributes, SpanProblem, SpanTree } from './telemetry/traces/s
 import type { SpanName } from './telemetry/traces/vocabulary.ts';
 import { fatesOf } from './traced-messages.ts';
 
-interface Attempted {
-  readonly id: MessageId;
-  readonly destination: Destination;
-}
-
 /** As attemptDelivery (pipeline.ts), told to `traces` when there are any. */
 export async function tracedAttempt(
-  delivery: Attempted,
+  delivery: QueuedDelivery,
   { stages, traces }: { readonly stages: Stages; readonly traces: Traces | undefined },
   signal: AbortSignal,
 ): Promise<AttemptEnd> {
@@ -62,7 +55,7 @@ class WatchedAttempt {
     this.#stages = stages;
   }
 
-  tell(trace: MessageTrace, { id, destination }: Attempted): void {
+  tell(trace: MessageTrace, { id, destination }: QueuedDelivery): void {
     if (!this.#last) return;
     const { attempts, record } = this.#last;
     trace.tell({

@@ -55,7 +55,8 @@ function untilOf(barrier: Barrier): number | undefined {
     case 'pause':
       return barrier.pause.expires;
     case 'breaker':
-      return barrier.probeAtMs;
+      // While one is tried nobody knows how long that takes.
+      return barrier.state === 'open' ? barrier.probeAtMs : undefined;
     default:
       return undefined;
   }

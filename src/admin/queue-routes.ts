@@ -105,7 +105,9 @@ const now = z
     destination: z.string(),
     state: z.enum(QUEUE_STATES),
     waitsFor: z.array(barrier).readonly().describe('What is in its way, the first one first.'),
-    nextAttempt: timeStamp.optional().describe('Absent while it is attempted, or held.'),
+    nextAttempt: timeStamp
+      .optional()
+      .describe('Absent while it is attempted, held, or parked and nobody knows for how long.'),
     expires: timeStamp.optional().describe('When it is given up; absent while it is held.'),
     override: z
       .looseObject({})

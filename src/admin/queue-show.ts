@@ -22,7 +22,7 @@ export interface DeliveryNow {
   readonly state: QueueState;
   /** What is in its way, the first one first; empty while it is attempted. */
   readonly waitsFor: readonly BarrierView[];
-  /** RFC 3339, UTC; absent while it is attempted, or held. */
+  /** RFC 3339, UTC; absent while it is attempted, held, or parked and nobody knows for how long. */
   readonly nextAttempt?: string;
   /** When it is given up; absent while it is held. */
   readonly expires?: string;
@@ -82,9 +82,12 @@ function nowOf(delivery: Delivery, gates: Gates, overrides: readonly OverrideVie
   // What is due was for its time.
   const next =
     state === 'due' ? instant(nextAttemptMs) : nextAttemptOf({ state, nextAttemptMs }, waitsFor);
+  // It is parked beyond its lifetime: no attempt comes before that.
+  const isTooLate =
+    state === 'parked' && next !== undefined && Date.parse(next) >= (expiresMs ?? Infinity);
   return {
     ...{ destination, state, waitsFor },
-    ...(next === undefined ? {} : { nextAttempt: next }),
+    ...(next === undefined || isTooLate ? {} : { nextAttempt: next }),
     ...(expiresMs === undefined ? {} : { expires: instant(expiresMs) }),
     ...(override ? { override } : {}),
   };

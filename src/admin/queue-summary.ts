@@ -21,7 +21,7 @@ export interface DestinationSummary {
   readonly counts: Counts;
   /** RFC 3339, UTC: when the oldest was received. */
   readonly oldest: string;
-  /** When the next one falls due; absent where one is due, or all are held. */
+  /** When the next one falls due; absent where one is due, all are held, or nobody knows. */
   readonly nextAttempt?: string;
   /** Why most of those failed last that were tried; absent: none was. */
   readonly cause?: CauseClass;

@@ -176,14 +176,14 @@ function nameOf({ destination, counts }: DestinationStory): string {
 function stateOf(story: DestinationStory, nowMs: number): string {
   const { counts, nextAttempt, expires } = story;
   if (counts.waiting === 0) return `${fatesIn(counts)}; nothing is left to do.`;
+  const end = expires === undefined ? '' : `, given up after ${when(expires, nowMs)}`;
   if (nextAttempt === undefined) {
     const tried = story.attempts > 0 ? `tried ${timesOf(story.attempts)}` : 'not tried yet';
-    return `${fatesIn(counts)}; ${tried}.`;
+    return `${fatesIn(counts)}; ${tried}${end}.`;
   }
   const isLast = expires !== undefined && Date.parse(nextAttempt) >= Date.parse(expires);
   const isDue = secondsFrom(nextAttempt, nowMs) >= 0;
   const due = `${isDue ? 'has been due since' : 'is due at'} ${when(nextAttempt, nowMs)}`;
-  const end = expires === undefined ? '' : `, given up after ${when(expires, nowMs)}`;
   return `${fatesIn(counts)}; ${whatIsNext(story, isLast)} ${due}${end}.`;
 }
 

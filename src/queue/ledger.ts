@@ -57,6 +57,8 @@ export class Ledger {
   readonly #messages = new Map<MessageId, Delivery | readonly Delivery[]>();
   readonly #senders = new LRUCache<string, string>({ max: MOST_SENDERS });
   readonly #origins = new LRUCache<string, Origin>({ max: MOST_SENDERS });
+  /** Asked for by name, and not attempted since. */
+  readonly #first = new WeakSet<Delivery>();
   readonly #mostMs: () => number;
   readonly #holdOf: HoldOf;
   readonly sites: Sites;
@@ -97,7 +99,13 @@ export class Ledger {
   #wait(delivery: Delivery, nowMs: number): void {
     delivery.hold = this.#holdOf(delivery, delivery.recipients, nowMs);
     if (delivery.hold) delivery.lane.held.add(delivery);
-    else delivery.lane.waiting.add(delivery, nowMs);
+    else this.#lineUp(delivery, nowMs);
+  }
+
+  #lineUp(delivery: Delivery, nowMs: number): void {
+    const { waiting } = delivery.lane;
+    if (delivery.nextAttemptMs <= nowMs && this.#first.has(delivery)) waiting.addFirst(delivery);
+    else waiting.add(delivery, nowMs);
   }
 
   #deliveries({ envelope, pending }: MessageState, nowMs: number): Delivery[] {
@@ -179,6 +187,7 @@ export class Ledger {
   postpone(delivery: Delivery, nextAttemptMs: number, nowMs: number, tried = delivery.tried): void {
     if (!this.#land(delivery)) return;
     delivery.nextAttemptMs = nextAttemptMs;
+    if (tried !== delivery.tried) this.#first.delete(delivery);
     delivery.tried = tried;
     this.#wait(delivery, nowMs);
   }
@@ -195,7 +204,7 @@ export class Ledger {
       if (delivery.hold) {
         toHold.add(delivery);
         lanes.add(lane);
-      } else if (lane.held.delete(delivery)) lane.waiting.add(delivery, nowMs);
+      } else if (lane.held.delete(delivery)) this.#lineUp(delivery, nowMs);
     }
     for (const lane of lanes) {
       for (const one of lane.waiting.takeWhere((delivery) => toHold.has(delivery)))
@@ -203,7 +212,7 @@ export class Ledger {
     }
   }
 
-  /** Let these be due now, those among them that wait for their time. How many there were. */
+  /** Let these be due now, those among them that wait for their time. */
   hasten(deliveries: ReadonlySet<Delivery>, nowMs: number): void {
     const lanes = new Set([...deliveries].map(({ lane }) => lane));
     for (const lane of lanes) {
@@ -221,6 +230,7 @@ export class Ledger {
     for (const lane of lanes) {
       for (const delivery of lane.waiting.takeWhere((one) => deliveries.has(one))) {
         delivery.nextAttemptMs = Math.min(delivery.nextAttemptMs, nowMs);
+        this.#first.add(delivery);
         lane.waiting.addFirst(delivery);
       }
     }

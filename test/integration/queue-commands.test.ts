@@ -210,10 +210,19 @@ test('a breaker that is open gets a probe', async () => {
     row?.waitsFor ?? '',
     /The hosts of this destination \(mx\.down\.test.* cannot be reached since/,
   );
+  const third = await send('c@down.test');
+  await relay.waitForMetric('stsrelay_queue_messages', 2, { state: 'parked' });
   await host.start();
+  assert.equal((await cli('queue', 'retry', third)).code, 0);
+  await host.waitForMessages(2);
+  assert.deepEqual(
+    host.messages.map(({ recipients }) => recipients[0]?.address),
+    ['c@down.test', 'b@down.test'],
+    'the probe is the one that was asked for',
+  );
   const retried = await cli('queue', 'retry', '--all');
   assert.equal(retried.code, 0, retried.stderr);
-  await host.waitForMessages(2);
+  await host.waitForMessages(3);
 });
 
 test('a rate that is used up is told of', async () => {

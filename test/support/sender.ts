@@ -228,7 +228,8 @@ export class Sender implements AsyncDisposable {
         this.#onSession(of, to, result);
       },
     };
-    await attemptDelivery({ id, destination }, stages, new AbortController().signal);
+    const delivery = { id, destination, nextAttemptMs: 0 };
+    await attemptDelivery(delivery, stages, new AbortController().signal);
     const outcome = settled?.made.outcomes.get(0);
     if (!settled || !outcome) throw new Error('the attempt was not settled');
     const { record } = settled;

@@ -61,6 +61,8 @@ class Bench {
   readonly stages: Stages;
   message: StoredMessage | undefined;
   nextAttemptMs: number | undefined;
+  /** When the queue has it attempted. */
+  dueMs = RECEIVED_AT;
 
   constructor(message?: StoredMessage, change: Partial<Stages> = {}) {
     this.message = message;
@@ -106,7 +108,8 @@ class Bench {
   }
 
   run(destination = 'dest.example', id: MessageId = sampleEnvelope().id) {
-    return attemptDelivery({ id, destination }, this.stages, this.stopping.signal);
+    const delivery = { id, destination, nextAttemptMs: this.dueMs };
+    return attemptDelivery(delivery, this.stages, this.stopping.signal);
   }
 
   /** Kinds and causes by recipient, as they were settled. */
@@ -346,6 +349,13 @@ describe('an attempt that is cut short', () => {
     return bench;
   }
 
+  test('since there is no room: waits as the queue had it, not as it is on record', async () => {
+    const bench = new Bench(message(), { hasRoomFor: () => false });
+    bench.dueMs = RECEIVED_AT + 17;
+    assert.deepEqual(await bench.run(), { kind: 'again', atMs: RECEIVED_AT + 17 });
+    assert.deepEqual(bench.settled, []);
+  });
+
   for (const stage of stages) {
     test(`by the end of the relay at ${stage}: is not settled, and made again`, async () => {
       const bench = cutAt(stage, ({ stopping }) => stopping.abort());
@@ -393,7 +403,7 @@ describe('an attempt that is cut short', () => {
           },
         };
         return attemptDelivery(
-          { id: sampleEnvelope().id, destination: 'dest.example' },
+          { id: sampleEnvelope().id, destination: 'dest.example', nextAttemptMs: RECEIVED_AT },
           stages,
           signal,
         );
@@ -632,7 +642,7 @@ describe('an attempt at a server that takes two recipients in a transaction', ()
     };
     const id = sampleEnvelope().id;
     const end = await attemptDelivery(
-      { id, destination: 'dest.example' },
+      { id, destination: 'dest.example', nextAttemptMs: RECEIVED_AT },
       stopping,
       bench.stopping.signal,
     );

@@ -227,6 +227,23 @@ describe('a site whose hosts are away', () => {
     assert.equal(bench.ledger.lane('a.example')?.waiting.dueCount, 3);
   });
 
+  test('what was asked for and is put off stays before the others until it was tried', async () => {
+    const bench = new Bench(2);
+    for (let n = 0; n < 5; n += 1) bench.enter('a.example');
+    const [first, second, , , last] = bench.ledger.entered;
+    assert.ok(first && second && last);
+    bench.ledger.putFirst(new Set([last]), bench.clock.now());
+    const begun = await bench.begin('a.example');
+    assert.equal(begun.delivery, last);
+    bench.putOff(begun);
+    assert.equal(await bench.dispatcher.next(begun.turn), last, 'again');
+    const now = bench.clock.now();
+    const tried = { attempts: 1, causeClass: 'other', triedAtMs: now } as const;
+    bench.ledger.postpone(last, now, now, tried);
+    const next = [await bench.dispatcher.next(begun.turn), await bench.dispatcher.next(begun.turn)];
+    assert.equal(next.includes(last), false, 'it had its attempt');
+  });
+
   test('gives what reaches its lifetime an answer, wherever it stands in the line', async () => {
     const bench = new Bench(1);
     bench.breaker = { failures: 2, probeEvery: 60_000 };

@@ -109,6 +109,18 @@ dest.example, 1 recipient: waits; not tried yet, the first attempt has been due 
     );
   });
 
+  test('of one that waits nobody knows for how long: when it is given up', () => {
+    const { destinations, ...story } = storyOf(messageWith(), { retry: RETRY, destinationOf });
+    const [only] = destinations;
+    assert.ok(only);
+    const { nextAttempt: _next, ...parked } = only;
+    const told = formatStory({ ...story, destinations: [parked] }, { nowMs: RECEIVED_AT });
+    assert.match(
+      told,
+      /^dest\.example, 1 recipient: waits; not tried yet, given up after 2026-01-20T12:00:00Z \(in 5 d\)\.$/m,
+    );
+  });
+
   test('of one that a policy holds back at both hosts, and a pause', () => {
     const held = messageWith({}, failedFor([0], HELD, { sessions: BREACHES }));
     assert.equal(

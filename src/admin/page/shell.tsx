@@ -113,6 +113,7 @@ function Search() {
     const form = event.currentTarget as HTMLFormElement;
     const text = String(new FormData(form).get('text') ?? '').trim();
     if (text === '') return;
+    searches += 1;
     if (ID.test(text)) go(to('message', text.toUpperCase()));
     else if (text.includes('@')) void findAddress(text);
     else if (text.includes('.') && !text.includes('*')) go(to('destinations', domainOf(text)));
@@ -138,13 +139,19 @@ function Search() {
   );
 }
 
+let searches = 0;
+
 /** Its mail: what waits for it, or else what it sent. */
 async function findAddress(address: string): Promise<void> {
+  const from = location.hash;
+  const search = searches;
   const totalOf = async (filter: object) => (await api.queue({ ...filter, limit: 1 })).total;
   const isSender = async () =>
     (await totalOf({ recipient: address })) === 0 && (await totalOf({ sender: address })) > 0;
   // Where it cannot be asked the list says why.
   const by = (await isSender().catch(() => false)) ? 'sender' : 'recipient';
+  // Whoever went on meanwhile is not called back.
+  if (location.hash !== from || search !== searches) return;
   go(to('queue', '', { [by]: address }));
 }
 

@@ -126,7 +126,7 @@ export const stsFlow: VectorKind = {
       lifetimeMs: input.queue_lifetime * 1000,
     });
     await fillStore(input, { store: flow.store, destination, policyDomain });
-    const delivery = { id: envelope.id, destination };
+    const delivery = { id: envelope.id, destination, nextAttemptMs: clock.now() };
     await attemptDelivery(delivery, flow.stages, new AbortController().signal);
     const entry = policyDomain && (await flow.store.get(policyDomain));
     const inForce = policyInForce(entry, clock.now());

@@ -118,7 +118,7 @@ function ActDialog({
               <b>{counted(now.touched, 'delivery', 'deliveries')}</b> would be touched
               {now.matched > now.touched ? `, of ${number(now.matched)} that fit` : ''}.
             </p>
-            {isGrave && 'filter' in which ? (
+            {isGrave && !('ids' in which) ? (
               <p class="hint">What comes in until then, and fits, goes with them.</p>
             ) : null}
             {now.rule ? <p>{rulesText(action, now.rule)}</p> : null}

@@ -128,11 +128,15 @@ function Replaced({ domain: typed }: { readonly domain: string }) {
   const find = async () => (isName ? (await api.overrides({ domain })).overrides[0] : undefined);
   const { now } = useLive(domain, find, 0);
   if (!now) return null;
-  const { tls, reason, expires } = now;
+  const { tls, reason, expires, source } = now;
+  const then =
+    source === 'file'
+      ? 'It stands in the configuration file, and is changed there.'
+      : 'What is chosen here takes its place.';
   const end = expires === undefined ? '' : `, until ${clock(expires)}`;
   return (
     <p class="notice warn" role="status">
-      {`${now.domain} has one already: ${LEVELS[tls].name}${end} (${reason}). What is chosen here takes its place.`}
+      {`${now.domain} has one already: ${LEVELS[tls].name}${end} (${reason}). ${then}`}
     </p>
   );
 }
