@@ -96,6 +96,11 @@ function fillOf(name: string): string {
   return colourOf(name).replace(/^rgb\((.*)\)$/, 'rgba($1, 0.12)');
 }
 
+/** Between the lines of a scale: messages are counted, there are no halves. */
+const STEPS = Array.from({ length: 10 }, (_, zeros) =>
+  [1, 2, 5].map((digit) => digit * 10 ** zeros),
+).flat();
+
 function optionsOf({
   lines,
   format,
@@ -129,7 +134,7 @@ function optionsOf({
         space: 70,
         values: (_plot, ticks) => ticks.map(hourAndMinute),
       },
-      { ...axis, size: 44, space: 34, values: (_plot, ticks) => ticks.map(format) },
+      { ...axis, size: 44, space: 34, incrs: STEPS, values: (_plot, ticks) => ticks.map(format) },
     ],
     series: [
       {},
