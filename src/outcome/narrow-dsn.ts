@@ -1,7 +1,7 @@
 /**
- * A report of ours that returned an 8-bit message whole (RET=FULL), for a host that takes ASCII alone: the
- * same report with the header of that message (RFC 3461 §4.3 leaves the whole to what is possible). It is made of
- * the report in the spool: what it is about has long gone.
+ * A report of ours that returned an 8-bit message whole (RET=FULL, RFC 3461 §4.3), for a host that takes ASCII
+ * alone: the same report with the header of that message, for one that cannot be delivered tells nobody. It is
+ * made of the report in the spool: what it is about has long gone.
  */
 import { Readable } from 'node:stream';
 import type { Envelope } from '../mail/envelope.ts';
